@@ -1,0 +1,96 @@
+"""The event: one timestamped record of anything that happened, and its two views.
+
+`Event.to_json` is how it travels and is stored; `Event.document` is how rules and alerts see it
+(the shape an Elasticsearch hit would have). Nothing here reads a clock: both times are arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+#: Any value JSON can hold.
+JSON: TypeAlias = Any
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO 8601 time with its zone, as UTC; a time without a zone is taken as UTC.
+
+    :raises ValueError: `text` is no ISO 8601 time.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def format_time(moment: datetime) -> str:
+    """ISO 8601 in UTC with microseconds and `Z`, so that text order is time order."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record: a request, a detection, an error, a log line, a metric sample, an isolation, …
+
+    `type` is the kind of event (`detection`, `divert`, `isolation`, `log`, …); `indices` are the names a
+    rule's `index` pattern selects it by (a detection carries `divertor-detection` and `bitsensor`);
+    `timestamp` is when it happened, `received` when Divertor took it (both UTC); `tags` and `value` are
+    Vamp's; `body` holds everything else, nested.
+    """
+
+    id: str
+    type: str
+    timestamp: datetime
+    received: datetime
+    indices: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    value: JSON = None
+    body: Mapping[str, JSON] = field(default_factory=dict)
+
+    def document(self) -> dict[str, JSON]:
+        """What a rule judges and an alert prints: the body, plus `@timestamp`, `_id`, `type`, `tags`, `value`."""
+        doc = dict(self.body)
+        doc["@timestamp"] = format_time(self.timestamp)
+        doc["_id"] = self.id
+        doc["type"] = self.type
+        if self.indices:
+            doc["_index"] = self.indices[0]
+        if self.tags:
+            doc["tags"] = list(self.tags)
+        if self.value is not None:
+            doc["value"] = self.value
+        return doc
+
+    def to_json(self) -> dict[str, JSON]:
+        """The record as it travels on the bus and through the API; `from_json` reads it back."""
+        return {
+            "id": self.id,
+            "type": self.type,
+            "timestamp": format_time(self.timestamp),
+            "received": format_time(self.received),
+            "indices": list(self.indices),
+            "tags": list(self.tags),
+            "value": self.value,
+            "body": dict(self.body),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, JSON]) -> Event:
+        """The inverse of `to_json`.
+
+        :raises ValueError: a field is missing or of the wrong kind.
+        """
+        try:
+            return cls(
+                id=str(data["id"]),
+                type=str(data["type"]),
+                timestamp=parse_time(data["timestamp"]),
+                received=parse_time(data["received"]),
+                indices=tuple(str(name) for name in data.get("indices", ())),
+                tags=tuple(str(tag) for tag in data.get("tags", ())),
+                value=data.get("value"),
+                body=dict(data.get("body", {})),
+            )
+        except (KeyError, TypeError) as problem:
+            raise ValueError(f"not an event: {problem}") from problem

@@ -1,0 +1,90 @@
+"""The isolation: who is being diverted, by which key, to which version, why, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from divertor.model.events import format_time, parse_time
+
+
+class KeyKind(StrEnum):
+    """What an attacker is recognised by."""
+
+    COOKIE = "cookie"
+    HEADER = "header"
+    ADDRESS = "address"
+
+
+@dataclass(frozen=True, slots=True)
+class KeySelector:
+    """Where a key is found in a request: `cookie session`, `header x-api-key`, `client address`."""
+
+    kind: KeyKind
+    name: str = ""
+
+    def __str__(self) -> str:
+        return "client address" if self.kind is KeyKind.ADDRESS else f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """One key being diverted.
+
+    `scope` is `deployment/cluster`: the same value in another application is somebody else.
+    `target` is the service that serves it. `expires` is None for "until removed".
+    `by` names who decided (a rule, the gateway, a user of the API), `reason` says why in words, and
+    `cause` is the id of the detection behind it, if any.
+    """
+
+    id: str
+    scope: str
+    selector: KeySelector
+    value: str
+    target: str
+    created: datetime
+    expires: datetime | None
+    by: str
+    reason: str
+    cause: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "scope": self.scope,
+            "kind": self.selector.kind.value,
+            "name": self.selector.name,
+            "value": self.value,
+            "target": self.target,
+            "created": format_time(self.created),
+            "expires": None if self.expires is None else format_time(self.expires),
+            "by": self.by,
+            "reason": self.reason,
+            "cause": self.cause,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Isolation:
+        """The inverse of `to_json`.
+
+        :raises ValueError: a field is missing or of the wrong kind.
+        """
+        try:
+            expires = data["expires"]
+            return cls(
+                id=str(data["id"]),
+                scope=str(data["scope"]),
+                selector=KeySelector(KeyKind(data["kind"]), str(data["name"])),
+                value=str(data["value"]),
+                target=str(data["target"]),
+                created=parse_time(data["created"]),
+                expires=None if expires is None else parse_time(expires),
+                by=str(data["by"]),
+                reason=str(data["reason"]),
+                cause=str(data.get("cause", "")),
+            )
+        except (KeyError, TypeError) as problem:
+            raise ValueError(f"not an isolation: {problem}") from problem
