@@ -1,0 +1,97 @@
+"""Condition and request to answer: what the gateway will decide, decided here.
+
+`tests/conditions` compares every answer with a running Envoy, so that a backtest and the gateway agree.
+"""
+
+from __future__ import annotations
+
+import re
+
+from divertor.conditions.nodes import (
+    HOST,
+    And,
+    Condition,
+    Constant,
+    CookieContains,
+    CookiePresent,
+    HeaderContains,
+    HeaderPresent,
+    Host,
+    Not,
+    Or,
+    RequestView,
+    UserAgent,
+)
+
+_PORT = re.compile(r":[0-9]*$")
+
+
+def matches(condition: Condition, request: RequestView) -> bool:
+    """Whether `condition` holds for `request`."""
+    match condition:
+        case And(operands):
+            return all(matches(operand, request) for operand in operands)
+        case Or(operands):
+            return any(matches(operand, request) for operand in operands)
+        case Not(operand):
+            return not matches(operand, request)
+        case Constant(value):
+            return value
+        case _:
+            return _operand_matches(condition, request)
+
+
+def _operand_matches(condition: Condition, request: RequestView) -> bool:
+    match condition:
+        case UserAgent(value):
+            return _header_contains(request, "user-agent", value)
+        case Host(value):
+            return _host_is(request.host, value)
+        case HeaderPresent(name):
+            return _header(request, name) is not None
+        case HeaderContains(name, value):
+            return _header_contains(request, name, value)
+        case CookiePresent(name):
+            return bool(_cookie_values(request, name))
+        case CookieContains(name, value):
+            return any(_wire(value) in found for found in _cookie_values(request, name))
+        case _:
+            raise AssertionError(f"not an operand: {condition!r}")
+
+
+def _header(request: RequestView, name: str) -> str | None:
+    """All values of a header as one (RFC 9110, section 5.3), or None without any."""
+    wanted = name.lower()
+    if wanted == "host":
+        return request.host or None
+    found = [value for key, value in request.headers if key == wanted]
+    return ",".join(found) if found else None
+
+
+def _header_contains(request: RequestView, name: str, value: str) -> bool:
+    found = _header(request, name)
+    return found is not None and _wire(value) in found
+
+
+def _host_is(host: str, wanted: str) -> bool:
+    shape = HOST.fullmatch(wanted)
+    has_port = shape is not None and shape["port"] is not None
+    asked = host if has_port else _PORT.sub("", host)
+    return asked.lower() == wanted.lower()
+
+
+def _cookie_values(request: RequestView, name: str) -> list[str]:
+    """Everything that a server may take for the value of cookie `name`.
+
+    A value ends at `;`. A cookie begins at the start, after `;`, or after `,` (repeated `Cookie` headers are
+    joined so, and old servers split there). Only the first beginning between two `;` counts, as its value
+    holds the later ones.
+    """
+    begins = re.compile(rf"(?:^|,)[ \t]*{re.escape(name)}[ \t]*=")
+    parts = (_header(request, "cookie") or "").split(";")
+    return [part[found.end() :] for part in parts if (found := begins.search(part))]
+
+
+def _wire(value: str) -> str:
+    """The value as a `RequestView` holds it: one character for each byte of its UTF-8 form."""
+    return value.encode("utf-8").decode("latin-1")
