@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -58,6 +59,10 @@ class Broker:
         if self._process is not None:
             self._process.wait()
             self._process = None
+
+    def wipe(self) -> None:
+        """Remove everything it stored; only while it is down."""
+        shutil.rmtree(self.directory / "js")
 
     def signal(self, number: int) -> None:
         if self._process is not None:

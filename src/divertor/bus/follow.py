@@ -50,7 +50,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One message. `pending` counts those behind it, on the broker and here."""
+    """One message. `pending` counts those known to be behind it, on the broker or here already."""
 
     seq: int
     subject: str
@@ -183,7 +183,7 @@ class _Feed:
         if consumer_seq != self._expected:
             return None
         self._expected += 1
-        return Delivered(stream_seq, msg.subject, msg.headers or {}, msg.data, pending + self._waiting)
+        return Delivered(stream_seq, msg.subject, msg.headers or {}, msg.data, max(pending, self._waiting))
 
     async def _control(self, msg: Msg) -> bool:
         """A heartbeat or a flow control request; False when it shows that a message is missing."""
