@@ -1,0 +1,23 @@
+"""Rules: ElastAlert rule files over a stream of events.
+
+`load_rule` reads one, `load_rules` a directory; `Engine` runs them; `backtest` runs one over stored events.
+What fires is a `Match`; putting it into words and delivering it is `divertor.alerts`.
+"""
+
+from __future__ import annotations
+
+from divertor.rules.engine import Engine, backtest
+from divertor.rules.files import load_rules
+from divertor.rules.load import load_rule
+from divertor.rules.rule import AlertSpec, IsolateOptions, Match, Rule
+
+__all__ = [
+    "AlertSpec",
+    "Engine",
+    "IsolateOptions",
+    "Match",
+    "Rule",
+    "backtest",
+    "load_rule",
+    "load_rules",
+]

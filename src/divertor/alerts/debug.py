@@ -1,0 +1,29 @@
+"""`alert: debug`: one line in the log. The text is JSON-quoted, so that a payload cannot forge log lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from divertor.alerts.text import body, subject
+from divertor.rules.rule import Match
+
+
+class Debug:
+    """Writes to the logger it is given, at level info."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+
+    def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        return [options]
+
+    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
+        self._log.info(
+            "alert for %s at %s: %s",
+            json.dumps(match.rule.name),
+            match.time.isoformat(),
+            json.dumps({"subject": subject(match), "body": body(match)}, ensure_ascii=True),
+        )

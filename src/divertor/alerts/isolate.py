@@ -1,0 +1,32 @@
+"""`alert: isolate`: the match as a decision to divert whoever caused it. Who and where to is the isolation
+service's to work out; this only carries the match and the rule's wishes to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+from divertor.alerts.contract import DeliveryError
+from divertor.errors import DivertorError
+from divertor.rules.rule import IsolateOptions, Match
+
+#: Puts an isolation into effect before it returns.
+Isolator: TypeAlias = Callable[[Match, IsolateOptions], Awaitable[None]]
+
+
+class Isolate:
+    """Hands matches to the isolation service."""
+
+    def __init__(self, isolate: Isolator) -> None:
+        self._isolate = isolate
+
+    def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        return [options]
+
+    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
+        """:raises DeliveryError: the isolation could not be put into effect."""
+        try:
+            await self._isolate(match, options["isolate"])
+        except DivertorError as problem:
+            raise DeliveryError(f"not isolated: {problem}", again=True) from problem

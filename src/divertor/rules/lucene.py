@@ -1,0 +1,411 @@
+"""The query string language (Lucene's classic syntax) as text → syntax tree. Evaluation is in `query.py`.
+
+AND, OR and NOT bind as they do in Lucene, because the same rule file must raise the same alerts: there is no
+precedence, an operator marks the clauses beside it as required, optional or excluded (`a OR b AND c` requires
+b and c). Parentheses say what is meant. What changes the meaning and is not implemented (fuzzy terms, slop,
+regular expressions, date arithmetic) is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from divertor.errors import InputError, Position
+from divertor.rules.matching import Bounds, Glob, Wild
+
+MAX_LENGTH = 64 * 1024
+MAX_DEPTH = 32
+
+_SPACE = " \t\n\r\u3000"
+_ENDS_TERM = frozenset(_SPACE + '()[]{}:^"~\\/!')
+_ENDS_BOUND = frozenset(_SPACE + ']}"\\')
+_CONJUNCTIONS = {"AND": "AND", "&&": "AND", "OR": "OR", "||": "OR"}
+
+
+class Occur(Enum):
+    """What a clause does in its group."""
+
+    MUST = "+"
+    SHOULD = ""
+    MUST_NOT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """`*` or `*:*`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A term or a quoted phrase; `field` None means any field."""
+
+    field: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    """A term with `*` or `?` in it."""
+
+    field: str | None
+    glob: Glob
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    field: str
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Matches when all MUST do, no MUST_NOT does, and, without a MUST, any SHOULD does."""
+
+    clauses: tuple[tuple[Occur, Node], ...]
+
+
+Node: TypeAlias = Everything | Text | Wildcard | Range | Exists | Group
+
+
+def parse_query(text: str, position: Position, *, default_and: bool = False) -> Node:
+    """The syntax tree of a query string.
+
+    `default_and` is `default_operator: AND`: two terms side by side are both required.
+
+    :raises InputError: at `position`, naming the character of the query where it stops making sense.
+    """
+    if len(text) > MAX_LENGTH:
+        raise InputError("query too long", position, f"at most {MAX_LENGTH} characters")
+    reader = _Reader(text, position)
+    node = _Parser(reader, default_and).group(None, 0)
+    if not reader.at_end():
+        raise reader.refuse(f"unexpected {reader.peek()!r}", "the end of the query")
+    return node
+
+
+class _Reader:
+    """The query text and how far it has been read."""
+
+    def __init__(self, text: str, position: Position) -> None:
+        self.text = text
+        self.at = 0
+        self._position = position
+
+    def refuse(self, message: str, expected: str = "") -> InputError:
+        return InputError(f"{message} at character {self.at + 1} of the query", self._position, expected)
+
+    def at_end(self) -> bool:
+        return self.at >= len(self.text)
+
+    def peek(self) -> str:
+        return self.text[self.at] if self.at < len(self.text) else ""
+
+    def take(self) -> str:
+        self.at += 1
+        return self.text[self.at - 1]
+
+    def skip_space(self) -> None:
+        while not self.at_end() and self.peek() in _SPACE:
+            self.at += 1
+
+    def accept(self, character: str) -> bool:
+        if self.peek() != character:
+            return False
+        self.at += 1
+        return True
+
+    def escaped(self) -> str:
+        """The character after a backslash, which has been read."""
+        if self.at_end():
+            raise self.refuse("nothing after the backslash", "the character to escape")
+        character = self.take()
+        if character != "u":
+            return character
+        digits = self.text[self.at : self.at + 4]
+        if len(digits) < 4 or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
+            raise self.refuse("incomplete \\u escape", "four hexadecimal digits")
+        self.at += 4
+        return chr(int(digits, 16))
+
+    def quoted(self) -> str:
+        """The text of a phrase whose opening quote has been read."""
+        out: list[str] = []
+        while not self.at_end():
+            character = self.take()
+            if character == '"':
+                return "".join(out)
+            out.append(self.escaped() if character == "\\" else character)
+        raise self.refuse("phrase without an end", 'a closing "')
+
+    def term(self) -> Glob:
+        """A run of term characters: literal text and wildcards; empty when there is none."""
+        parts: list[str | Wild] = []
+        literal: list[str] = []
+        while not self.at_end():
+            character = self.peek()
+            if character == "\\":
+                self.at += 1
+                literal.append(self.escaped())
+            elif character in "*?":
+                self.at += 1
+                _flush(parts, literal)
+                parts.append(Wild(character))
+            elif character in _ENDS_TERM:
+                break
+            else:
+                literal.append(self.take())
+        _flush(parts, literal)
+        return tuple(parts)
+
+    def bare_word(self) -> str:
+        """The unescaped word ahead, without reading it: how an operator is recognised."""
+        end = self.at
+        while end < len(self.text) and self.text[end] not in _ENDS_TERM and self.text[end] not in "*?":
+            end += 1
+        return self.text[self.at : end] if self.text[end : end + 1] not in ("\\", "*", "?") else ""
+
+
+def _flush(parts: list[str | Wild], literal: list[str]) -> None:
+    if literal:
+        parts.append("".join(literal))
+        literal.clear()
+
+
+class _Parser:
+    """Recursive descent over the query; one method per piece of the grammar."""
+
+    def __init__(self, reader: _Reader, default_and: bool) -> None:
+        self._reader = reader
+        self._default_and = default_and
+
+    def group(self, field: str | None, depth: int) -> Node:
+        """Clauses up to the end or a closing parenthesis."""
+        reader = self._reader
+        if depth > MAX_DEPTH:
+            raise reader.refuse("parentheses nested too deeply", f"at most {MAX_DEPTH} levels")
+        clauses: list[tuple[Occur, Node]] = []
+        reader.skip_space()
+        while not reader.at_end() and reader.peek() != ")":
+            conjunction = self._conjunction(first=not clauses)
+            modifier = self._modifier()
+            node = self._clause(field, depth)
+            self._add(clauses, conjunction, modifier, node)
+            reader.skip_space()
+        if not clauses:
+            raise reader.refuse("empty query", "a term")
+        if len(clauses) == 1 and clauses[0][0] is not Occur.MUST_NOT:
+            return clauses[0][1]
+        return Group(tuple(clauses))
+
+    def _conjunction(self, *, first: bool) -> str:
+        word = self._reader.bare_word()
+        conjunction = _CONJUNCTIONS.get(word, "")
+        if not conjunction:
+            return ""
+        if first:
+            raise self._reader.refuse(f"{word} with nothing before it", "a term")
+        self._reader.at += len(word)
+        self._reader.skip_space()
+        return conjunction
+
+    def _modifier(self) -> Occur:
+        reader = self._reader
+        if reader.accept("+"):
+            occur = Occur.MUST
+        elif reader.accept("-") or reader.accept("!"):
+            occur = Occur.MUST_NOT
+        elif reader.bare_word() == "NOT":
+            reader.at += 3
+            occur = Occur.MUST_NOT
+        else:
+            return Occur.SHOULD
+        reader.skip_space()
+        return occur
+
+    def _add(self, clauses: list[tuple[Occur, Node]], conjunction: str, modifier: Occur, node: Node) -> None:
+        """Lucene's rule: an operator marks the clause before it as well as the one after it."""
+        if clauses and clauses[-1][0] is not Occur.MUST_NOT:
+            before = clauses[-1][1]
+            if conjunction == "AND":
+                clauses[-1] = (Occur.MUST, before)
+            elif conjunction == "OR" and self._default_and:
+                clauses[-1] = (Occur.SHOULD, before)
+        if modifier is Occur.SHOULD:
+            required = conjunction != "OR" if self._default_and else conjunction == "AND"
+            modifier = Occur.MUST if required else Occur.SHOULD
+        clauses.append((modifier, node))
+
+    def _clause(self, field: str | None, depth: int) -> Node:
+        reader = self._reader
+        if reader.bare_word() in _CONJUNCTIONS or reader.bare_word() == "NOT":
+            raise reader.refuse(f"unexpected {reader.bare_word()}", "a term")
+        start = reader.at
+        glob = reader.term()
+        reader.skip_space()
+        if not glob or not reader.accept(":"):
+            reader.at = start
+            return self._value(field, depth)
+        if glob == (Wild.MANY,):
+            return self._any_field(depth)
+        name = "".join(part for part in glob if isinstance(part, str))
+        if any(isinstance(part, Wild) for part in glob):
+            raise reader.refuse("wildcards in a field name are not supported yet", "one field")
+        reader.skip_space()
+        if name == "_exists_":
+            return Exists(self._field_name())
+        return self._value(name, depth)
+
+    def _any_field(self, depth: int) -> Node:
+        node = self._value(None, depth)
+        if not isinstance(node, Everything):
+            raise self._reader.refuse("a wildcard instead of a field name is not supported yet", "*:*")
+        return node
+
+    def _field_name(self) -> str:
+        reader = self._reader
+        name = reader.quoted() if reader.accept('"') else _literal(reader.term())
+        if not name:
+            raise reader.refuse("no field after _exists_:", "one field name without wildcards")
+        return name
+
+    def _value(self, field: str | None, depth: int) -> Node:
+        reader = self._reader
+        character = reader.peek()
+        if character == "(":
+            reader.at += 1
+            node = self._parenthesised(field, depth)
+        elif character == '"':
+            reader.at += 1
+            node = Text(field, reader.quoted())
+        elif character and character in "[{":
+            node = self._range(field)
+        elif character == "/":
+            raise reader.refuse("regular expressions are not supported yet", 'a term, or "/" in quotes')
+        else:
+            node = self._term(field)
+        self._suffix()
+        return node
+
+    def _parenthesised(self, field: str | None, depth: int) -> Node:
+        node = self.group(field, depth + 1)
+        if not self._reader.accept(")"):
+            raise self._reader.refuse("parenthesis without an end", "a closing )")
+        return node
+
+    def _suffix(self) -> None:
+        """A boost only ranks, and a rule does not rank; fuzziness and slop would change what matches."""
+        reader = self._reader
+        if reader.peek() == "~":
+            raise reader.refuse(
+                "fuzzy terms and slop (~) are not supported yet", "a term or a phrase as it is"
+            )
+        if not reader.accept("^"):
+            return
+        boost = _literal(reader.term())
+        if not boost or not boost.replace(".", "", 1).isdigit():
+            raise reader.refuse("no number after ^", "a boost such as ^2")
+
+    def _term(self, field: str | None) -> Node:
+        reader = self._reader
+        start = reader.at
+        comparison = self._comparison()
+        if comparison:
+            return self._half_range(field, comparison)
+        glob = reader.term()
+        if not glob:
+            found = repr(reader.peek()) if reader.peek() else "the end"
+            raise reader.refuse(f"unexpected {found}", "a term, a phrase, a range or (")
+        if reader.peek() == "/":
+            raise reader.refuse("a slash inside a term", "the term in quotes, or \\/")
+        if all(isinstance(part, str) for part in glob):
+            return Text(field, _literal(glob))
+        if all(part is Wild.MANY for part in glob):
+            return Everything() if field is None else Exists(field)
+        if reader.at - start > 1024:
+            raise reader.refuse("wildcard term too long", "at most 1024 characters")
+        return Wildcard(field, glob)
+
+    def _comparison(self) -> str:
+        for sign in (">=", "<=", ">", "<"):
+            if self._reader.text.startswith(sign, self._reader.at):
+                self._reader.at += len(sign)
+                return sign
+        return ""
+
+    def _half_range(self, field: str | None, sign: str) -> Node:
+        reader = self._reader
+        if field is None:
+            raise reader.refuse(f"{sign} without a field", f"field:{sign}value")
+        reader.skip_space()
+        bound = reader.quoted() if reader.accept('"') else _literal(reader.term())
+        if not bound:
+            raise reader.refuse(f"no value after {sign}", "a number, a date or a text")
+        self._check_bound(bound)
+        inclusive = len(sign) == 2
+        if sign[0] == ">":
+            return Range(field, Bounds(low=bound, include_low=inclusive))
+        return Range(field, Bounds(high=bound, include_high=inclusive))
+
+    def _range(self, field: str | None) -> Node:
+        reader = self._reader
+        if field is None:
+            raise reader.refuse("a range without a field", "field:[low TO high]")
+        include_low = reader.take() == "["
+        low = self._bound()
+        if self._raw_bound() != "TO":
+            raise reader.refuse("range without TO", "[low TO high]")
+        high = self._bound()
+        reader.skip_space()
+        closing = reader.peek()
+        if closing not in ("]", "}"):
+            raise reader.refuse("range without an end", "] or }")
+        reader.at += 1
+        return Range(field, Bounds(low, high, include_low, closing == "]"))
+
+    def _bound(self) -> str | None:
+        reader = self._reader
+        reader.skip_space()
+        if reader.accept('"'):
+            bound = reader.quoted()
+        else:
+            bound = self._raw_bound()
+            if bound == "*":
+                return None
+            if not bound or bound == "TO":
+                raise reader.refuse("range without a bound", "a value or *")
+        self._check_bound(bound)
+        return bound
+
+    def _raw_bound(self) -> str:
+        reader = self._reader
+        reader.skip_space()
+        out: list[str] = []
+        while not reader.at_end() and reader.peek() not in _ENDS_BOUND - {"\\"}:
+            character = reader.take()
+            out.append(reader.escaped() if character == "\\" else character)
+        return "".join(out)
+
+    def _check_bound(self, bound: str) -> None:
+        if is_date_arithmetic(bound):
+            raise self._reader.refuse("date arithmetic is not supported yet", "a fixed ISO 8601 date")
+
+
+def is_date_arithmetic(bound: str) -> bool:
+    """Whether Elasticsearch would compute a bound: `now-1h`, `2026-01-01||+1d`."""
+    return "||" in bound or bound == "now" or (bound.startswith("now") and bound[3] in "+-/")
+
+
+def _literal(glob: Glob) -> str:
+    """The text of a glob without wildcards; empty when it has some."""
+    return (
+        "".join(part for part in glob if isinstance(part, str))
+        if Wild.MANY not in glob and Wild.ONE not in glob
+        else ""
+    )

@@ -1,0 +1,278 @@
+"""How one query leaf judges one value: words, whole values, wildcards, ranges.
+
+A leaf does not know how a field would be mapped in Elasticsearch (text, keyword, number, date, ip), so it
+decides by what the value is: a string is both its words and itself, a number is compared as a number, and a
+name that ends in `.keyword` asks for the whole value only. Every test is linear in the length of the value,
+because the value comes from an attacker. Parsing queries is elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any, TypeAlias
+
+from divertor.model.events import parse_time
+from divertor.rules.document import Document, scalar_text, words
+
+#: Judges a whole event.
+Predicate: TypeAlias = Callable[[Document], bool]
+
+#: Judges one scalar of an event; the document lends its remembered words.
+ValueTest: TypeAlias = Callable[[Any, Document], bool]
+
+KEYWORD = ".keyword"
+
+
+class Wild(Enum):
+    """A wildcard in a glob: any run of characters, or any one."""
+
+    MANY = "*"
+    ONE = "?"
+
+
+#: A wildcard pattern: literal text and wildcards, in order.
+Glob: TypeAlias = tuple[str | Wild, ...]
+
+
+def any_value(field: str | None, test: ValueTest) -> Predicate:
+    """True when any value of the field (None: of any field) passes the test."""
+    if field is None:
+        return lambda document: any(test(value, document) for value in document.all_values())
+    return lambda document: any(test(value, document) for value in document.values(field))
+
+
+def text_predicate(field: str | None, text: str) -> Predicate:
+    """The text as consecutive words of a value, or as the whole value (`.keyword`: only that)."""
+    if field is not None and field.endswith(KEYWORD):
+        return any_value(field, whole_value(text))
+    wanted = words(text)
+    if field is None and len(wanted) == 1 and as_number(text) is None and as_network(text) is None:
+        (word,) = wanted
+        return lambda document: word in document.all_words()
+    return any_value(field, words_or_whole(text))
+
+
+def words_or_whole(text: str) -> ValueTest:
+    """The value is the text, holds its words in a row, equals its number, or lies in its network."""
+    wanted = words(text)
+    exact = whole_value(text)
+    network = as_network(text)
+
+    def test(value: Any, document: Document) -> bool:
+        if exact(value, document):
+            return True
+        if not isinstance(value, str):
+            return False
+        if holds_in_a_row(document.words(value), wanted):
+            return True
+        return network is not None and is_inside(value, network)
+
+    return test
+
+
+def any_word(text: str, *, all_of_them: bool = False) -> ValueTest:
+    """The value holds any (or all) of the text's words, in any order; `match` of the filter language."""
+    wanted = frozenset(words(text))
+    exact = whole_value(text)
+
+    def test(value: Any, document: Document) -> bool:
+        if exact(value, document):
+            return True
+        if not isinstance(value, str) or not wanted:
+            return False
+        found = wanted.intersection(document.words(value))
+        return found == wanted if all_of_them else bool(found)
+
+    return test
+
+
+def whole_value(text: str) -> ValueTest:
+    """The value, spelled as a query would, is the text; a number is equal as a number."""
+    number = as_number(text)
+
+    def test(value: Any, _document: Document) -> bool:
+        if isinstance(value, str):
+            return value == text
+        if isinstance(value, bool):
+            return scalar_text(value) == text.lower()
+        return isinstance(value, int | float) and (value == number or str(value) == text)
+
+    return test
+
+
+def word_or_whole_exactly(text: str) -> ValueTest:
+    """`term`: the whole value, or one of its (lower-case) words, with no analysis of the text asked for."""
+    exact = whole_value(text)
+
+    def test(value: Any, document: Document) -> bool:
+        return exact(value, document) or (isinstance(value, str) and text in document.words(value))
+
+    return test
+
+
+def holds_in_a_row(have: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    """Whether `wanted` is a run inside `have`; nothing wanted is not held."""
+    if len(wanted) == 1:
+        return wanted[0] in have
+    if not wanted or len(wanted) > len(have):
+        return False
+    # Joining on a character no word contains turns the run into one substring search.
+    return f" {' '.join(wanted)} " in f" {' '.join(have)} "
+
+
+def glob_test(glob: Glob, *, whole_only: bool, ignore_case: bool) -> ValueTest:
+    """The glob covers the whole value or, unless `whole_only`, one of its words."""
+    matches = glob_pattern(glob, ignore_case=ignore_case).fullmatch
+
+    def test(value: Any, document: Document) -> bool:
+        text = scalar_text(value)
+        if matches(text) is not None:
+            return True
+        return not whole_only and any(matches(word) is not None for word in document.words(text))
+
+    return test
+
+
+def glob_pattern(glob: Glob, *, ignore_case: bool) -> re.Pattern[str]:
+    """A glob as a pattern that cannot backtrack into an earlier star: the leftmost fit of each piece is
+    final.
+    """
+    pieces = _merge_stars(glob)
+    out: list[str] = []
+    piece: list[str] = []
+    stars = 0
+    for part in pieces:
+        if part is Wild.MANY:
+            out.append(_anchored(piece, stars))
+            piece, stars = [], stars + 1
+        else:
+            piece.append("." if part is Wild.ONE else re.escape(str(part)))
+    tail = "".join(piece)
+    out.append(f".*{tail}" if stars else tail)
+    flags = re.DOTALL | (re.IGNORECASE if ignore_case else 0)
+    return re.compile("".join(out), flags)
+
+
+def _anchored(piece: list[str], stars: int) -> str:
+    text = "".join(piece)
+    return f"(?>.*?{text})" if stars and text else text
+
+
+def _merge_stars(glob: Glob) -> list[str | Wild]:
+    merged: list[str | Wild] = []
+    for part in glob:
+        if not (part is Wild.MANY and merged and merged[-1] is Wild.MANY):
+            merged.append(part)
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A range as it was written; None is open. Which order applies is decided per value."""
+
+    low: str | None = None
+    high: str | None = None
+    include_low: bool = True
+    include_high: bool = True
+
+
+def range_test(bounds: Bounds) -> ValueTest:
+    """The value lies in the range: as numbers, addresses or times when both sides are, else as text."""
+    orders = [order for order in map(_ordered, (as_number, as_address, as_time)) if order.fits(bounds)]
+    text = _ordered(str)
+
+    def test(value: Any, _document: Document) -> bool:
+        spelled = scalar_text(value)
+        for order in orders:
+            key = order.key(spelled)
+            if key is not None:
+                return order.inside(key, bounds)
+        if isinstance(value, bool | int | float):
+            return False
+        return text.inside(spelled, bounds)
+
+    return test
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    key: Callable[[str], Any]
+
+    def fits(self, bounds: Bounds) -> bool:
+        """Whether every bound that is given can be read in this order."""
+        return all(self.key(bound) is not None for bound in (bounds.low, bounds.high) if bound is not None)
+
+    def inside(self, key: Any, bounds: Bounds) -> bool:
+        return self._above(key, bounds) and self._below(key, bounds)
+
+    def _above(self, key: Any, bounds: Bounds) -> bool:
+        if bounds.low is None:
+            return True
+        low = self.key(bounds.low)
+        return bool(key >= low) if bounds.include_low else bool(key > low)
+
+    def _below(self, key: Any, bounds: Bounds) -> bool:
+        if bounds.high is None:
+            return True
+        high = self.key(bounds.high)
+        return bool(key <= high) if bounds.include_high else bool(key < high)
+
+
+def _ordered(key: Callable[[str], Any]) -> _Order:
+    return _Order(key)
+
+
+def as_number(text: str) -> float | None:
+    """A plain decimal number, or None; `nan`, `inf` and underscores are text."""
+    if not text or text[-1:] not in "0123456789." or "_" in text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def as_time(text: str) -> datetime | None:
+    """An ISO 8601 date or time, or None. A bare year is a number, not a time."""
+    if len(text) < 8 or text.isdigit():
+        return None
+    try:
+        return parse_time(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def as_address(text: str) -> tuple[int, int] | None:
+    """An IP address as something to order by (its version, then its number), or None."""
+    if not text or len(text) > 45:
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return address.version, int(address)
+
+
+def as_network(text: str) -> IPv4Network | IPv6Network | None:
+    """A network in CIDR notation, or None; a lone address is not one."""
+    if "/" not in text:
+        return None
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def is_inside(text: str, network: IPv4Network | IPv6Network) -> bool:
+    """Whether a text is an address of the network."""
+    if len(text) > 45:
+        return False
+    try:
+        return ip_address(text) in network
+    except ValueError:
+        return False

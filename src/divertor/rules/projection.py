@@ -1,0 +1,59 @@
+"""`include`: the part of a document an alert shows, by field names in which `*` stands for any characters.
+
+A name selects the field and all below it; lists are passed through, as Elasticsearch's `_source` filter does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from divertor.rules.document import MAX_DEPTH
+
+#: What a hit has beside its source, and an alert always shows.
+_ALWAYS = ("_id", "_index", "@timestamp")
+
+
+def project(document: Mapping[str, Any], include: Sequence[str], keep: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields of `document` that `include` (or `keep`) names; all for an empty `include` or `*`."""
+    if not include or "*" in include:
+        return dict(document)
+    return _project(document, (*include, *keep, *_ALWAYS), "", 0)
+
+
+def _project(value: Mapping[str, Any], names: Sequence[str], prefix: str, depth: int) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, inner in value.items():
+        path = f"{prefix}{key}"
+        if any(_selects(name, path) for name in names):
+            out[key] = inner
+        elif any(_reaches(name, path) for name in names):
+            below = _below(inner, names, f"{path}.", depth)
+            if below:
+                out[key] = below
+    return out
+
+
+def _below(value: Any, names: Sequence[str], prefix: str, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        return None
+    if isinstance(value, Mapping):
+        return _project(value, names, prefix, depth + 1)
+    if isinstance(value, list):
+        return [below for item in value if (below := _below(item, names, prefix, depth + 1))]
+    return None
+
+
+def _selects(name: str, path: str) -> bool:
+    return name == path or ("*" in name and fnmatchcase(path, name))
+
+
+def _reaches(name: str, path: str) -> bool:
+    """Whether the name could select something below the path."""
+    return name.startswith(f"{path}.") or ("*" in name and _star_reaches(name, path))
+
+
+def _star_reaches(name: str, path: str) -> bool:
+    head = name.split("*", 1)[0]
+    return head.startswith(f"{path}.") or f"{path}.".startswith(head)

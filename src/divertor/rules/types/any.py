@@ -1,0 +1,28 @@
+"""`type: any`: every event that passes the filter is a match. `query_key` only keeps silences apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from divertor.rules.types.contract import Hit, Observation, TypeDeclaration
+
+
+@dataclass(frozen=True, slots=True)
+class AnyEvent:
+    """No options and no state."""
+
+    def start(self) -> None:
+        return None
+
+    def step(self, _state: None, seen: Observation, now: int) -> list[Hit]:
+        return [Hit(seen)]
+
+    def tick(self, _state: None, now: int) -> list[Hit]:
+        return []
+
+    def summary(self, _time: datetime) -> str:
+        return ""
+
+
+DECLARATION: TypeDeclaration[None] = TypeDeclaration("any", (), lambda _options: AnyEvent())
