@@ -2,6 +2,7 @@
 
 Frozen values, nothing else: reading them from text is `reading`, checking and filling in references is
 `resolving`, what becomes of a blueprint that is deployed is `deployments`. The names are Vamp's.
+A `position` is where the thing was written, for errors found later; it is no part of what the thing is.
 """
 
 from __future__ import annotations
@@ -133,6 +134,7 @@ class Service:
     environment: tuple[EnvironmentVariable, ...] = ()
     health_checks: tuple[HealthCheck, ...] | None = None
     extras: Extras = field(default_factory=dict)
+    position: Position = field(default=_NOWHERE, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -156,6 +158,7 @@ class Route:
     condition_strength: int = 100
     condition_reference: Reference | None = None
     extras: Extras = field(default_factory=dict)
+    position: Position = field(default=_NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,7 @@ class Gateway:
     sticky: Sticky = Sticky.NONE
     routes: tuple[Route, ...] = ()
     extras: Extras = field(default_factory=dict)
+    position: Position = field(default=_NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,7 @@ class IsolationPolicy:
     keys: tuple[KeySelector, ...]
     duration: timedelta | None = None
     fail: FailPolicy = FailPolicy.CLOSED
+    position: Position = field(default=_NOWHERE, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,310 @@
+"""Blueprint to deployment: `deploy`, and Vamp's `merge` and `remove` on what runs already.
+
+Pure: what a deployment becomes is decided here, who runs it is not. Every gateway that comes out has all
+its routes and all its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from divertor.errors import ConflictError, InputError, Position
+from divertor.model.artifacts import (
+    Blueprint,
+    Breed,
+    Cluster,
+    EnvironmentVariable,
+    Gateway,
+    IsolationPolicy,
+    Port,
+    Reference,
+    Route,
+    Scale,
+    Service,
+)
+from divertor.model.checks import ports_of
+from divertor.model.deployments import DeployedCluster, DeployedService, Deployment
+from divertor.model.environment import service_environment
+from divertor.model.fields import suggestion
+from divertor.model.weights import distribute_weights
+
+
+def deploy(blueprint: Blueprint, name: str) -> Deployment:
+    """What runs when `blueprint` is deployed as `name`.
+
+    :raises InputError: a reference is not resolved, or a variable has no value.
+    """
+    return merge(Deployment(name), blueprint)
+
+
+def merge(deployment: Deployment, blueprint: Blueprint) -> Deployment:
+    """The deployment with the blueprint's clusters, services and gateways added or updated.
+
+    A new version beside running ones gets what their weights leave, usually nothing. A cluster's routes are
+    replaced when the blueprint gives some; external gateways and isolation policies are replaced by port and
+    by cluster. Variables that run already keep their value.
+
+    :raises InputError: a reference is not resolved, a variable has no value, or weights do not add up.
+    """
+    clusters = {cluster.name: cluster for cluster in deployment.clusters}
+    for cluster in blueprint.clusters:
+        clusters[cluster.name] = _merged_cluster(
+            deployment.name, blueprint, cluster, clusters.get(cluster.name)
+        )
+    merged = replace(
+        deployment,
+        clusters=tuple(clusters.values()),
+        isolation=_merged_policies(deployment.isolation, blueprint.isolation),
+        environment=_merged_environment(deployment.environment, blueprint.environment),
+        extras={**deployment.extras, **blueprint.extras},
+    )
+    external = [external_gateway(merged, gateway) for gateway in blueprint.gateways]
+    return replace(merged, gateways=_replaced_by_port(deployment.gateways, external))
+
+
+def remove(deployment: Deployment, blueprint: Blueprint) -> Deployment | None:
+    """The deployment without the blueprint's services; None when nothing is left.
+
+    :raises ConflictError: what remains of a gateway does not carry 100%, or attackers are sent to a service
+        that would go.
+    """
+    gone = {cluster.name: {service.name for service in cluster.services} for cluster in blueprint.clusters}
+    reduced = (_reduced(cluster, gone.get(cluster.name, set())) for cluster in deployment.clusters)
+    clusters = tuple(cluster for cluster in reduced if cluster.services)
+    if not clusters:
+        return None
+    left = {cluster.name for cluster in clusters}
+    policies = tuple(policy for policy in deployment.isolation if policy.cluster in left)
+    for policy in policies:
+        if policy.to in gone.get(policy.cluster, ()):
+            raise ConflictError(
+                f"attackers of {policy.cluster} are sent to {policy.to}: change its isolation first"
+            )
+    gateways = (_without_clusters(gateway, deployment.name, left) for gateway in deployment.gateways)
+    kept = tuple(gateway for gateway in gateways if gateway is not None)
+    return replace(deployment, clusters=clusters, gateways=kept, isolation=policies)
+
+
+def gateways_of(deployment: Deployment) -> tuple[Gateway, ...]:
+    """All gateways: the external ones, then each cluster's."""
+    internal = (gateway for cluster in deployment.clusters for gateway in cluster.gateways)
+    return (*deployment.gateways, *internal)
+
+
+def replace_gateway(deployment: Deployment, gateway: Gateway) -> Deployment:
+    """The deployment with the gateway of the same name replaced; unchanged when it has none of that name."""
+
+    def swap(gateways: Iterable[Gateway]) -> tuple[Gateway, ...]:
+        return tuple(gateway if old.name == gateway.name else old for old in gateways)
+
+    clusters = tuple(replace(cluster, gateways=swap(cluster.gateways)) for cluster in deployment.clusters)
+    return replace(deployment, gateways=swap(deployment.gateways), clusters=clusters)
+
+
+def _merged_cluster(
+    deployment: str, blueprint: Blueprint, cluster: Cluster, running: DeployedCluster | None
+) -> DeployedCluster:
+    services = {service.name: service for service in running.services} if running else {}
+    for service in cluster.services:
+        breed = _resolved(service)
+        environment = service_environment(blueprint, cluster.name, breed, service)
+        services[service.name] = _merged_service(
+            service, breed, environment, cluster, services.get(service.name)
+        )
+    gateways = _cluster_gateways(f"{deployment}/{cluster.name}", services.values(), cluster.gateways, running)
+    extras = {**(running.extras if running else {}), **cluster.extras}
+    return DeployedCluster(cluster.name, tuple(services.values()), gateways, extras)
+
+
+def _resolved(service: Service) -> Breed:
+    for part in (service.breed, service.scale):
+        if isinstance(part, Reference):
+            raise InputError(f"{part.name!r} among the {part.kind} is not resolved", part.position)
+    assert isinstance(service.breed, Breed)
+    return service.breed
+
+
+def _merged_service(
+    service: Service,
+    breed: Breed,
+    environment: tuple[EnvironmentVariable, ...],
+    cluster: Cluster,
+    running: DeployedService | None,
+) -> DeployedService:
+    checks = (service.health_checks, cluster.health_checks, breed.health_checks)
+    scale = service.scale if isinstance(service.scale, Scale) else None
+    before = running or DeployedService(breed)
+    return replace(
+        before,
+        breed=breed,
+        scale=scale or before.scale,
+        environment=environment,
+        health_checks=next((given for given in checks if given is not None), ()),
+        extras={**before.extras, **service.extras},
+    )
+
+
+def _cluster_gateways(
+    prefix: str,
+    services: Iterable[DeployedService],
+    asked: Sequence[Gateway],
+    running: DeployedCluster | None,
+) -> tuple[Gateway, ...]:
+    """One gateway for each port of the cluster: as asked for, else as it runs, else weighted equally."""
+    breeds = [service.breed for service in services]
+    ports = ports_of(breeds)
+    by_port = {gateway.name or next(iter(ports), ""): gateway for gateway in asked}
+    for name in by_port:
+        if name not in ports:
+            position = by_port[name].position
+            raise InputError(f"no port {name!r} in {prefix}", position, suggestion(name, ports))
+    before = {gateway.name: gateway for gateway in running.gateways} if running else {}
+    gateways = []
+    for port in ports.values():
+        path = f"{prefix}/{port.name}"
+        wanted = by_port.get(port.name) or before.get(path) or Gateway(port.name)
+        number = before[path].port if path in before else None
+        gateways.append(internal_gateway(path, port, breeds, replace(wanted, port=wanted.port or number)))
+    return tuple(gateways)
+
+
+def internal_gateway(path: str, port: Port, breeds: Sequence[Breed], wanted: Gateway) -> Gateway:
+    """The gateway `path` (`deployment/cluster/port`) with a route to every breed that has the port.
+
+    `wanted` may mean a service by its name or by its full path. :raises InputError: an unknown service, an
+    unresolved condition, or weights that do not add up.
+    """
+    prefix = path.rpartition("/")[0]
+    paths = {
+        breed.name: f"{prefix}/{breed.name}/{port.name}" for breed in breeds if _has_port(breed, port.name)
+    }
+    routes = {full: Route(full) for full in paths.values()}
+    listed: dict[str, Route] = {}
+    for route in wanted.routes:
+        full = paths.get(route.path) or _known_path(route, paths, routes)
+        if full in listed:
+            raise InputError(f"a second route to {route.path!r}", route.position)
+        listed[full] = replace(route, path=full)
+    complete = (*listed.values(), *(route for full, route in routes.items() if full not in listed))
+    named = replace(wanted, name=path, protocol=port.protocol, routes=complete)
+    return weighted(named)
+
+
+def _has_port(breed: Breed, name: str) -> bool:
+    return any(port.name == name for port in breed.ports)
+
+
+def _known_path(route: Route, paths: dict[str, str], routes: dict[str, Route]) -> str:
+    if route.path in routes:
+        return route.path
+    for name, full in paths.items():
+        if route.path == full.rpartition("/")[0]:
+            return paths[name]
+    raise InputError(f"no service {route.path!r}", route.position, suggestion(route.path, paths))
+
+
+def external_gateway(deployment: Deployment, gateway: Gateway) -> Gateway:
+    """A blueprint's gateway as it runs: named `deployment/name`, its routes to `deployment/cluster/port`.
+
+    :raises InputError: a route leads to no port of the deployment, or weights do not add up.
+    """
+    internal = [own for cluster in deployment.clusters for own in cluster.gateways]
+    prefix = f"{deployment.name}/"
+    name = gateway.name if gateway.name.startswith(prefix) else prefix + gateway.name
+    routes = tuple(replace(route, path=_external_path(route, prefix, internal)) for route in gateway.routes)
+    return weighted(replace(gateway, name=name, routes=routes))
+
+
+def _external_path(route: Route, prefix: str, internal: Sequence[Gateway]) -> str:
+    if route.path.startswith("["):
+        return route.path
+    names = [gateway.name for gateway in internal]
+    for path in (route.path, prefix + route.path):
+        if path in names:
+            return path
+    of_cluster = [name for name in names if name.rpartition("/")[0] in (route.path, prefix + route.path)]
+    if len(of_cluster) == 1:
+        return of_cluster[0]
+    short = [name.removeprefix(prefix) for name in names]
+    raise InputError(f"no port {route.path!r}", route.position, suggestion(route.path, short))
+
+
+def weighted(gateway: Gateway) -> Gateway:
+    """The gateway with every weight filled in. :raises InputError: they do not add up."""
+    for route in gateway.routes:
+        if route.condition_reference is not None:
+            reference = route.condition_reference
+            raise InputError(f"{reference.name!r} among the conditions is not resolved", reference.position)
+    try:
+        weights = distribute_weights([route.weight for route in gateway.routes])
+    except ValueError as problem:
+        where = gateway.position if gateway.position.source else Position(f"gateway {gateway.name}")
+        raise InputError(f"the weights of {gateway.name}", where, str(problem)) from None
+    routes = (replace(route, weight=weight) for route, weight in zip(gateway.routes, weights, strict=True))
+    return replace(gateway, routes=tuple(routes))
+
+
+def _merged_policies(
+    running: Sequence[IsolationPolicy], asked: Sequence[IsolationPolicy]
+) -> tuple[IsolationPolicy, ...]:
+    return tuple(
+        (
+            {policy.cluster: policy for policy in running} | {policy.cluster: policy for policy in asked}
+        ).values()
+    )
+
+
+def _merged_environment(
+    running: Sequence[EnvironmentVariable], asked: Sequence[EnvironmentVariable]
+) -> tuple[EnvironmentVariable, ...]:
+    names = {variable.name for variable in running}
+    return (*running, *(variable for variable in asked if variable.name not in names))
+
+
+def _replaced_by_port(running: Sequence[Gateway], asked: Sequence[Gateway]) -> tuple[Gateway, ...]:
+    def key(gateway: Gateway) -> object:
+        return gateway.name if gateway.port is None else gateway.port
+
+    return tuple(
+        (
+            {key(gateway): gateway for gateway in running} | {key(gateway): gateway for gateway in asked}
+        ).values()
+    )
+
+
+def _reduced(cluster: DeployedCluster, gone: set[str]) -> DeployedCluster:
+    if not gone:
+        return cluster
+    services = tuple(service for service in cluster.services if service.name not in gone)
+    paths = {f"/{cluster.name}/{name}/" for name in gone}
+    gateways = tuple(_without_routes(gateway, paths) for gateway in cluster.gateways)
+    kept = tuple(gateway for gateway in gateways if gateway.routes)
+    for gateway in kept:
+        if sum(route.weight or 0 for route in gateway.routes) != 100:
+            names = ", ".join(sorted(gone))
+            raise ConflictError(
+                f"{gateway.name} would not carry 100% without {names}: set their weight to 0% first"
+            )
+    return replace(cluster, services=services, gateways=kept)
+
+
+def _without_routes(gateway: Gateway, parts: set[str]) -> Gateway:
+    routes = tuple(route for route in gateway.routes if not any(part in route.path for part in parts))
+    return replace(gateway, routes=routes)
+
+
+def _without_clusters(gateway: Gateway, deployment: str, left: set[str]) -> Gateway | None:
+    """None when all its routes led to clusters that are gone."""
+
+    def stays(route: Route) -> bool:
+        return (
+            route.path.startswith("[") or route.path.removeprefix(f"{deployment}/").partition("/")[0] in left
+        )
+
+    routes = tuple(route for route in gateway.routes if stays(route))
+    if len(routes) == len(gateway.routes):
+        return gateway
+    if routes and sum(route.weight or 0 for route in routes) != 100:
+        raise ConflictError(f"{gateway.name} would not carry 100%: change its weights first")
+    return replace(gateway, routes=routes) if routes else None
