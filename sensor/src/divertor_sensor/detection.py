@@ -1,0 +1,163 @@
+"""The record of one detection, and its form on the wire: an OTLP log record in JSON.
+
+Pure: times and identities are arguments. The attribute names are a contract with Divertor's ingest; any
+OpenTelemetry Collector takes the same bytes (OTLP 1.x, JSON encoding: camelCase keys, 64-bit integers as
+strings).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from divertor_sensor.frames import Frame
+
+MAX_PAYLOAD = 1024
+MAX_STATEMENT = 2048
+_MAX_TEXT = 1024
+_ERROR_SEVERITY = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who sent the request and which one it was, as far as the sensor can tell; texts are bounded when
+    sent.
+    """
+
+    method: str
+    path: str
+    address: str
+    user_agent: str
+    session: str
+    session_cookie: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One finding: `signal` is `attack` or `vulnerability`; `outcome` is `diverted`, `blocked` or `reported`.
+
+    `time` is in nanoseconds since 1970 (UTC). `statement` is what would have run at `sink`.
+    """
+
+    id: str
+    time: int
+    type: str
+    cwe: str
+    signal: str
+    outcome: str
+    source: str
+    parameter: str
+    payload: str
+    sink: str
+    statement: str
+    subject: Subject
+    frames: tuple[Frame, ...]
+
+    def summary(self) -> str:
+        """One line; what an attacker chose is escaped."""
+        place = f"{self.frames[0].file}:{self.frames[0].line}" if self.frames else "unknown place"
+        return (
+            f"{self.type} {self.signal} {self.outcome}: {self.source} {self.parameter[:64]!r} reached"
+            f" {self.sink} at {place}, {self.subject.method[:16]!r} {self.subject.path[:200]!r}"
+        )
+
+
+def export_request(
+    resource: dict[str, str | int], detections: Iterable[Detection], version: str
+) -> dict[str, Any]:
+    """The body of `POST /v1/logs` for a batch."""
+    scope = {"name": "divertor_sensor", "version": version}
+    records = [log_record(detection) for detection in detections]
+    return {
+        "resourceLogs": [
+            {
+                "resource": {"attributes": _attributes(resource.items())},
+                "scopeLogs": [{"scope": scope, "logRecords": records}],
+            }
+        ]
+    }
+
+
+def log_record(detection: Detection) -> dict[str, Any]:
+    """One detection as an OTLP log record."""
+    attributes = _attributes(_pairs(detection))
+    attributes.append({"key": "divertor.detection.frames", "value": _frame_list(detection.frames)})
+    return {
+        "timeUnixNano": str(detection.time),
+        "observedTimeUnixNano": str(detection.time),
+        "severityNumber": _ERROR_SEVERITY,
+        "severityText": "ERROR",
+        "eventName": "divertor.detection",
+        "body": {"stringValue": _clean(detection.summary())},
+        "attributes": attributes,
+    }
+
+
+def _pairs(detection: Detection) -> list[tuple[str, str | int]]:
+    subject = detection.subject
+    pairs: list[tuple[str, str | int]] = [
+        ("http.request.method", subject.method),
+        ("url.path", subject.path),
+        ("client.address", subject.address),
+        ("user_agent.original", subject.user_agent),
+        ("session.id", subject.session),
+        ("divertor.session.cookie", subject.session_cookie),
+        ("http.request.id", subject.request_id),
+        ("divertor.detection.id", detection.id),
+        ("divertor.detection.type", detection.type),
+        ("divertor.detection.cwe", detection.cwe),
+        ("divertor.detection.signal", detection.signal),
+        ("divertor.detection.outcome", detection.outcome),
+        ("divertor.detection.source", detection.source),
+        ("divertor.detection.parameter", detection.parameter),
+        ("divertor.detection.payload", detection.payload[:MAX_PAYLOAD]),
+        ("divertor.detection.sink", detection.sink),
+        ("divertor.detection.statement", detection.statement[:MAX_STATEMENT]),
+    ]
+    if detection.frames:
+        first = detection.frames[0]
+        pairs += [
+            ("code.file.path", first.file),
+            ("code.line.number", first.line),
+            ("code.function.name", first.function),
+        ]
+    return pairs
+
+
+def _attributes(pairs: Iterable[tuple[str, str | int]]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _value(value)} for key, value in pairs]
+
+
+def _value(value: str | int) -> dict[str, Any]:
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    return {"stringValue": _clean(value[:MAX_STATEMENT])}
+
+
+def _clean(text: str) -> str:
+    """Lone surrogates (undecodable bytes of a request) cannot be encoded as UTF-8: they become `?`."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _frame_list(frames: Sequence[Frame]) -> dict[str, Any]:
+    return {
+        "arrayValue": {
+            "values": [
+                {
+                    "kvlistValue": {
+                        "values": _attributes(
+                            [
+                                ("file", frame.file[:_MAX_TEXT]),
+                                ("line", frame.line),
+                                ("function", frame.function[:_MAX_TEXT]),
+                                ("source", frame.source),
+                            ]
+                        )
+                    }
+                }
+                for frame in frames
+            ]
+        }
+    }

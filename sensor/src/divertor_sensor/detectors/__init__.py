@@ -1,0 +1,66 @@
+"""The detectors: pure functions that decide whether input changed what a statement means.
+
+One file each, with the rule, the weakness it covers and its test vectors beside it. A detector reads no
+clock, no environment and no request object: it gets the statement and the candidates, and returns a
+`Judgement`. Adding a kind of attack is one file here plus the sinks that call it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from divertor_sensor.inputs import Input
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One form of one input that is worth looking for. `text` is as the detector compares it."""
+
+    text: str
+    origin: Input
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Input that left the place the code meant for it.
+
+    `hostile` is False when the code is shown to be vulnerable but the input does nothing with it (an
+    apostrophe in a name): such a finding is reported and never stops a request.
+    """
+
+    origin: Input
+    hostile: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`touched`: some candidate occurs in the statement at all; `finding`: the worst thing found, or None."""
+
+    touched: bool
+    finding: Finding | None
+
+
+UNTOUCHED = Judgement(False, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A detector's declaration: the type it reports, the weakness, and its two pure functions.
+
+    `select` picks, from one input, the texts worth searching for (most inputs give none);
+    `judge` decides over a statement.
+    """
+
+    type: str
+    cwe: str
+    owasp: str
+    select: Callable[[str], Sequence[str]]
+    judge: Callable[[str, Sequence[Candidate]], Judgement]
+
+
+def worst(first: Finding | None, second: Finding | None) -> Finding | None:
+    """The more severe of two findings; the first when they are equal."""
+    if first is None or (second is not None and second.hostile and not first.hostile):
+        return second
+    return first

@@ -1,0 +1,85 @@
+"""Path traversal (CWE-22, CWE-36 absolute path, CWE-158 NUL; OWASP A01:2021 Broken Access Control).
+
+Rule: an input that ends up in a path to be opened must not decide the directory. It does when it holds `..`
+steps that lead out of the directory the app put before it, when it is absolute and the opened path begins
+with it, or when it carries a NUL. `a/../b` that stays inside is fine. When the app normalised the path
+first, the input is recognised by what follows its leading `..` steps.
+
+What it does not do: follow symbolic links, or know which files an app means to serve.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+
+from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement
+from divertor_sensor.inputs import derived_values
+
+_STEP = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
+_LEADING_STEPS = re.compile(r"^(?:\.{1,2}/+)*\.\./+(?:\.{1,2}/+)*")
+_REPEATED = re.compile(r"/(?:\.?/)+")
+_MIN_TAIL = 3
+
+
+def select(value: str) -> list[str]:
+    """The forms of an input that can steer a path: `..` steps, absolute paths, NUL."""
+    texts = []
+    for form in derived_values(value):
+        if "\0" in form or _STEP.search(form) or (form.startswith("/") and len(form) > 1):
+            texts.append(form)
+            plain = _REPEATED.sub("/", form).rstrip("/")
+            if plain != form and len(plain) > 1:
+                texts.append(plain)
+    return texts
+
+
+def judge(statement: str, candidates: Sequence[Candidate]) -> Judgement:
+    """Whether a candidate decides the directory of the path `statement`."""
+    touched = False
+    for candidate in candidates:
+        at = statement.find(candidate.text)
+        if at >= 0:
+            touched = True
+        if _decides(statement, candidate.text, at) or (at < 0 and _resolved(statement, candidate.text)):
+            return Judgement(True, Finding(candidate.origin, True))
+    return Judgement(True, None) if touched else UNTOUCHED
+
+
+def _decides(path: str, text: str, at: int) -> bool:
+    if at < 0:
+        return False
+    if "\0" in text:
+        return True
+    if at == 0 and text.startswith("/"):
+        return _absolute(path, text)
+    return _STEP.search(text) is not None and _escapes(path[:at], path)
+
+
+def _absolute(path: str, text: str) -> bool:
+    """The input gives the path from the root on: all of it, all but a suffix, or whole directories of it."""
+    rest = path[len(text) :]
+    return not rest or text.endswith("/") or rest.startswith("/") or "/" not in rest
+
+
+def _escapes(base: str, path: str) -> bool:
+    """Whether `path` leaves the directory part of `base`, by its text alone."""
+    directory = posixpath.normpath(base[: base.rfind("/") + 1] or ".")
+    target = posixpath.normpath(path.replace("\\", "/") if "\\" in path and "/" not in path else path)
+    if directory == ".":
+        return target == ".." or target.startswith("../")
+    return target != directory and not target.startswith(directory.rstrip("/") + "/")
+
+
+def _resolved(path: str, text: str) -> bool:
+    """Whether `path` looks like `text` after normalisation: absolute, without steps, ending as the input
+    does.
+    """
+    if ".." in path or not path.startswith("/"):
+        return False
+    tail = posixpath.normpath(_LEADING_STEPS.sub("/", text)) if _LEADING_STEPS.match(text) else ""
+    return len(tail) > _MIN_TAIL and ".." not in tail and path.endswith(tail)
+
+
+DETECTOR = Detector(type="path_traversal", cwe="CWE-22", owasp="A01:2021", select=select, judge=judge)

@@ -1,0 +1,36 @@
+"""Keeps the sensor's own faults out of the host: swallowed, counted, logged once per place.
+
+Failure policy: open. A detector that fails finds nothing; the app goes on. Under `DIVERTOR_SENSOR_STRICT=1`
+a fault is raised instead, so that tests see it.
+"""
+
+from __future__ import annotations
+
+import logging
+
+LOG = logging.getLogger("divertor_sensor")
+
+
+class Faults:
+    """A counter of the sensor's own failures. `strict` raises them."""
+
+    def __init__(self, strict: bool = False) -> None:
+        self.strict = strict
+        self.count = 0
+        self._told: set[str] = set()
+
+    def contain(self, place: str, problem: Exception) -> None:
+        """Take note of `problem`, which happened in `place`; call it from an `except` block.
+
+        :raises Exception: `problem` itself, when strict.
+        """
+        if self.strict:
+            raise problem
+        self.note(place, problem)
+
+    def note(self, place: str, problem: Exception) -> None:
+        """Count and log once, also when strict: for failures that are not the sensor's own."""
+        self.count += 1
+        if place not in self._told:
+            self._told.add(place)
+            LOG.error("fault in %s, ignored (further ones are only counted)", place, exc_info=problem)

@@ -1,0 +1,77 @@
+"""The stack at a sink, as plain values: the app's own frames first, libraries and the interpreter's after.
+
+Only names and numbers are taken on the request path; the source lines are looked up later, off it
+(`with_source`).
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sysconfig
+from dataclasses import dataclass, replace
+from types import FrameType
+
+MAX_FRAMES = 48
+_MAX_WALK = 400
+_MAX_SOURCE = 300
+_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_LIBRARY_MARKS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_STANDARD = tuple(
+    {os.path.join(path, "") for name in ("stdlib", "platstdlib") if (path := sysconfig.get_paths().get(name))}
+)
+_MAX_CACHE = 4096
+_kinds: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One level of the stack: file (as the interpreter knows it), line from 1, function, the source line."""
+
+    file: str
+    line: int
+    function: str
+    source: str = ""
+
+
+def capture(frame: FrameType | None) -> tuple[Frame, ...]:
+    """The stack from `frame` outwards, without the sensor: the app's frames, innermost first, then the
+    others.
+    """
+    app: list[Frame] = []
+    others: list[Frame] = []
+    for _ in range(_MAX_WALK):
+        if frame is None:
+            break
+        code = frame.f_code
+        kind = _kind(code.co_filename)
+        if kind != "sensor":
+            found = Frame(code.co_filename, frame.f_lineno or 0, code.co_qualname)
+            (app if kind == "app" else others).append(found)
+        frame = frame.f_back
+    return tuple((app + others)[:MAX_FRAMES])
+
+
+def with_source(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
+    """The same frames with their source lines, trimmed; reads files, so not for the request path."""
+    return tuple(
+        replace(frame, source=linecache.getline(frame.file, frame.line).strip()[:_MAX_SOURCE])
+        for frame in frames
+    )
+
+
+def _kind(filename: str) -> str:
+    kind = _kinds.get(filename)
+    if kind is None:
+        if len(_kinds) >= _MAX_CACHE:
+            _kinds.clear()
+        kind = _kinds[filename] = _classify(filename)
+    return kind
+
+
+def _classify(filename: str) -> str:
+    if filename.startswith(_OWN):
+        return "sensor"
+    if filename.startswith("<frozen ") or any(mark in filename for mark in _LIBRARY_MARKS):
+        return "library"
+    return "library" if filename.startswith(_STANDARD) else "app"

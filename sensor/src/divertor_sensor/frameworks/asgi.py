@@ -1,0 +1,174 @@
+"""The ASGI side (ASGI 3, `http` and the handshake of `websocket`): as `wsgi`, over messages.
+
+`http.response.start` is held back until the first message of the body, except for event streams, whose
+clients wait for the headers. What the app receives of the body is recorded, never read ahead. An attack
+found after the response has begun cuts the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from divertor_sensor import context, runtime
+from divertor_sensor.frameworks.refusal import refusal_for
+from divertor_sensor.guard import Sensor
+from divertor_sensor.request import ConnectionCut, Head, Request
+
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_KEY = "divertor_sensor.request"
+_POLICY_VIOLATION = 1008
+
+
+class DivertorASGI:
+    """Middleware that guards any ASGI app. Without a sensor, the one `instrument` made is used."""
+
+    def __init__(self, app: AsgiApp, sensor: Sensor | None = None) -> None:
+        self.app = app
+        self.sensor = runtime.sensor() if sensor is None else sensor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"} or _KEY in scope:
+            await self.app(scope, receive, send)
+            return
+        request = Request(self.sensor, lambda: read_head(scope))
+        scope[_KEY] = request
+        kind = _HttpExchange if scope["type"] == "http" else _WebSocketExchange
+        await kind(request, receive, send).run(self.app, scope)
+
+
+def read_head(scope: Scope) -> Head:
+    """The head of the request in an ASGI scope."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope.get("headers", ()):
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        if name in headers:
+            value = headers[name] + ("; " if name == "cookie" else ", ") + value
+        headers[name] = value
+    client = scope.get("client")
+    return Head(
+        method=scope.get("method", "GET"),
+        path=scope.get("path", ""),
+        query=scope.get("query_string", b"").decode("latin-1"),
+        headers=headers,
+        peer=str(client[0]) if client else "",
+    )
+
+
+class _Exchange:
+    """One request and its response."""
+
+    def __init__(self, request: Request, receive: Receive, send: Send) -> None:
+        self._request = request
+        self._server_receive = receive
+        self._server_send = send
+        self._refused = False
+
+    async def run(self, app: AsgiApp, scope: Scope) -> None:
+        """Call the app with guarded channels; answer in its place once it was interrupted."""
+        token = context.current.set(self._request)
+        try:
+            await app(scope, self.receive, self.send)
+            if not self._request.interrupted:
+                await self.finish()
+        except BaseException as problem:
+            if not self._request.interrupted or _must_pass(problem):
+                raise
+        finally:
+            context.current.reset(token)
+            self._request.close()
+        if self._request.interrupted:
+            await self._refuse_once()
+
+    async def _refuse_once(self) -> None:
+        if not self._refused:
+            self._refused = True
+            await self.refuse()
+
+    async def receive(self) -> Message:
+        message = await self._server_receive()
+        if message["type"] == "http.request":
+            self._request.record(message.get("body", b""))
+        return message
+
+    async def send(self, message: Message) -> None:
+        raise NotImplementedError
+
+    async def finish(self) -> None:
+        """The app returned and nothing was found."""
+
+    async def refuse(self) -> None:
+        raise NotImplementedError
+
+
+def _must_pass(problem: BaseException) -> bool:
+    return isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError))
+
+
+class _HttpExchange(_Exchange):
+    _held: Message | None = None
+    _started = False
+
+    async def send(self, message: Message) -> None:
+        if self._request.interrupted:
+            await self._refuse_once()
+            return
+        if message["type"] != "http.response.start":
+            # An early hint may come before the head; what belongs to the body brings the head with it.
+            if message["type"].startswith("http.response.") and message["type"] not in _BEFORE_HEAD:
+                await self._release()
+            await self._server_send(message)
+        elif _is_event_stream(message):
+            self._started = True
+            await self._server_send(message)
+        else:
+            self._held = message
+
+    async def _release(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._started = True
+            await self._server_send(held)
+
+    async def finish(self) -> None:
+        await self._release()
+
+    async def refuse(self) -> None:
+        if self._started:
+            raise ConnectionCut("the request was refused after its response had begun")
+        self._started, self._held = True, None
+        refusal = refusal_for(self._request)
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in refusal.headers]
+        await self._server_send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        await self._server_send({"type": "http.response.body", "body": refusal.body, "more_body": False})
+
+
+_BEFORE_HEAD = frozenset({"http.response.early_hint", "http.response.push", "http.response.debug"})
+
+
+def _is_event_stream(message: Message) -> bool:
+    return any(
+        bytes(name).lower() == b"content-type" and bytes(value).startswith(b"text/event-stream")
+        for name, value in message.get("headers", ())
+    )
+
+
+class _WebSocketExchange(_Exchange):
+    """A web socket cannot be replayed elsewhere: an attack in its handshake closes it."""
+
+    async def send(self, message: Message) -> None:
+        if self._request.interrupted:
+            await self._refuse_once()
+            return
+        if message["type"] == "websocket.close":
+            self._refused = True
+        await self._server_send(message)
+
+    async def refuse(self) -> None:
+        await self._server_send({"type": "websocket.close", "code": _POLICY_VIOLATION})

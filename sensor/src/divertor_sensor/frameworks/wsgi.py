@@ -1,0 +1,256 @@
+"""The WSGI side (PEP 3333): makes the request current while the app works, and replaces the response if
+need be.
+
+The app's `start_response` is held back until its first piece of body, so that an attack found before then
+can still be answered differently. The body is never read ahead of the app: `wsgi.input` is wrapped, and
+what the app reads is recorded. An attack found after the response has begun cuts the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias, cast
+
+from divertor_sensor import context, runtime
+from divertor_sensor.frameworks.refusal import refusal_for
+from divertor_sensor.guard import Sensor
+from divertor_sensor.request import MAX_BODY, ConnectionCut, Head, Request
+
+Environ: TypeAlias = dict[str, Any]
+StartResponse: TypeAlias = Callable[..., Any]
+WsgiApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_KEY = "divertor_sensor.request"
+
+
+class DivertorWSGI:
+    """Middleware that guards any WSGI app. Without a sensor, the one `instrument` made is used."""
+
+    def __init__(self, app: WsgiApp, sensor: Sensor | None = None) -> None:
+        self.app = app
+        self.sensor = runtime.sensor() if sensor is None else sensor
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if _KEY in environ:
+            return self.app(environ, start_response)
+        request = Request(self.sensor, lambda: read_head(environ))
+        environ[_KEY] = request
+        recorder = _record_body(environ, request)
+        return _Exchange(request, start_response, recorder).run(self.app, environ)
+
+
+def read_head(environ: Environ) -> Head:
+    """The head of the request in a WSGI environ. Undecodable bytes of the path become U+FFFD."""
+    headers = {
+        name[5:].replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_") and isinstance(value, str)
+    }
+    if environ.get("CONTENT_TYPE"):
+        headers["content-type"] = environ["CONTENT_TYPE"]
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    return Head(
+        method=environ.get("REQUEST_METHOD", ""),
+        path=path.encode("latin-1", "replace").decode("utf-8", "replace"),
+        query=environ.get("QUERY_STRING", ""),
+        headers=headers,
+        peer=environ.get("REMOTE_ADDR", "") or "",
+    )
+
+
+class _RecordingInput:
+    """`wsgi.input`, recording what the app reads; everything else is the server's own object."""
+
+    def __init__(self, stream: Any, request: Request) -> None:
+        self._stream = stream
+        self._request = request
+        self.count = 0
+
+    def _took(self, chunk: bytes) -> bytes:
+        self.count += len(chunk)
+        self._request.record(chunk)
+        return chunk
+
+    def read(self, *args: Any) -> bytes:
+        return self._took(self._stream.read(*args))
+
+    def readline(self, *args: Any) -> bytes:
+        return self._took(self._stream.readline(*args))
+
+    def readlines(self, *args: Any) -> list[bytes]:
+        lines: list[bytes] = self._stream.readlines(*args)
+        self._took(b"".join(lines))
+        return lines
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        size: int = self._stream.readinto(view)
+        self._took(bytes(view[:size]))
+        return size
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self._stream:
+            yield self._took(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _record_body(environ: Environ, request: Request) -> _RecordingInput | None:
+    """Wrap `wsgi.input` when the request has a body."""
+    has_body = environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ
+    if not has_body or "wsgi.input" not in environ:
+        return None
+    recorder = _RecordingInput(environ["wsgi.input"], request)
+    environ["wsgi.input"] = recorder
+    return recorder
+
+
+class _Exchange:
+    """One request and its response; also the iterable that the server gets for a streamed body."""
+
+    def __init__(
+        self, request: Request, start_response: StartResponse, recorder: _RecordingInput | None
+    ) -> None:
+        self._request = request
+        self._server_start = start_response
+        self._recorder = recorder
+        self._held: tuple[Any, ...] | None = None
+        self._started = False
+        self._result: Any = ()
+        self._pieces: Iterator[bytes] = iter(())
+        self._first: list[bytes] = []
+
+    def run(self, app: WsgiApp, environ: Environ) -> Iterable[bytes]:
+        """Call the app; return what the server shall send."""
+        request = self._request
+        token = context.current.set(request)
+        try:
+            self._result = app(environ, self._start_response)
+            whole = self._as_whole(environ)
+            if whole is not None and not request.interrupted:
+                self._start()
+                request.close()
+                return whole
+            if not request.interrupted:
+                self._read_first_piece()
+        except BaseException as problem:
+            if not request.interrupted or isinstance(problem, (KeyboardInterrupt, SystemExit)):
+                request.close()
+                raise
+        finally:
+            context.current.reset(token)
+        if request.interrupted:
+            return self._refuse(environ)
+        self._start()
+        return self
+
+    def _as_whole(self, environ: Environ) -> Iterable[bytes] | None:
+        """The result itself when no code of the app runs while it is sent: a list, or the server's file
+        wrapper.
+        """
+        result = self._result
+        if type(result) in (list, tuple):
+            return cast(list[bytes], result)
+        wrapper = environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and isinstance(result, wrapper):
+            return cast(Iterable[bytes], result)
+        return None
+
+    def _read_first_piece(self) -> None:
+        """Up to the first piece that is not empty: a server sends nothing before it either (PEP 3333)."""
+        self._pieces = iter(self._result)
+        for piece in self._pieces:
+            self._first.append(piece)
+            if piece or self._request.interrupted:
+                return
+
+    def _start_response(self, status: str, headers: Any, exc_info: Any = None) -> Callable[[bytes], None]:
+        if self._started:
+            self._server_start(status, headers, exc_info)
+        elif self._held is not None and exc_info is None:
+            raise AssertionError("start_response was called twice without exc_info")
+        else:
+            self._held = (status, headers) if exc_info is None else (status, headers, exc_info)
+        return self._write
+
+    def _start(self) -> Any:
+        if self._started or self._held is None:
+            return None
+        self._started = True
+        return self._server_start(*self._held)
+
+    def _write(self, data: bytes) -> None:
+        """The callable that `start_response` returns, for apps of the old style."""
+        if self._request.interrupted:
+            return
+        if not self._started:
+            self._server_write = self._start()
+        self._server_write(data)
+
+    def _refuse(self, environ: Environ) -> Iterable[bytes]:
+        """Drop the app's response, headers and all, and answer in its place."""
+        self._close_result()
+        if self._started:
+            raise ConnectionCut("the request was refused after its response had begun") from None
+        self._started = True
+        self._drain(environ)
+        refusal = refusal_for(self._request)
+        self._request.close()
+        self._server_start(f"{refusal.status} {refusal.phrase}", list(refusal.headers))
+        return [refusal.body] if refusal.body else []
+
+    def _drain(self, environ: Environ) -> None:
+        """Read what the app left of a body of known, small size: closing on unread data could lose the
+        answer.
+        """
+        if self._recorder is None:
+            return
+        try:
+            left = int(environ.get("CONTENT_LENGTH", "")) - self._recorder.count
+            if 0 < left <= MAX_BODY:
+                self._recorder.read(left)
+        except (ValueError, OSError):
+            return
+
+    def _close_result(self) -> None:
+        close = getattr(self._result, "close", None)
+        if close is None:
+            return
+        try:
+            context.run_in(self._request, close)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as problem:
+            # Its response is gone already; clean-up of the app may meet a refused sink once more.
+            if isinstance(problem, Exception):
+                self._request.sensor.faults.note("closing a dropped response", problem)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._first:
+            return self._first.pop(0)
+        try:
+            piece = context.run_in(self._request, next, self._pieces)
+        except StopIteration:
+            raise
+        except BaseException as problem:
+            if not self._request.interrupted or isinstance(problem, (KeyboardInterrupt, SystemExit)):
+                raise
+            piece = b""
+        if self._request.interrupted:
+            raise ConnectionCut("the request was refused after its response had begun") from None
+        if not self._started:
+            self._start()
+        return piece
+
+    def close(self) -> None:
+        """Called by the server when the response is over, whatever happened."""
+        try:
+            close = getattr(self._result, "close", None)
+            if close is not None:
+                context.run_in(self._request, close)
+        finally:
+            self._request.close()

@@ -1,0 +1,124 @@
+"""The decision at a sink, taken before the call runs: go on, report, or interrupt the request.
+
+`check` is what every sink calls. It costs one lookup for a statement that is the program's own, and works
+on values otherwise. Failure policy: open; a fault of a detector lets the call run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from types import FrameType
+
+from divertor_sensor import context
+from divertor_sensor.detection import MAX_PAYLOAD, MAX_STATEMENT, Detection
+from divertor_sensor.detectors import Detector, Finding
+from divertor_sensor.faults import Faults
+from divertor_sensor.frames import capture
+from divertor_sensor.memory import Site, StatementMemory, site_of
+from divertor_sensor.report import Reporter, make_reporter
+from divertor_sensor.request import AttackInterrupted, Request
+from divertor_sensor.settings import Mode, Settings
+
+#: Tells the gateway where the request came from; only a gateway that knows the divert token acts on the
+#: answer.
+ORIGIN_HEADER = "x-divertor-origin"
+TOKEN_HEADER = "x-divertor-token"
+
+
+class Sensor:
+    """One configured sensor: settings, reporter, memory of statements, count of its own faults."""
+
+    def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
+        self.settings = settings
+        self.reporter = make_reporter(settings) if reporter is None else reporter
+        self.memory = StatementMemory()
+        self.faults = Faults(settings.strict)
+
+    def outcome(self, request: Request, hostile: bool) -> str:
+        """What an attack or a vulnerability leads to for this request."""
+        if not hostile or self.settings.mode is Mode.REPORT:
+            return "reported"
+        return "diverted" if self.divert_target(request) and not request.answered else "blocked"
+
+    def divert_target(self, request: Request) -> str:
+        """The absolute URL the gateway shall replay; empty when diverting is off or there is no gateway."""
+        if self.settings.mode is not Mode.DIVERT or not self.settings.divert_token:
+            return ""
+        origin = request.head.headers.get(ORIGIN_HEADER, "")
+        return origin if origin.startswith(("http://", "https://")) and origin.isprintable() else ""
+
+
+def check(request: Request, detector: Detector, sink: str, statement: str, depth: int = 2) -> None:
+    """Judge `statement`, about to run at `sink`, by the inputs of `request`.
+
+    `depth` is the number of the sensor's own frames above the caller, this one included.
+
+    :raises AttackInterrupted: the statement must not run.
+    """
+    if request.interrupted:
+        raise AttackInterrupted
+    sensor = request.sensor
+    caller = sys._getframe(depth)
+    site = site_of(caller)
+    if sensor.memory.knows(site, statement) or request.lapsed:
+        return
+    try:
+        interrupt = _examine(request, detector, sink, statement, site, caller)
+    except Exception as problem:
+        sensor.faults.contain(f"detector {detector.type}", problem)
+        interrupt = request.interrupted
+    if interrupt:
+        raise AttackInterrupted
+
+
+def _examine(
+    request: Request, detector: Detector, sink: str, statement: str, site: Site, caller: FrameType
+) -> bool:
+    candidates = request.candidates(detector)
+    judgement = detector.judge(statement, candidates)
+    if judgement.finding is not None:
+        return _found(request, detector, sink, statement, judgement.finding, caller)
+    if not judgement.touched and request.inputs().complete:
+        request.sensor.memory.learn(site, statement)
+    return False
+
+
+def _found(
+    request: Request, detector: Detector, sink: str, statement: str, finding: Finding, caller: FrameType
+) -> bool:
+    sensor = request.sensor
+    outcome = sensor.outcome(request, finding.hostile)
+    if outcome != "reported":
+        request.interrupted = True
+    if request.first_time(detector.type, finding.origin.name, statement):
+        with context.suspended():
+            sensor.reporter.submit(_record(request, detector, sink, statement, finding, outcome, caller))
+    return request.interrupted
+
+
+def _record(
+    request: Request,
+    detector: Detector,
+    sink: str,
+    statement: str,
+    finding: Finding,
+    outcome: str,
+    caller: FrameType,
+) -> Detection:
+    return Detection(
+        id=uuid.uuid4().hex,
+        time=time.time_ns(),
+        type=detector.type,
+        cwe=detector.cwe,
+        signal="attack" if finding.hostile else "vulnerability",
+        outcome=outcome,
+        source=finding.origin.source,
+        parameter=finding.origin.name,
+        payload=finding.origin.value[:MAX_PAYLOAD],
+        sink=sink,
+        statement=statement[:MAX_STATEMENT],
+        subject=request.subject(),
+        frames=capture(caller),
+    )

@@ -1,0 +1,188 @@
+"""The request being served, as the sinks see it: its inputs, and whether it was interrupted.
+
+Built by a framework wrapper from the request's head; the body is recorded while the app reads it, and never
+ahead of it. Values are extracted only when a sink needs them. The decision itself is
+`divertor_sensor.guard`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from divertor_sensor.detection import Subject
+from divertor_sensor.detectors import Candidate, Detector
+from divertor_sensor.inputs import (
+    Inputs,
+    cookie_pairs,
+    read_body,
+    read_cookies,
+    read_headers,
+    read_pairs,
+    read_path,
+)
+
+if TYPE_CHECKING:
+    from divertor_sensor.guard import Sensor
+
+#: How much of a body is recorded, in bytes; an app may read more.
+MAX_BODY = 1024 * 1024
+#: Seconds after the response for which code started by the request is still held to its inputs.
+_AFTERLIFE = 30.0
+
+
+class AttackInterrupted(BaseException):
+    """Raised at a sink instead of running an attack.
+
+    Not an `Exception`, so that `except Exception` does not take it for a failure of the app. Even when it is
+    swallowed, the request's response is replaced.
+    """
+
+
+class ConnectionCut(RuntimeError):
+    """Raised out of the app's response when it must end in the middle: the server closes the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request, as the protocol delivered it. Header names are lower case; `path` is decoded."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    peer: str
+
+
+class Request:
+    """One request under guard. `interrupted` is set once an attack was stopped, and never unset."""
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_candidates",
+        "_closed_at",
+        "_head",
+        "_inputs",
+        "_inputs_size",
+        "_load",
+        "_seen",
+        "interrupted",
+        "sensor",
+    )
+
+    def __init__(self, sensor: Sensor, load: Callable[[], Head]) -> None:
+        self.sensor = sensor
+        self.interrupted = False
+        self._load = load
+        self._head: Head | None = None
+        self._body: list[bytes] = []
+        self._body_size = 0
+        self._inputs: Inputs | None = None
+        self._inputs_size = -1
+        self._candidates: dict[str, Sequence[Candidate]] = {}
+        self._closed_at = 0.0
+        self._seen: set[tuple[str, str, str]] = set()
+
+    @property
+    def head(self) -> Head:
+        if self._head is None:
+            self._head = self._load()
+        return self._head
+
+    def record(self, chunk: bytes) -> None:
+        """Take note of a piece of body the app has just read; beyond `MAX_BODY` only its length counts."""
+        room = MAX_BODY - self._body_size
+        if room > 0:
+            self._body.append(chunk[:room])
+        self._body_size += len(chunk)
+
+    def close(self) -> None:
+        """The response is done; what still runs for it is guarded for a short while."""
+        self._closed_at = time.monotonic()
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether the request is so long over that running code no longer counts as its own."""
+        return self._closed_at > 0 and time.monotonic() - self._closed_at > _AFTERLIFE
+
+    @property
+    def answered(self) -> bool:
+        """Whether the response is over, so that it can no longer be replaced."""
+        return self._closed_at > 0
+
+    def first_time(self, kind: str, parameter: str, statement: str) -> bool:
+        """False when this very finding was already reported for this request (one sink under another)."""
+        key = (kind, parameter, statement)
+        if key in self._seen or len(self._seen) >= 64:
+            return False
+        self._seen.add(key)
+        return True
+
+    def inputs(self) -> Inputs:
+        """Every value the request has brought so far; extracted again when more of the body was read."""
+        if self._inputs is None or self._inputs_size != self._body_size:
+            self._inputs = self._extract()
+            self._inputs_size = self._body_size
+            self._candidates.clear()
+        return self._inputs
+
+    def candidates(self, detector: Detector) -> Sequence[Candidate]:
+        """The inputs that matter to `detector`, in the forms it looks for."""
+        inputs = self.inputs()
+        found = self._candidates.get(detector.type)
+        if found is None:
+            found = _candidates(detector, inputs)
+            self._candidates[detector.type] = found
+        return found
+
+    def _extract(self) -> Inputs:
+        head = self.head
+        inputs = Inputs()
+        read_pairs(inputs, "query", head.query)
+        if self._body:
+            body = b"".join(self._body)
+            read_body(inputs, head.headers.get("content-type", ""), body, self._body_size <= MAX_BODY)
+        read_cookies(inputs, head.headers.get("cookie", ""))
+        read_path(inputs, head.path)
+        read_headers(inputs, head.headers.items())
+        return inputs
+
+    def subject(self) -> Subject:
+        """Who sent this request, for the report."""
+        head, settings = self.head, self.sensor.settings
+        cookies = dict(reversed(list(cookie_pairs(head.headers.get("cookie", "")))))
+        name = next((name for name in settings.session_cookies if cookies.get(name)), "")
+        return Subject(
+            method=head.method,
+            path=head.path,
+            address=client_address(head, settings.trusted_hops),
+            user_agent=head.headers.get("user-agent", ""),
+            session=cookies.get(name, ""),
+            session_cookie=name,
+            request_id=head.headers.get("x-request-id", ""),
+        )
+
+
+def _candidates(detector: Detector, inputs: Inputs) -> Sequence[Candidate]:
+    select = detector.select
+    found: dict[str, Candidate] = {}
+    for origin in inputs.values:
+        for text in select(origin.value):
+            if text not in found:
+                found[text] = Candidate(text, origin)
+    return tuple(found.values())
+
+
+def client_address(head: Head, trusted_hops: int) -> str:
+    """The socket's peer, or the X-Forwarded-For entry that the outermost of `trusted_hops` proxies wrote.
+
+    A header with fewer entries than proxies did not come through them: the peer is used.
+    """
+    if trusted_hops:
+        entries = [entry.strip() for entry in head.headers.get("x-forwarded-for", "").split(",")]
+        if len(entries) >= trusted_hops and entries[-trusted_hops]:
+            return entries[-trusted_hops]
+    return head.peer

@@ -1,0 +1,81 @@
+"""The process-wide sensor, and the one call that turns everything on.
+
+Everything else in the package takes its sensor as an argument; this module is the edge that reads the
+environment.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from divertor_sensor.faults import LOG
+from divertor_sensor.guard import Sensor
+from divertor_sensor.settings import Settings, read_settings
+
+_lock = threading.Lock()
+_sensor: Sensor | None = None
+
+
+def sensor() -> Sensor:
+    """The process-wide sensor, configured from the environment when nobody did it before."""
+    return _sensor if _sensor is not None else configure(settings_from(os.environ))
+
+
+def configure(settings: Settings) -> Sensor:
+    """Make a sensor with `settings` the process-wide one. Requests under way keep the one they began with."""
+    global _sensor
+    with _lock:
+        _sensor = Sensor(settings)
+        return _sensor
+
+
+def settings_from(environ: Mapping[str, str]) -> Settings:
+    """The settings in `environ`; each value that cannot be used is logged once as a warning."""
+    settings, warnings = read_settings(environ)
+    for warning in warnings:
+        LOG.warning("%s", warning)
+    return settings
+
+
+def instrument(settings: Settings | None = None) -> None:
+    """Guard this process: sinks, threads, and Flask and Starlette apps, imported already or later.
+
+    Call it as early as possible; a second call only changes the settings. Without `settings` the
+    environment is read. It never raises into the host, except under `DIVERTOR_SENSOR_STRICT=1`.
+    """
+    chosen = settings_from(os.environ) if settings is None else settings
+    current = configure(chosen) if settings is not None or _sensor is None else _sensor
+    try:
+        from divertor_sensor import frameworks, sinks, threads
+
+        sinks.instrument()
+        threads.instrument()
+        frameworks.instrument(sensor)
+    except Exception as problem:
+        current.faults.contain("instrumentation", problem)
+
+
+def protect(app: Any = None, settings: Settings | None = None) -> Any:
+    """`instrument`, and give `app` back, guarded.
+
+    A Flask or Starlette app is guarded through its class and returned as it is; any other WSGI or ASGI
+    callable is wrapped in the middleware of its protocol.
+    """
+    from divertor_sensor.frameworks.asgi import DivertorASGI
+    from divertor_sensor.frameworks.wsgi import DivertorWSGI
+
+    instrument(settings)
+    if app is None or any(kind.__module__.startswith(_HOOKED) for kind in type(app).__mro__):
+        return app
+    return DivertorASGI(app) if _is_async(app) else DivertorWSGI(app)
+
+
+_HOOKED = ("flask.", "starlette.")
+
+
+def _is_async(app: Any) -> bool:
+    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None))  # noqa: B004

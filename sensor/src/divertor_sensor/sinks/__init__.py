@@ -1,0 +1,16 @@
+"""The sinks: calls of the standard library in which input can turn into code or leave its directory.
+
+One file per kind. Each patches its callables transparently and asks `divertor_sensor.guard.check` before
+the call runs. Outside a request a sink does nothing.
+"""
+
+from __future__ import annotations
+
+from divertor_sensor.sinks import files, processes, sqlite
+
+
+def instrument() -> None:
+    """Patch all sinks; patching twice changes nothing."""
+    files.instrument()
+    processes.instrument()
+    sqlite.instrument()

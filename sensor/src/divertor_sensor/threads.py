@@ -1,0 +1,41 @@
+"""Carries the current request into threads and pools, which do not inherit it by themselves.
+
+Only the sensor's own variable is carried: other context variables stay as the interpreter would have them, so
+an app sees no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from divertor_sensor import context
+from divertor_sensor.patching import when_imported, wrap
+
+
+def instrument() -> None:
+    """Patch `Thread.start` and `ThreadPoolExecutor.submit`."""
+    when_imported("threading", lambda module: wrap(module, "Thread.start", _start))
+    when_imported("concurrent.futures.thread", _patch_pool)
+
+
+def _patch_pool(module: ModuleType) -> None:
+    wrap(module, "ThreadPoolExecutor.submit", _submit)
+
+
+def _start(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    request = context.current.get()
+    if request is not None and not request.lapsed:
+        instance.run = partial(context.run_in, request, instance.run)
+    return wrapped(*args, **kwargs)
+
+
+def _submit(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    request = context.current.get()
+    if request is None or not args or request.lapsed:
+        return wrapped(*args, **kwargs)
+    # The pool may start a thread now; that one outlives the request and must not be tied to it.
+    with context.suspended():
+        return wrapped(partial(context.run_in, request, args[0]), *args[1:], **kwargs)
