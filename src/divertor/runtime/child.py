@@ -55,7 +55,7 @@ class Child:
         self._tracker = RestartTracker(spec.restart)
         self._interrupt = asyncio.Event()
         self._running: Running | None = None
-        self.status = ProcessStatus(spec.name, group, ProcessState.STARTING)
+        self.status = ProcessStatus(spec.name, group, ProcessState.STARTING, listens=spec.listens)
         self.log = spec.log
         self.log_limit = spec.log_limit
 
@@ -100,6 +100,7 @@ class Child:
     async def _live(self, spec: ProcessSpec) -> None:
         """One run: from the start to the moment the next one may begin."""
         self._tracker = replace(self._tracker, policy=spec.restart)
+        self.status = replace(self.status, listens=spec.listens)
         self.log, self.log_limit = spec.log, spec.log_limit
         try:
             self._start(spec)
@@ -181,7 +182,7 @@ class Child:
         while self._world.steady() < deadline:
             if group_is_empty(pgid):
                 return
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.01)
 
     async def _pause(self) -> None:
         due = self._tracker.retry_at

@@ -7,6 +7,7 @@ control characters.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def _keep_copy(path: str, limit: int) -> None:
             while chunk := source.read(1 << 16):
                 target.write(chunk)
     except OSError:
-        Path(old).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            Path(old).unlink(missing_ok=True)
 
 
 def _open_copy(path: str) -> int:

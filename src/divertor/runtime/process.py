@@ -18,7 +18,7 @@ MAX_ARGUMENTS = 1024
 MAX_VARIABLES = 1024
 MAX_TEXT = 128 * 1024
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/-]{0,199}")
+_NAME = re.compile(r"[^\s\x00-\x1f\x7f]{1,300}")
 
 
 class ReadyKind(StrEnum):
@@ -145,8 +145,9 @@ class ProcessSpec:
             )
         if not self.argv or not self.argv[0]:
             raise ValueError(f"process {self.name}: the command is empty")
-        if any("\0" in text for text in (*self.argv, *self.env, *self.env.values(), self.cwd, self.log)):
-            raise ValueError(f"process {self.name}: a text holds a NUL")
+        texts = (*self.argv, *self.env, *self.env.values(), self.cwd, self.log)
+        if not all(map(_can_be_passed, texts)):
+            raise ValueError(f"process {self.name}: a text holds a NUL or half a character")
         if any(not name or "=" in name for name in self.env):
             raise ValueError(f"process {self.name}: an environment variable's name is empty or holds `=`")
         if self.stop_signal not in signal.valid_signals():
@@ -207,7 +208,7 @@ class ProcessStatus:
 
     `pid` is 0 when none runs. `started` and `next_retry` are seconds since the epoch, or None. `exit_code`
     and `exit_signal` tell how the last run ended (one of them is None; both before the first end). `error`
-    says in words why it does not run.
+    says in words why it does not run. `listens` is the spec's.
     """
 
     name: str
@@ -220,9 +221,11 @@ class ProcessStatus:
     exit_signal: int | None = None
     next_retry: float | None = None
     error: str = ""
+    listens: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__} | {"state": self.state.value}
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return fields | {"state": self.state.value, "listens": list(self.listens)}
 
     @classmethod
     def from_json(cls, data: Any) -> ProcessStatus:
@@ -242,6 +245,7 @@ class ProcessStatus:
             exit_signal=fields.whole_or_none("exit_signal"),
             next_retry=fields.number_or_none("next_retry"),
             error=fields.text("error", ""),
+            listens=fields.ports("listens"),
         )
 
 
@@ -365,6 +369,14 @@ class _Fields:
         ):
             raise self._refuse(key, "a list of ports from 1 to 65535")
         return tuple(value)
+
+
+def _can_be_passed(text: str) -> bool:
+    """Whether the kernel can be given `text`: it takes bytes that end with the first NUL."""
+    try:
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_text(value: Any) -> bool:

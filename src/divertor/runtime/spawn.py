@@ -106,14 +106,25 @@ def spawn(spec: ProcessSpec, mark: str) -> Running:
 
 
 def group_is_empty(pgid: int) -> bool:
-    """Whether no process of the group is left."""
+    """Whether no living process of the group is left; the dead that nobody has reaped yet do not count."""
     try:
         os.killpg(pgid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
         return False
-    return False
+    return not any(
+        _lives_in_group(entry.path, pgid) for entry in os.scandir("/proc") if entry.name.isdecimal()
+    )
+
+
+def _lives_in_group(directory: str, pgid: int) -> bool:
+    try:
+        with open(f"{directory}/stat") as file:
+            state, _parent, group = file.read().rpartition(")")[2].split()[:3]
+    except OSError:
+        return False
+    return int(group) == pgid and state not in "ZX"
 
 
 def _die_with(parent: int) -> None:
