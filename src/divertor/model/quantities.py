@@ -79,6 +79,9 @@ def parse_seconds(text: str) -> float:
 
 
 def format_seconds(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds and seconds % size == 0:
+            return f"{int(seconds) // size}{unit}"
     return f"{Decimal(str(seconds)).normalize():f}s"
 
 
