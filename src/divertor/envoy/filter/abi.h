@@ -1,0 +1,44 @@
+/* The part of Envoy's dynamic-module interface that the isolation filter uses, declared here in our own words.
+ *
+ * Envoy loads a shared object and calls its `envoy_dynamic_module_on_*` functions; the object calls back into
+ * the `envoy_dynamic_module_callback_*` functions that the Envoy binary exports. A `view` is memory that Envoy
+ * owns, valid until the current hook returns or the header map is changed; a `text` is memory of ours that
+ * Envoy copies. The version is the one Envoy 1.40 announces; an older or newer one only makes it log a warning.
+ */
+#ifndef DIVERTOR_ABI_H
+#define DIVERTOR_ABI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ABI_VERSION "v0.2.0"
+
+typedef struct {
+  const char *at;
+  size_t length;
+} view;
+
+typedef view text;
+
+enum header_map { REQUEST_HEADERS = 0, RESPONSE_HEADERS = 2 };
+enum header_status { HEADERS_CONTINUE = 0 };
+enum body_status { BODY_CONTINUE = 0 };
+enum trailers_status { TRAILERS_CONTINUE = 0 };
+/* The client's address after trusted proxies, with its port, as text. */
+enum attribute { SOURCE_ADDRESS = 24 };
+enum log_level { LOG_WARN = 3, LOG_ERROR = 4 };
+
+extern bool envoy_dynamic_module_callback_http_get_header(void *stream, int map, text name, view *value,
+                                                          size_t index, size_t *count);
+/* A null value removes the header. */
+extern bool envoy_dynamic_module_callback_http_set_header(void *stream, int map, text name, text value);
+extern void envoy_dynamic_module_callback_http_clear_route_cache(void *stream);
+extern const void *envoy_dynamic_module_callback_get_most_specific_route_config(void *stream);
+extern bool envoy_dynamic_module_callback_http_filter_get_attribute_string(void *stream, int attribute,
+                                                                           view *value);
+extern void envoy_dynamic_module_callback_http_set_dynamic_metadata_string(void *stream, text space, text key,
+                                                                           text value);
+extern void envoy_dynamic_module_callback_log(int level, text message);
+
+#endif

@@ -1,0 +1,258 @@
+"""The isolation table: a hash table in a shared file that Envoy's workers read while one writer changes it.
+
+Open addressing with linear probing. A slot's fingerprint is written once and never changes; taking a key out
+only clears its expiry. So a reader needs no lock, and a writer killed at any instruction leaves either the
+old or the new answer: the expiry is stored before the fingerprint that makes it visible. When the table is
+three quarters used up it is written anew (without the dead), renamed over the path, and the old file is
+marked superseded, which makes readers reopen the path.
+
+One process writes (`Table.open` takes an exclusive lock). Times are arguments.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from divertor.errors import UnavailableError
+from divertor.isolation.layout import (
+    CAPACITY,
+    COUNT,
+    GENERATION,
+    HEADER_WORDS,
+    MAGIC,
+    RECENT_MAGIC,
+    SLOT_WORDS,
+    SUPERSEDED,
+    TABLE_MAGIC,
+    WAYS,
+    WORD_BYTES,
+    meta,
+)
+
+#: Slots of a new table: 64 KiB.
+SMALLEST = 4096
+#: Places in the recent file: 1 MiB.
+RECENT_SLOTS = 65536
+
+
+class _Words:
+    """A mapped file as an array of 64-bit words. A store of one word is one machine store."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as handle:
+            self._map = mmap.mmap(handle.fileno(), 0)
+        self.words = memoryview(self._map).cast("Q")
+
+    def close(self) -> None:
+        self.words.release()
+        self._map.close()
+
+
+def _size(capacity: int) -> int:
+    return (HEADER_WORDS + capacity * SLOT_WORDS) * WORD_BYTES
+
+
+def _create(
+    path: Path, magic: int, capacity: int, generation: int, fill: Iterable[tuple[int, int]] = ()
+) -> int:
+    """Writes a whole new file beside `path`, syncs it and renames it over; answers how many keys it holds."""
+    draft = path.with_suffix(".new")
+    count = 0
+    try:
+        with draft.open("wb") as handle:
+            os.fchmod(handle.fileno(), 0o600)
+            os.posix_fallocate(handle.fileno(), 0, _size(capacity))
+        file = _Words(draft)
+        words = file.words
+        for fingerprint, expiry in fill:
+            _store(words, capacity, fingerprint, expiry)
+            count += 1
+        words[CAPACITY], words[COUNT], words[GENERATION] = capacity, count, generation
+        words[MAGIC] = magic
+        del words
+        file.close()
+        with draft.open("rb") as handle:
+            os.fsync(handle.fileno())
+        draft.rename(path)
+    except OSError as problem:
+        draft.unlink(missing_ok=True)
+        raise UnavailableError(f"{path}: cannot write the isolation table: {problem.strerror}") from problem
+    return count
+
+
+def _store(words: memoryview, capacity: int, fingerprint: int, expiry: int) -> bool:
+    """Sets a key's expiry; answers whether it took a slot that was never used."""
+    mask = capacity - 1
+    slot = fingerprint & mask
+    while True:
+        at = HEADER_WORDS + slot * SLOT_WORDS
+        found = words[at]
+        if found == fingerprint:
+            words[at + 1] = meta(expiry)
+            return False
+        if found == 0:
+            words[at + 1] = meta(expiry)
+            words[at] = fingerprint
+            return True
+        slot = (slot + 1) & mask
+
+
+def _readable(path: Path, magic: int) -> bool:
+    """Whether the file is whole and ours; a damaged one is rebuilt from the recorded state."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as handle:
+            head = handle.read(HEADER_WORDS * WORD_BYTES)
+    except FileNotFoundError:
+        return False
+    if len(head) < HEADER_WORDS * WORD_BYTES:
+        return False
+    words = memoryview(head).cast("Q")
+    capacity = words[CAPACITY]
+    return (
+        words[MAGIC] == magic and capacity > 0 and capacity & (capacity - 1) == 0 and size == _size(capacity)
+    )
+
+
+class Table:
+    """The writer's end. `close` it to let another process write."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self._path = path
+        self._lock = lock
+        self._file = _Words(path)
+        self._used = sum(1 for at in self._slots() if self._file.words[at])
+
+    @classmethod
+    def open(cls, path: Path) -> Table:
+        """Opens the table at `path` for writing, making an empty one where none (or a damaged one) is.
+
+        :raises UnavailableError: another process writes it, or the disk refuses.
+        """
+        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _readable(path, TABLE_MAGIC):
+                _create(path, TABLE_MAGIC, SMALLEST, 1)
+            return cls(path, lock)
+        except BlockingIOError as problem:
+            os.close(lock)
+            raise UnavailableError(f"{path}: another process writes this isolation table") from problem
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+        os.close(self._lock)
+
+    @property
+    def capacity(self) -> int:
+        return self._file.words[CAPACITY]
+
+    def __len__(self) -> int:
+        """Keys that were put and not removed; an expired one counts until the table is next rewritten."""
+        return self._file.words[COUNT]
+
+    def put(self, fingerprint: int, expiry: int, now: int) -> None:
+        """Isolates a key until the second `expiry`; `now` only decides what a growing table leaves behind."""
+        words = self._file.words
+        if (self._used + 1) * 4 > self.capacity * 3:
+            self._rewrite(now)
+            words = self._file.words
+        # Counted first: a reader skips a table whose count is 0, so dying here must not leave it low.
+        if self.get(fingerprint) is None:
+            words[COUNT] += 1
+        if _store(words, self.capacity, fingerprint, expiry):
+            self._used += 1
+
+    def remove(self, fingerprint: int) -> None:
+        """Takes a key out; one that is not there is nothing to do."""
+        at = self._find(fingerprint)
+        words = self._file.words
+        if at is not None and words[at + 1]:
+            words[at + 1] = 0
+            words[COUNT] -= 1
+
+    def get(self, fingerprint: int) -> int | None:
+        """The second a key expires, or None: not put, or removed."""
+        at = self._find(fingerprint)
+        if at is None:
+            return None
+        expiry: int = self._file.words[at + 1] >> 32
+        return expiry or None
+
+    def replace(self, entries: Iterable[tuple[int, int]]) -> None:
+        """Makes the table hold exactly these (fingerprint, expiry) pairs, in one step for every reader."""
+        self._switch(list(entries))
+
+    def entries(self) -> list[tuple[int, int]]:
+        """Every (fingerprint, expiry) that was put and not removed."""
+        words = self._file.words
+        return [(words[at], words[at + 1] >> 32) for at in self._slots() if words[at + 1]]
+
+    def _slots(self) -> range:
+        return range(HEADER_WORDS, HEADER_WORDS + self._file.words[CAPACITY] * SLOT_WORDS, SLOT_WORDS)
+
+    def _find(self, fingerprint: int) -> int | None:
+        words, mask = self._file.words, self.capacity - 1
+        slot = fingerprint & mask
+        while True:
+            at = HEADER_WORDS + slot * SLOT_WORDS
+            found = words[at]
+            if found == fingerprint:
+                return at
+            if found == 0:
+                return None
+            slot = (slot + 1) & mask
+
+    def _rewrite(self, now: int) -> None:
+        self._switch([(fingerprint, expiry) for fingerprint, expiry in self.entries() if expiry > now])
+
+    def _switch(self, entries: list[tuple[int, int]]) -> None:
+        capacity = SMALLEST
+        while capacity < len(entries) * 2 + 2:
+            capacity *= 2
+        generation = self._file.words[GENERATION] + 1
+        _create(self._path, TABLE_MAGIC, capacity, generation, dict(entries).items())
+        # Only now: whoever reads this flag finds the new file under the path.
+        self._file.words[SUPERSEDED] = 1
+        self._file.close()
+        self._file = _Words(self._path)
+        self._used = self._file.words[COUNT]
+
+
+class Recent:
+    """The file Envoy's filter writes: who attacked moments ago. The agent only makes it and forgets keys."""
+
+    def __init__(self, path: Path) -> None:
+        if not _readable(path, RECENT_MAGIC):
+            _create(path, RECENT_MAGIC, RECENT_SLOTS, 1)
+        self._file = _Words(path)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def forget(self, fingerprint: int) -> None:
+        """Releases a key at once."""
+        for at in self._ways(fingerprint):
+            if self._file.words[at] == fingerprint:
+                self._file.words[at + 1] = 0
+                self._file.words[at] = 0
+
+    def get(self, fingerprint: int) -> int | None:
+        """The second a key expires, or None."""
+        for at in self._ways(fingerprint):
+            if self._file.words[at] == fingerprint:
+                expiry: int = self._file.words[at + 1] >> 32
+                return expiry
+        return None
+
+    def _ways(self, fingerprint: int) -> range:
+        groups = self._file.words[CAPACITY] // WAYS
+        base = HEADER_WORDS + (fingerprint & (groups - 1)) * WAYS * SLOT_WORDS
+        return range(base, base + WAYS * SLOT_WORDS, SLOT_WORDS)
