@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from divertor.errors import ConflictError, NotFoundError, UnavailableError
-from divertor.runtime import ports, supervisor
+from divertor.runtime import child, ports, supervisor
 from divertor.runtime.process import (
     ProcessSpec,
     ProcessState,
@@ -25,6 +25,7 @@ from divertor.runtime.process import (
     ReadyKind,
     RestartPolicy,
 )
+from divertor.runtime.spawn import Running
 from divertor.runtime.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -286,6 +287,30 @@ def test_an_instance_that_cannot_be_executed_is_failed_and_tried_again(
         return [seen[0].state]
 
     assert asyncio.run(scenario()) == [ProcessState.FAILED]
+
+
+def test_a_fault_of_the_supervisor_does_not_end_the_supervision(
+    tmp_path: Path, program: Program, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_spec: ProcessSpec, _mark: str) -> Running:
+        raise RuntimeError("a bug")
+
+    async def scenario() -> str:
+        faults: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _loop, context: faults.append(context["message"])
+        )
+        async with Supervisor(tmp_path / "run") as owner:
+            with monkeypatch.context() as patch:
+                patch.setattr(child, "spawn", broken)
+                await owner.apply("apps", [program("a", restart=RestartPolicy(0.05, 0.05))])
+                await eventually(lambda: owner.status()[0].state is ProcessState.FAILED)
+            error = owner.status()[0].error
+            await eventually(lambda: owner.status()[0].state is ProcessState.RUNNING)
+        assert faults[0] == "the supervision of a failed"
+        return error
+
+    assert asyncio.run(scenario()) == "a: the supervisor failed: RuntimeError('a bug')"
 
 
 def test_restart_gives_a_new_process(tmp_path: Path, program: Program, eventually: Eventually) -> None:

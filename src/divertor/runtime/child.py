@@ -90,12 +90,24 @@ class Child:
         try:
             while (spec := self._spec) is not None:
                 self._interrupt.clear()
-                await self._live(spec)
+                try:
+                    await self._live(spec)
+                except Exception as bug:
+                    await self._survive(bug)
         finally:
             self._abandon()
             self._tell(self._tracker.stopped(), pid=0, started=None)
             if not self.first_ready.done():
                 self.first_ready.cancel()
+
+    async def _survive(self, bug: Exception) -> None:
+        """A fault of ours ends this run and is told, but does not end the supervision of the process."""
+        self._abandon()
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": f"the supervision of {self.name} failed", "exception": bug}
+        )
+        error = UnavailableError(f"{self.name}: the supervisor failed: {bug!r}")
+        await self._after_refusal(error)
 
     async def _live(self, spec: ProcessSpec) -> None:
         """One run: from the start to the moment the next one may begin."""

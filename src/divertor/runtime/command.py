@@ -26,6 +26,7 @@ INHERITED = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "PYTHONPATH")
 START_TIMEOUT = 60.0
 
 _VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|(?P<bare>[A-Za-z_][A-Za-z0-9_]*)|\{(?P<braced>[^{}]*)\})")
+_UNNAMEABLE = re.compile(r"[^A-Za-z0-9_]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -86,7 +87,7 @@ def _environment(instance: PlannedInstance, host: CommandHost) -> dict[str, str]
     for variable in instance.service.environment:
         environment[variable.alias or variable.name] = _value(variable, instance.service.breed)
     for port, number in zip(instance.service.breed.ports, instance.ports, strict=False):
-        environment[f"PORT_{_UNSAFE.sub('_', port.name).upper()}"] = str(number)
+        environment[f"PORT_{_UNNAMEABLE.sub('_', port.name).upper()}"] = str(number)
     environment["HOST"] = instance.host
     if instance.ports:
         environment["PORT"] = str(instance.ports[0])

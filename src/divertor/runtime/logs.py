@@ -43,8 +43,11 @@ def _keep_copy(path: str, limit: int) -> None:
     try:
         with open(path, "rb") as source, open(_open_copy(old), "wb") as target:
             source.seek(-limit, os.SEEK_END)
-            while chunk := source.read(1 << 16):
+            left = limit
+            # Counted, not to the end: the writer may be faster than this copy.
+            while left and (chunk := source.read(min(left, 1 << 16))):
                 target.write(chunk)
+                left -= len(chunk)
     except OSError:
         with contextlib.suppress(OSError):
             Path(old).unlink(missing_ok=True)

@@ -52,7 +52,7 @@ class Supervisor:
         steady: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.run_dir = run_dir.absolute()
+        self.run_dir = run_dir.resolve()
         self._children: dict[str, Child] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._listeners: set[Callable[[ProcessStatus], None]] = set()
@@ -290,7 +290,10 @@ def _stop_on_signals(stop: asyncio.Event, supervisor: Supervisor) -> None:
             supervisor.hurry()
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` leaves it
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
 
 
