@@ -14,8 +14,9 @@ import logging
 import os
 import re
 import signal
-from collections.abc import Mapping
-from typing import Any
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from typing import IO, Any
 
 from divertor.alerts.contract import DeliveryError
 from divertor.alerts.text import body
@@ -71,17 +72,19 @@ class Command:
 
     async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
         """:raises DeliveryError: it could not start, took too long, or `fail_on_non_zero_exit` and it did."""
-        process = await _start(argument_vector(match, options["command"]))
-        output = _Output()
         timeout = options["command_timeout"]
-        try:
-            async with asyncio.timeout(timeout):
-                await _run(process, standard_input(match, options), output)
-        except TimeoutError:
-            raise DeliveryError(f"command still running after {timeout:g} s, killed", again=False) from None
-        finally:
-            await _end(process)
-            self._report(match, process.returncode, output)
+        output = _Output()
+        async with output.pipe() as written:
+            given = standard_input(match, options)
+            process = await _start(argument_vector(match, options["command"]), given, written)
+            try:
+                in_time = await _ends_within(process, timeout)
+            finally:
+                await _kill(process)
+            await output.settle()
+        self._report(match, process.returncode, output)
+        if not in_time:
+            raise DeliveryError(f"command still running after {timeout:g} s, killed", again=False)
         if process.returncode and options["fail_on_non_zero_exit"]:
             raise DeliveryError(f"command exited with {process.returncode}", again=True)
 
@@ -94,61 +97,86 @@ class Command:
         )
 
 
-class _Output:
-    """The first bytes a command wrote, on either stream, and how many more there were."""
+class _Output(asyncio.Protocol):
+    """The first bytes a command wrote, on either stream, and how many more there were.
+
+    A pipe of our own: with asyncio's, `wait` would not return while something left behind holds the other end.
+    """
 
     def __init__(self) -> None:
         self._kept = bytearray()
         self._dropped = 0
+        self._writing = -1
+        self._ended = asyncio.Event()
 
-    async def collect(self, stream: asyncio.StreamReader) -> None:
-        while chunk := await stream.read(64 * 1024):
-            room = MAX_OUTPUT - len(self._kept)
-            self._kept += chunk[:room]
-            self._dropped += max(0, len(chunk) - room)
+    @contextlib.asynccontextmanager
+    async def pipe(self) -> AsyncIterator[int]:
+        """The end to write to, until it settles; reading goes on beside whatever else happens."""
+        reading, self._writing = os.pipe()
+        file = os.fdopen(reading, "rb", buffering=0)
+        transport, _protocol = await asyncio.get_running_loop().connect_read_pipe(lambda: self, file)
+        try:
+            yield self._writing
+        finally:
+            self._close_writing()
+            transport.close()
+
+    async def settle(self) -> None:
+        """Wait for the last output, but not for what lingers."""
+        self._close_writing()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), _LINGER)
+
+    def data_received(self, data: bytes) -> None:
+        room = MAX_OUTPUT - len(self._kept)
+        self._kept += data[:room]
+        self._dropped += max(0, len(data) - room)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended.set()
 
     def text(self) -> str:
         text = self._kept.decode("utf-8", "replace")
         return f"{text} (and {self._dropped} bytes more)" if self._dropped else text
 
+    def _close_writing(self) -> None:
+        writing, self._writing = self._writing, -1
+        if writing >= 0:
+            os.close(writing)
 
-async def _start(arguments: list[str]) -> asyncio.subprocess.Process:
+
+async def _start(arguments: list[str], given: bytes, written: int) -> asyncio.subprocess.Process:
     try:
-        return await asyncio.create_subprocess_exec(
-            *[argument.encode("utf-8", "replace") for argument in arguments],
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with _as_file(given) as file:
+            return await asyncio.create_subprocess_exec(
+                *[argument.encode("utf-8", "replace") for argument in arguments],
+                stdin=file,
+                stdout=written,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
     except (OSError, ValueError) as problem:
         raise DeliveryError(f"command cannot start: {problem}", again=False) from problem
 
 
-async def _run(process: asyncio.subprocess.Process, given: bytes, output: _Output) -> None:
-    assert process.stdout is not None
-    reading = asyncio.create_task(output.collect(process.stdout))
+def _as_file(given: bytes) -> IO[bytes]:
+    """What is given, as a file to read: unlike a pipe it never blocks either side."""
+    file = tempfile.TemporaryFile()
+    file.write(given)
+    file.seek(0)
+    return file
+
+
+async def _ends_within(process: asyncio.subprocess.Process, timeout: float) -> bool:
     try:
-        await _feed(process, given)
-        await process.wait()
-        await asyncio.wait([reading], timeout=_LINGER)
-    finally:
-        reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reading
+        await asyncio.wait_for(process.wait(), timeout)
+    except TimeoutError:
+        return False
+    return True
 
 
-async def _feed(process: asyncio.subprocess.Process, given: bytes) -> None:
-    """Write and close; a command that does not read its input to the end has not failed."""
-    assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(given)
-        await process.stdin.drain()
-    process.stdin.close()
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill what is still running, with everything it started."""
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    """End what still runs, with everything it started."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -7,7 +7,7 @@ same. It is not thread-safe; one engine belongs to one task.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -44,12 +44,18 @@ class _Running:
 
 
 class _Seen:
-    """One event on its way past the rules: its document and its times, each made once and only if needed."""
+    """One event on its way past the rules: its document, times and keys, each made once, if needed."""
 
     def __init__(self, event: Event) -> None:
         self.event = event
         self.document = Document.of(event)
         self._times: dict[str, int] = {}
+        self._keys: dict[tuple[str, ...], str | None] = {(): None}
+
+    def key(self, query_key: tuple[str, ...]) -> str | None:
+        if query_key not in self._keys:
+            self._keys[query_key] = query_key_value(self.document.fields, query_key)
+        return self._keys[query_key]
 
     def micros(self, timestamp_field: str) -> int:
         known = self._times.get(timestamp_field)
@@ -119,8 +125,7 @@ class Engine:
         if not rule.filter(seen.document):
             return []
         running.hits += 1
-        key = query_key_value(seen.document.fields, rule.query_key)
-        observation = Observation(seen.event, key, seen.micros(rule.timestamp_field))
+        observation = Observation(seen.event, seen.key(rule.query_key), seen.micros(rule.timestamp_field))
         return self._alerts(running, rule.behaviour.step(running.state, observation, now), now)
 
     def _alerts(self, running: _Running, hits: Sequence[Hit], now: int) -> list[Match]:
@@ -186,7 +191,7 @@ def _time_of(value: Any) -> datetime | None:
         return None
 
 
-def query_key_value(fields: dict[str, Any] | Any, query_key: tuple[str, ...]) -> str | None:
+def query_key_value(fields: Mapping[str, Any], query_key: tuple[str, ...]) -> str | None:
     """The value that keeps an event apart from others; None without a query_key or without a value for it.
 
     Several fields are joined by `, `, a missing one spelled `None`, so that a compound key always has a

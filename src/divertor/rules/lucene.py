@@ -246,6 +246,8 @@ class _Parser:
         reader = self._reader
         if reader.bare_word() in _CONJUNCTIONS or reader.bare_word() == "NOT":
             raise reader.refuse(f"unexpected {reader.bare_word()}", "a term")
+        if reader.peek() in ("+", "-"):
+            raise reader.refuse(f"unexpected {reader.peek()!r}", "a term")
         start = reader.at
         glob = reader.term()
         reader.skip_space()

@@ -1,0 +1,240 @@
+"""The query string language, against examples and against a naive reading of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from divertor.errors import InputError, Position
+from divertor.rules.document import Document
+from divertor.rules.lucene import parse_query
+from divertor.rules.query import compile_query
+
+HERE = Position("q")
+
+DOCUMENT: dict[str, Any] = {
+    "@timestamp": "2026-01-01T00:00:00Z",
+    "_id": "hidden",
+    "message": "GET /login' UNION all select 1,2 from users",
+    "status": 500,
+    "ratio": 0.5,
+    "ok": True,
+    "empty": "",
+    "nothing": None,
+    "client": {"ip": "10.1.2.3", "name": "Jörg O'Neil"},
+    "tags": ["web", "eu-west"],
+    "frames": [{"file": "app.py", "line": 3}, {"file": "db.py", "line": 44}],
+    "when": "2026-02-03T04:05:06Z",
+    "dotted.name": "literal",
+    "path": "C:\\temp",
+}
+
+MATCHING = [
+    "union",
+    "UNION",
+    "message:union",
+    "message:(union AND select)",
+    "message:(missing OR select)",
+    '"union all select"',
+    'message:"union all"',
+    "un?on",
+    "uni*",
+    "*nio*",
+    "message:*UNION*",
+    "message:*",
+    "*",
+    "*:*",
+    "_exists_:client.ip",
+    "_exists_:client",
+    "NOT _exists_:nothing",
+    "status:500",
+    "500",
+    "status:[400 TO 599]",
+    "status:{499 TO 500]",
+    "status:[* TO 500]",
+    "status:>=500",
+    "status:>499",
+    "status:<501 AND status:<=500",
+    "ratio:[0.1 TO 0.9]",
+    "ok:true",
+    'empty:""',
+    "client.ip:10.1.2.3",
+    "client.ip:[10.1.2.0 TO 10.1.2.10]",
+    'client.ip:"10.0.0.0/8"',
+    "client.name:o'neil",
+    "client.name:jörg",
+    "tags:web AND tags:west",
+    "tags:eu-west",
+    "tags:eu\\-west",
+    "frames.file:app.py AND frames.file:db.py",
+    "frames.line:>40",
+    "when:[2026-02-01 TO 2026-03-01]",
+    "dotted.name:literal",
+    "tags.keyword:eu-west",
+    "NOT tags.keyword:west",
+    "path:*\\\\temp",
+    "a OR union",
+    "a || union",
+    "union && select",
+    "union AND NOT missing",
+    "union !missing",
+    "union -missing",
+    "+union missing",
+    "NOT missing",
+    "-missing",
+    "union^2",
+    "(union)",
+    "((union AND (select)))",
+    "missing union",
+    "\\u0075nion",
+    "message : union",
+    "missing OR union AND select",
+]
+
+NOT_MATCHING = [
+    "missing",
+    "hidden",
+    "2026\\-01\\-01T00",
+    "unio",
+    "message:eu",
+    '"select union"',
+    "union AND missing",
+    "NOT union",
+    "+missing union",
+    "union -select",
+    "_exists_:nothing",
+    "_exists_:gone",
+    "status:501",
+    "status:{500 TO 600]",
+    "status:<500",
+    "message:>zzz",
+    "client.ip:[10.1.2.4 TO *]",
+    'client.ip:"192.168.0.0/16"',
+    "tags.keyword:EU-WEST",
+    "gone:*",
+    "un?n",
+    "ni*",
+    "union OR missing AND gone",
+    "message:(union AND missing)",
+    "ok:false",
+    "when:{2026-02-03T04:05:06Z TO *]",
+]
+
+REFUSED = [
+    ("", "empty query"),
+    ("   ", "empty query"),
+    ("()", "empty query"),
+    ("(a", "without an end"),
+    ("a)", "unexpected ')'"),
+    ('"a', "without an end"),
+    ("a AND", "unexpected the end"),
+    ("AND a", "nothing before"),
+    ("a AND OR b", "unexpected OR"),
+    ("NOT", "unexpected the end"),
+    ("a:", "unexpected the end"),
+    ("a:b:c", "unexpected ':'"),
+    ("--a", "unexpected '-'"),
+    ("a~", "fuzzy"),
+    ('"a b"~2', "slop"),
+    ("/a.*/", "regular expressions"),
+    ("a/b", "a slash inside a term"),
+    ("a:[1 TO", "without"),
+    ("a:[1 2]", "without TO"),
+    ("[1 TO 2]", "without a field"),
+    ("a:[now-1h TO now]", "date arithmetic"),
+    ("a:>now/d", "date arithmetic"),
+    (">5", "without a field"),
+    ("a:>", "no value"),
+    ("a*b:c", "wildcards in a field name"),
+    ("*:a", "instead of a field"),
+    ("a\\", "backslash"),
+    ("\\u00g0", "escape"),
+    ("a^x", "boost"),
+    ("(" * 40 + "a" + ")" * 40, "too deeply"),
+    ("a" * 70_000, "too long"),
+]
+
+
+def judge(query: str, document: dict[str, Any], *, default_and: bool = False) -> bool:
+    return compile_query(parse_query(query, HERE, default_and=default_and))(Document(document))
+
+
+@pytest.mark.parametrize("query", MATCHING)
+def test_query_matches(query: str) -> None:
+    assert judge(query, DOCUMENT)
+
+
+@pytest.mark.parametrize("query", NOT_MATCHING)
+def test_query_does_not_match(query: str) -> None:
+    assert not judge(query, DOCUMENT)
+
+
+@pytest.mark.parametrize(("query", "why"), REFUSED)
+def test_what_is_not_understood_is_refused(query: str, why: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_query(query, HERE)
+    assert why in str(caught.value)
+
+
+def test_examples_are_all_there() -> None:
+    assert (len(MATCHING), len(NOT_MATCHING), len(REFUSED)) == (59, 26, 31)
+
+
+def test_default_operator_and_requires_every_term() -> None:
+    assert judge("union select", DOCUMENT, default_and=True)
+    assert not judge("union missing", DOCUMENT, default_and=True)
+    assert judge("union OR missing", DOCUMENT, default_and=True)
+
+
+def test_a_refusal_says_which_character() -> None:
+    with pytest.raises(InputError, match="character 3 of the query"):
+        parse_query("a )", HERE)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.text(alphabet='ab:()[]{}"*?\\/~^+-!&|<>= ANDORTNu0 \té', max_size=40))
+def test_any_text_is_parsed_or_refused(query: str) -> None:
+    try:
+        judge(query, DOCUMENT)
+    except InputError:
+        pass
+
+
+WORDS = ("alpha", "beta", "gamma", "delta")
+Tree = Any
+TREES = st.recursive(
+    st.sampled_from(WORDS),
+    lambda inner: st.one_of(
+        st.tuples(st.just("NOT"), inner),
+        st.tuples(st.sampled_from(["AND", "OR"]), st.lists(inner, min_size=2, max_size=4)),
+    ),
+    max_leaves=10,
+)
+
+
+def spelled(tree: Tree) -> str:
+    if isinstance(tree, str):
+        return tree
+    operator, inner = tree
+    if operator == "NOT":
+        return f"(NOT {spelled(inner)})"
+    return "(" + f" {operator} ".join(spelled(one) for one in inner) + ")"
+
+
+def naive(tree: Tree, present: set[str]) -> bool:
+    if isinstance(tree, str):
+        return tree in present
+    operator, inner = tree
+    if operator == "NOT":
+        return not naive(inner, present)
+    results = [naive(one, present) for one in inner]
+    return all(results) if operator == "AND" else any(results)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TREES, st.sets(st.sampled_from(WORDS)))
+def test_fully_parenthesised_queries_mean_what_boolean_algebra_says(tree: Tree, present: set[str]) -> None:
+    assert judge(spelled(tree), {"text": " ".join(sorted(present))}) == naive(tree, present)
