@@ -19,16 +19,20 @@ def finite(number: float) -> float | str:
 def nest(attributes: Iterable[tuple[str, JSON]]) -> dict[str, JSON]:
     """Attributes with dotted names as nested maps: `a.b` = 1 becomes `{"a": {"b": 1}}`.
 
-    Nothing is lost when names collide: of `a` = 1 and `a.b` = 2, whichever came first is placed, and the
-    other keeps its whole name as a key at the top (`{"a": 1, "a.b": 2}`). A name with an empty part, or
-    with more than 16, keeps its whole name as well. A name that comes twice keeps the first value.
+    Nothing is lost when names collide: of `a` = 1 and `a.b` = 2 the longer one keeps its whole name as a
+    key at the top (`{"a": 1, "a.b": 2}`). A name with an empty part, or with more than 16, keeps its whole
+    name as well. A name that comes twice keeps the first value.
     """
     nested: dict[str, JSON] = {}
     own: set[int] = {id(nested)}  # the maps made here; a map that is a value is never written into
-    for dotted, value in attributes:
+    for dotted, value in sorted(attributes, key=_dots):  # the shorter of two that collide comes first
         if not _place(nested, own, dotted, value):
             nested.setdefault(dotted, value)
     return nested
+
+
+def _dots(attribute: tuple[str, JSON]) -> int:
+    return attribute[0].count(".")
 
 
 def _place(nested: dict[str, JSON], own: set[int], dotted: str, value: JSON) -> bool:
