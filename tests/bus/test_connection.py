@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -159,6 +160,25 @@ async def test_publishing_without_a_broker_says_so_in_time(broker: Any) -> None:
         with pytest.raises(UnavailableError, match="did not answer within 0.2 s"):
             await bus.publish([event(1)], timeout=0.2)
         assert not bus.connected
+
+
+async def test_a_frozen_broker_costs_the_timeout_and_the_same_publish_succeeds_later(broker: Any) -> None:
+    async with connected(broker) as bus:
+        broker.signal(signal.SIGSTOP)
+        with pytest.raises(UnavailableError, match="did not answer within 0.2 s"):
+            await bus.publish([event(1)], timeout=0.2)
+        broker.signal(signal.SIGCONT)
+        last = await bus.publish([event(1)], timeout=10)
+        assert (last, (await bus.position()).last) == (1, 1)
+
+
+async def test_a_backlog_larger_than_the_brokers_window_is_read_whole(broker: Any) -> None:
+    """40 MB: more than the broker sends before it waits for the reader."""
+    async with connected(broker) as bus:
+        for number in range(100):
+            await bus.publish([event(number, pad="x" * 400_000)])
+        read = numbers(await collect(bus, 1, 99))
+    assert read == list(range(100))
 
 
 async def test_connecting_without_a_broker_says_so_in_time(broker: Any) -> None:

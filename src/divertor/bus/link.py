@@ -263,6 +263,7 @@ class Link:
 
     async def _set_up(self) -> None:
         await self._prepare(self)
+        self._trouble = ""
         self._ready.set()
 
     async def _set_up_or_reconnect(self) -> None:
