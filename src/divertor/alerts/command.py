@@ -100,7 +100,7 @@ class Command:
 class _Output(asyncio.Protocol):
     """The first bytes a command wrote, on either stream, and how many more there were.
 
-    A pipe of our own: with asyncio's, `wait` would not return while something left behind holds the other end.
+    A pipe of our own: with asyncio's, `wait` would not return while a leftover child holds the other end.
     """
 
     def __init__(self) -> None:

@@ -44,23 +44,21 @@ class _Running:
 
 
 class _Seen:
-    """One event on its way past the rules: its document, times and keys, each made once, if needed."""
+    """One event on its way past the rules: what they see of it, each view made once, if needed."""
 
     def __init__(self, event: Event) -> None:
         self.event = event
         self.document = Document.of(event)
-        self._times: dict[str, int] = {}
-        self._keys: dict[tuple[str, ...], str | None] = {(): None}
+        self._views: dict[tuple[tuple[str, ...], str], Observation] = {}
 
-    def key(self, query_key: tuple[str, ...]) -> str | None:
-        if query_key not in self._keys:
-            self._keys[query_key] = query_key_value(self.document.fields, query_key)
-        return self._keys[query_key]
-
-    def micros(self, timestamp_field: str) -> int:
-        known = self._times.get(timestamp_field)
+    def by(self, rule: Rule) -> Observation:
+        """The event with the key and the time this rule goes by."""
+        view = (rule.query_key, rule.timestamp_field)
+        known = self._views.get(view)
         if known is None:
-            known = self._times[timestamp_field] = _micros(event_time(self.event, timestamp_field))
+            key = query_key_value(self.document.fields, rule.query_key)
+            micros = _micros(event_time(self.event, rule.timestamp_field))
+            known = self._views[view] = Observation(self.event, key, micros)
         return known
 
 
@@ -125,8 +123,8 @@ class Engine:
         if not rule.filter(seen.document):
             return []
         running.hits += 1
-        observation = Observation(seen.event, seen.key(rule.query_key), seen.micros(rule.timestamp_field))
-        return self._alerts(running, rule.behaviour.step(running.state, observation, now), now)
+        hits = rule.behaviour.step(running.state, seen.by(rule), now)
+        return self._alerts(running, hits, now) if hits else []
 
     def _alerts(self, running: _Running, hits: Sequence[Hit], now: int) -> list[Match]:
         matches: list[Match] = []

@@ -78,6 +78,8 @@ def any_of(predicates: list[Predicate]) -> Predicate:
 
 def all_of(predicates: list[Predicate]) -> Predicate:
     """True when all of them are, as also for none at all."""
+    if not predicates:
+        return everything
     if len(predicates) == 1:
         return predicates[0]
     return lambda document: all(predicate(document) for predicate in predicates)
