@@ -1,0 +1,57 @@
+# Everything a checkout needs: `make setup` once, then `make demo` or `make test`.
+# Nothing is installed outside .venv; every package is pinned by its hash.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+STAMP := $(VENV)/.set-up
+NATIVE := $(wildcard src/divertor/envoy/filter/*.c src/divertor/envoy/filter/*.h)
+SOURCES := src sensor tests examples bench hatch_build.py
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command 'make lock'
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench-loop lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(STAMP)  ## the virtual environment with everything in it (quick when it is up to date)
+	@:
+
+$(STAMP): requirements.lock requirements-compiler.lock pyproject.toml hatch_build.py $(NATIVE) \
+		sensor/pyproject.toml sensor/divertor_sensor_autostart.pth
+	@test -n "$(PYTHON)" || { echo "make setup: no Python found; install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make setup: $(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 or newer is needed (make PYTHON=…)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "make setup: $(PYTHON) cannot make virtual environments; install its venv module" >&2; exit 1; }
+	@echo "Installing into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@test -n "$$CC" || command -v cc >/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-compiler.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e sensor
+	@touch $@
+
+demo: setup  ## the demo shop under Divertor, in the foreground; Ctrl-C ends it
+	@$(BIN)/divertor demo
+
+lint: setup  ## style and types
+	@$(BIN)/ruff check $(wildcard $(SOURCES))
+	@$(BIN)/ruff format --check $(wildcard $(SOURCES))
+	@$(BIN)/mypy
+	@$(BIN)/mypy $(wildcard tests sensor/tests)
+
+test: lint  ## everything that must hold before a change is merged
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench-loop: setup  ## what the gateway costs, and how long an isolation takes to be in effect
+	@$(BIN)/python -m bench.loop
+
+lock:  ## pins anew what pyproject.toml asks for (needs uv)
+	$(LOCK) --upgrade --no-emit-package divertor-sensor --extra demo --group dev pyproject.toml -o requirements.lock
+	echo 'ziglang>=0.15' | $(LOCK) --upgrade - -o requirements-compiler.lock
+
+clean:  ## removes what setup and the tests made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	find src sensor -name '*.so' -delete
