@@ -144,6 +144,18 @@ def test_an_isolation_that_fails_is_tried_again_in_the_background(match: Matches
     run(main())
 
 
+def test_an_isolation_that_hangs_does_not_hold_the_next_event(match: Matches) -> None:
+    async def main() -> None:
+        gate = asyncio.Event()
+        desk = Desk({"isolate": Scripted(gate=gate)}, isolate_timeout=0.01)
+        await desk.dispatcher.dispatch([match(alert="isolate")])
+        gate.set()
+        await desk.dispatcher.drain()
+        assert desk.ends() == [("isolate", True, 2)]
+
+    run(main())
+
+
 def test_a_full_lane_drops_its_oldest_and_says_so(match: Matches) -> None:
     async def main() -> None:
         gate = asyncio.Event()

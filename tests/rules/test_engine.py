@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -146,3 +147,13 @@ def test_keys_of_any_length_are_cut(rule: Rules, event: Events) -> None:
     push(engine, event(0, user="x" * 10**6))
     ((_name, key),) = engine._silences
     assert key is not None and len(key) == 1024
+
+
+def test_an_event_nobody_can_print_is_still_a_match(rule: Rules, event: Events) -> None:
+    deep: Any = "leaf"
+    for _ in range(5000):
+        deep = [{"a": deep}]
+    engine = Engine([rule(query_key="deep")])
+    (match,) = push(engine, event(0, deep=deep, number=float("nan")))
+    shown = json.loads(json.dumps(match.document, allow_nan=False))
+    assert shown["number"] == "nan" and "\u2026" in json.dumps(shown["deep"], ensure_ascii=False)

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -63,7 +63,8 @@ class Dispatcher:
     """Delivers matches through `alerters` (by name).
 
     `report` is told every outcome and must not block. `sleep` is how pauses are made. `lane_size` bounds the
-    alerts that wait per destination, `at_once` the deliveries under way in total.
+    alerts that wait per destination, `at_once` the deliveries under way in total. `isolate_timeout`, in
+    seconds, is how long `dispatch` waits for an isolation before it is tried again in the background.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Dispatcher:
         retry: Retry | None = None,
         lane_size: int = 1000,
         at_once: int = 32,
+        isolate_timeout: float = 2.0,
     ) -> None:
         self._alerters = alerters
         self._report = report
@@ -83,6 +85,7 @@ class Dispatcher:
         self._lane_size = lane_size
         self._slots = asyncio.Semaphore(at_once)
         self._lanes: dict[_Lane, _Queue] = {}
+        self._isolate_timeout = isolate_timeout
         self._closed = False
 
     async def dispatch(self, matches: Iterable[Match]) -> None:
@@ -96,7 +99,7 @@ class Dispatcher:
     async def drain(self) -> None:
         """Wait until every queued alert was delivered or given up."""
         while workers := [lane.worker for lane in self._lanes.values() if lane.worker is not None]:
-            await asyncio.gather(*workers)
+            await asyncio.wait(workers)
 
     async def close(self, timeout: float = 5.0) -> None:
         """Take no more, wait up to `timeout` seconds for what is queued, then drop the rest and say so."""
@@ -123,12 +126,20 @@ class Dispatcher:
 
     async def _isolate(self, key: _Lane, delivery: _Delivery) -> None:
         """At once and awaited; only a failed attempt that may succeed later is queued."""
-        problem = await self._attempt(delivery)
+        with self._owning_up(delivery):
+            problem = await self._isolated_in_time(delivery)
         if problem is not None and problem.again and not self._closed:
             tried = _Delivery(delivery.match, delivery.alert, delivery.options, attempts=1)
             await self._enqueue(key, tried)
             return
         self._end(delivery, 1, problem)
+
+    async def _isolated_in_time(self, delivery: _Delivery) -> DeliveryError | None:
+        try:
+            async with asyncio.timeout(self._isolate_timeout):
+                return await self._attempt(delivery)
+        except TimeoutError:
+            return DeliveryError(f"not isolated within {self._isolate_timeout:g} s", again=True)
 
     async def _enqueue(self, key: _Lane, delivery: _Delivery) -> None:
         if self._closed:
@@ -144,7 +155,9 @@ class Dispatcher:
     async def _work(self, key: _Lane, lane: _Queue) -> None:
         try:
             while lane.waiting:
-                await self._deliver(lane.waiting.popleft())
+                delivery = lane.waiting.popleft()
+                with self._owning_up(delivery):
+                    await self._deliver(delivery)
         finally:
             lane.worker = None
         del self._lanes[key]
@@ -152,7 +165,7 @@ class Dispatcher:
     async def _deliver(self, delivery: _Delivery) -> None:
         attempt = delivery.attempts
         if attempt:
-            await self._pause(delivery, attempt)
+            await self._sleep(self._retry.pause_after(attempt))
         while True:
             attempt += 1
             async with self._slots:
@@ -160,14 +173,7 @@ class Dispatcher:
             if problem is None or not problem.again or attempt >= self._retry.attempts:
                 self._end(delivery, attempt, problem)
                 return
-            await self._pause(delivery, attempt)
-
-    async def _pause(self, delivery: _Delivery, attempt: int) -> None:
-        try:
             await self._sleep(self._retry.pause_after(attempt))
-        except asyncio.CancelledError:
-            self._end(delivery, attempt, DeliveryError("given up: shutting down", again=False))
-            raise
 
     async def _attempt(self, delivery: _Delivery) -> DeliveryError | None:
         """One try; what went wrong, if anything."""
@@ -175,15 +181,21 @@ class Dispatcher:
             await self._alerters[delivery.alert.name].deliver(delivery.match, delivery.options)
         except DeliveryError as problem:
             return problem
-        except asyncio.CancelledError:
-            self._end(delivery, 1, DeliveryError("interrupted: shutting down", again=False))
-            raise
         except Exception as fault:
             # A boundary: a fault in one alerter must not take the others, or the rules, with it. Its text may
             # hold an address or a payload, so only its kind is reported.
             _LOG.error("alerter %s failed: %s", delivery.alert.name, type(fault).__name__)
             return DeliveryError(f"fault in the alerter ({type(fault).__name__})", again=False)
         return None
+
+    @contextlib.contextmanager
+    def _owning_up(self, delivery: _Delivery) -> Iterator[None]:
+        """A delivery that is cancelled, wherever it was, is reported like any other that failed."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._drop(delivery, "interrupted: shutting down")
+            raise
 
     def _end(self, delivery: _Delivery, attempts: int, problem: DeliveryError | None) -> None:
         error = "" if problem is None else str(problem)

@@ -7,6 +7,7 @@ same. It is not thread-safe; one engine belongs to one task.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from typing import Any
 
 from divertor.model.events import Event, parse_time
 from divertor.rules.document import Document, lookup, scalar_text
-from divertor.rules.projection import project
+from divertor.rules.projection import plain, project
 from divertor.rules.rule import Match, Rule
 from divertor.rules.types.contract import Hit, Observation
 
@@ -204,6 +205,8 @@ def query_key_value(fields: Mapping[str, Any], query_key: tuple[str, ...]) -> st
 
 
 def _key_text(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return json.dumps(plain(value), sort_keys=True)[:MAX_KEY_LENGTH]
     return scalar_text(value)[:MAX_KEY_LENGTH]
 
 

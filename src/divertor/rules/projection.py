@@ -1,12 +1,15 @@
 """`include`: the part of a document an alert shows, by field names in which `*` stands for any characters.
 
 A name selects the field and all below it; lists are passed through, as Elasticsearch's `_source` filter does.
+What comes out is always plain JSON of a bounded depth: an attacker must not be able to lose an alert by
+nesting a field so deeply, or making it such a number, that nobody can print it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from math import isfinite
 from typing import Any
 
 from divertor.rules.document import MAX_DEPTH
@@ -18,8 +21,23 @@ _ALWAYS = ("_id", "_index", "@timestamp")
 def project(document: Mapping[str, Any], include: Sequence[str], keep: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of `document` that `include` (or `keep`) names; all for an empty `include` or `*`."""
     if not include or "*" in include:
-        return dict(document)
+        return _plain_mapping(document, 0)
     return _project(document, (*include, *keep, *_ALWAYS), "", 0)
+
+
+def _plain_mapping(value: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    return {str(key): plain(inner, depth + 1) for key, inner in value.items()}
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """The value as JSON can hold it; what lies deeper than anybody looks is an ellipsis."""
+    if isinstance(value, Mapping):
+        return _plain_mapping(value, depth) if depth < MAX_DEPTH else "…"
+    if isinstance(value, list | tuple):
+        return [plain(inner, depth + 1) for inner in value] if depth < MAX_DEPTH else "…"
+    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
+        return value
+    return str(value)
 
 
 def _project(value: Mapping[str, Any], names: Sequence[str], prefix: str, depth: int) -> dict[str, Any]:
@@ -27,7 +45,7 @@ def _project(value: Mapping[str, Any], names: Sequence[str], prefix: str, depth:
     for key, inner in value.items():
         path = f"{prefix}{key}"
         if any(_selects(name, path) for name in names):
-            out[key] = inner
+            out[key] = plain(inner, depth + 1)
         elif any(_reaches(name, path) for name in names):
             below = _below(inner, names, f"{path}.", depth)
             if below:

@@ -1,0 +1,22 @@
+"""The reference page names every option, type and alerter there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from divertor.rules.alerters import ALERTERS
+from divertor.rules.dsl import _QUERIES
+from divertor.rules.load import COMMON, REFUSED, WITHOUT_EFFECT
+from divertor.rules.types import TYPES
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "rules.md"
+
+
+def test_the_page_names_everything_a_rule_may_say() -> None:
+    named = set(re.findall(r"`([\w*]+)[`:]", PAGE.read_text()))
+    options = {option.name for declared in (*TYPES.values(),) for option in declared.options}
+    options |= {option.name for alerter in ALERTERS.values() for option in alerter.options}
+    refused = {name for alerter in ALERTERS.values() for name in alerter.refused}
+    everything = options | refused | set(COMMON) | REFUSED | WITHOUT_EFFECT | set(ALERTERS) | set(TYPES)
+    assert (everything | set(_QUERIES)) - named == set()
