@@ -154,8 +154,8 @@ def _check_cluster_route(route: Route, gateway: Gateway, clusters: dict[str, Clu
 
 
 def _check_scope(variable: str, clusters: dict[str, Cluster], position: Position) -> None:
-    cluster, dot, name = variable.partition(".")
-    if not dot or not name:
+    cluster, _, name = variable.rpartition(".")
+    if not cluster or not name:
         raise InputError(f"the variable {variable!r} of no cluster", position, "cluster.NAME")
     if cluster not in clusters:
         raise _unknown("cluster", cluster, clusters, position)

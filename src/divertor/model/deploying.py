@@ -198,9 +198,10 @@ def _has_port(breed: Breed, name: str) -> bool:
 def _known_path(route: Route, paths: dict[str, str], routes: dict[str, Route]) -> str:
     if route.path in routes:
         return route.path
-    for name, full in paths.items():
-        if route.path == full.rpartition("/")[0]:
-            return paths[name]
+    for full in routes:
+        short = full.partition("/")[2]
+        if route.path in (short, full.rpartition("/")[0], short.rpartition("/")[0]):
+            return full
     raise InputError(f"no service {route.path!r}", route.position, suggestion(route.path, paths))
 
 

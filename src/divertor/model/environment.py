@@ -13,7 +13,7 @@ from dataclasses import replace
 from divertor.errors import InputError, Position
 from divertor.model.artifacts import Blueprint, Breed, EnvironmentVariable, Service
 
-_REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<long>[^{}]*)\}|(?P<short>[\w-]+(?:\.[\w-]+)+))")
+_REFERENCE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<long>[^{}]*)\}|(?P<short>\w+(?:[.-]\w+)*\.\w+))")
 
 
 def service_environment(
@@ -24,12 +24,8 @@ def service_environment(
     :raises InputError: a value that must be supplied is not, or a value refers to what is not there.
     """
     shared = shared_variables(blueprint)
-    prefix = f"{cluster}."
-    overrides = [
-        replace(variable, name=variable.name.removeprefix(prefix))
-        for variable in blueprint.environment
-        if variable.name.startswith(prefix)
-    ]
+    scoped = ((*variable.name.rpartition("."), variable) for variable in blueprint.environment)
+    overrides = [replace(variable, name=name) for scope, _, name, variable in scoped if scope == cluster]
     position = service.position if service.position.source else Position(f"blueprint {blueprint.name}")
     merged = _merge(breed.environment, overrides, service.environment)
     return tuple(_filled_in(variable, shared, position) for variable in merged)

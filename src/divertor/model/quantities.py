@@ -15,7 +15,7 @@ from divertor.model.isolation import KeyKind, KeySelector
 _NUMBER = r"(?P<number>[0-9]{1,12}(?:\.[0-9]{1,9})?)"
 _PERCENTAGE = re.compile(r"(?P<number>[0-9]{1,3}) ?%?")
 _CPU = re.compile(r"(?P<number>[0-9]{1,6}(?:\.[0-9]{1,3})?)|(?P<thousandths>[0-9]{1,9})m")
-_MEMORY = re.compile(_NUMBER + r" ?(?P<unit>[KMGT]?)i?B?", re.IGNORECASE)
+_MEMORY = re.compile(r"(?P<number>[0-9]{1,18}(?:\.[0-9]{1,9})?) ?(?P<unit>[KMGT]?)i?B?", re.IGNORECASE)
 _DURATION = re.compile(_NUMBER + r" ?(?P<unit>[a-z]+)", re.IGNORECASE)
 _PORT = re.compile(r"(?P<number>[0-9]{1,5})(?:/(?P<protocol>http|tcp))?", re.IGNORECASE)
 _SELECTOR = re.compile(r"(?P<kind>cookie|header) +(?P<name>[!#-+\--:<>-~]+)", re.IGNORECASE)

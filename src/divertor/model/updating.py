@@ -188,6 +188,8 @@ def _external(
 def _read(name: str, node: Node, current: Gateway | None) -> Gateway:
     """The gateway a node describes; what it does not say stays as in `current`."""
     before = {route.path: route for route in current.routes} if current else {}
+    if not isinstance(node, MappingNode):
+        node = MappingNode(((Scalar("routes", "routes", node.position), node),), node.position)
     settled = _with_settled_conditions(node, lambda path: _route_at(path, before))
     unnamed = tuple(entry for entry in entries_of(settled, "a gateway") if entry[0].text != "name")
     said = {key.text for key, _ in unnamed}
@@ -211,7 +213,8 @@ def _route_at(path: str, routes: dict[str, Route]) -> Route | None:
         return routes[path]
     for full, route in routes.items():
         parts = full.split("/")
-        if path in ("/".join(parts[1:]), parts[2] if len(parts) == 4 else None):
+        of_service = (parts[2], "/".join(parts[:3]), "/".join(parts[1:3])) if len(parts) == 4 else ()
+        if path in ("/".join(parts[1:]), *of_service):
             return route
     return None
 

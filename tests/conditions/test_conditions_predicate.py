@@ -1,4 +1,4 @@
-"""What a condition answers, one rule at a time; `test_envoy` compares with the gateway."""
+"""What a condition answers, one rule at a time; `test_conditions_envoy` compares with the gateway."""
 
 from __future__ import annotations
 

