@@ -1,0 +1,172 @@
+"""Envoy's access log of isolated and diverted requests, read as it grows: one `Seen` per request.
+
+The position is kept in a file beside the log, so that a restarted control plane goes on where the last one
+stopped: a request is told at least once. The log is put aside when it has grown and Envoy has been told to
+reopen it; what was written in between is still read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from divertor.layout import write_private
+from divertor.model.events import Event, parse_time
+
+#: Seconds between looks at the log; Envoy writes it every 50 ms.
+INTERVAL = 0.05
+#: Bytes after which the log is put aside.
+ROTATE = 8 << 20
+#: Bytes read at once, and the longest line: Envoy bounds what a request can put there.
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A key the gateway has isolated by itself: `kind` is cookie, header or address."""
+
+    kind: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One isolated, diverted or refused request as the gateway saw it; times in UTC."""
+
+    id: str
+    kind: str
+    time: datetime
+    scope: str
+    added: Added | None
+    fields: dict[str, Any]
+
+    def event(self, received: datetime, target: str) -> Event:
+        """The event: what was asked, what was answered, by whom. The isolated key itself is not in it."""
+        get = self.fields.get
+        body = {
+            "http": {
+                "request": {"method": get("method"), "id": get("request_id")},
+                "response": {"status_code": get("status")},
+                "host": get("host"),
+            },
+            "url": {"path": str(get("path") or "").partition("?")[0], "original": get("path")},
+            "client": {"address": get("client")},
+            "user_agent": {"original": get("user_agent")},
+            "divertor": {
+                "scope": self.scope,
+                "served_by": _service(get("upstream")) or target,
+                "route": get("route"),
+                "key": get("key") or (self.added.kind if self.added else None),
+                "milliseconds": get("milliseconds"),
+            },
+            "envoy": {"flags": get("flags")},
+        }
+        deployment = self.scope.partition("/")[0]
+        tags = (f"request:{self.kind}", f"deployment:{deployment}")
+        return Event(self.id, "request", self.time, received, ("divertor-request",), tags, None, body)
+
+
+def _service(upstream: Any) -> str:
+    parts = str(upstream or "").split("/")
+    return parts[2] if len(parts) > 2 else ""
+
+
+def parse_line(line: bytes, position: int) -> Seen | None:
+    """A line of the log; None for one that is damaged (the disk was full, Envoy was killed)."""
+    try:
+        fields = json.loads(line)
+        route = str(fields["route"] or "")
+        time = parse_time(fields["time"])
+        scope = str(fields["scope"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    if route.endswith("#divert"):
+        kind = "diverted"
+    elif route.endswith("#isolated"):
+        kind = "isolated"
+    else:
+        kind = "refused"
+    added = None
+    if fields.get("added_kind"):
+        added = Added(fields["added_kind"], fields.get("added_name") or "", fields.get("added_value") or "")
+    identity = blake2b(line + position.to_bytes(8, "little"), digest_size=16).hexdigest()
+    return Seen(identity, kind, time, scope, added, fields)
+
+
+class AccessLog:
+    """Follows the log at `path`; what was not `confirm`ed is told again after a restart."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._mark = path.with_suffix(".position")
+        self._inode, self._offset = self._read_mark()
+
+    async def follow(self) -> AsyncIterator[list[Seen]]:
+        """New requests, in batches, for ever."""
+        while True:
+            batch = self._read()
+            if batch:
+                yield batch
+            else:
+                await asyncio.sleep(INTERVAL)
+
+    def confirm(self) -> None:
+        """Everything told so far is dealt with."""
+        write_private(self._mark, f"{self._inode} {self._offset}\n")
+
+    def is_large(self) -> bool:
+        """Whether it is time to put the log aside."""
+        return self._offset > ROTATE
+
+    def put_aside(self) -> None:
+        """Renames the log, to be called before Envoy reopens it; the rest of it is read first."""
+        aside = self._path.with_suffix(".old")
+        if self._path.exists() and not aside.exists():
+            self._path.rename(aside)
+
+    def _read(self) -> list[Seen]:
+        aside = self._path.with_suffix(".old")
+        for path in (aside, self._path):
+            try:
+                with path.open("rb") as handle:
+                    inode = os.fstat(handle.fileno()).st_ino
+                    if inode != self._inode:
+                        if path is aside and self._inode:
+                            aside.unlink()  # we are past it
+                            continue
+                        self._inode, self._offset = inode, 0
+                    handle.seek(self._offset)
+                    data = handle.read(CHUNK)
+            except FileNotFoundError:
+                continue
+            complete = data[: data.rfind(b"\n") + 1]
+            if complete:
+                return self._parse(complete)
+            if path is aside and self._path.exists():
+                aside.unlink()
+                self._inode = 0
+        return []
+
+    def _parse(self, data: bytes) -> list[Seen]:
+        found = []
+        for line in data.splitlines(keepends=True):
+            seen = parse_line(line.rstrip(b"\n"), self._offset)
+            self._offset += len(line)
+            if seen is not None:
+                found.append(seen)
+        return found
+
+    def _read_mark(self) -> tuple[int, int]:
+        try:
+            inode, offset = self._mark.read_text().split()
+            return int(inode), int(offset)
+        except (OSError, ValueError):
+            return 0, 0

@@ -1,0 +1,89 @@
+"""Envoy's admin interface, over its Unix socket: did it take what we wrote?"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+#: Seconds an answer may take: Envoy answers between two requests.
+TIMEOUT = 2.0
+
+
+class EnvoyDown(Exception):
+    """Envoy does not answer: it is not running, or just starting."""
+
+
+class Admin:
+    """A client of one Envoy; a restarted Envoy is reached by the next call."""
+
+    def __init__(self, socket: str) -> None:
+        transport = httpx.AsyncHTTPTransport(uds=socket)
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://envoy", timeout=TIMEOUT)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def counters(self, pattern: str) -> dict[str, int]:
+        """Counters and gauges whose names match, by name.
+
+        :raises EnvoyDown: it does not answer.
+        """
+        found = await self._json("GET", "/stats", {"format": "json", "filter": pattern})
+        return {stat["name"]: int(stat["value"]) for stat in found["stats"] if "name" in stat}
+
+    async def clusters(self) -> set[str]:
+        """The names of the clusters that can be routed to.
+
+        :raises EnvoyDown: it does not answer.
+        """
+        found = await self._json("GET", "/clusters", {"format": "json"})
+        return {cluster["name"] for cluster in found.get("cluster_statuses", ())}
+
+    async def version(self) -> str:
+        """Envoy's version.
+
+        :raises EnvoyDown: it does not answer.
+        """
+        found = await self._json("GET", "/server_info", {})
+        return str(found.get("version", ""))
+
+    async def rejections(self) -> list[str]:
+        """Why Envoy refused what it was last given, in its words; empty when it refused nothing.
+
+        :raises EnvoyDown: it does not answer.
+        """
+        found = await self._json("GET", "/config_dump", {})
+        return sorted(set(_details(found)))
+
+    async def reopen_logs(self) -> None:
+        """Makes Envoy write to a new access log after the old one was renamed.
+
+        :raises EnvoyDown: it does not answer.
+        """
+        await self._ask("POST", "/reopen_logs", {})
+
+    async def _json(self, method: str, path: str, params: dict[str, str]) -> Any:
+        try:
+            return json.loads(await self._ask(method, path, params))
+        except ValueError as problem:
+            raise EnvoyDown(f"no JSON from {path}") from problem
+
+    async def _ask(self, method: str, path: str, params: dict[str, str]) -> bytes:
+        try:
+            answer = await self._client.request(method, path, params=params)
+            answer.raise_for_status()
+        except httpx.HTTPError as problem:
+            raise EnvoyDown(str(problem) or type(problem).__name__) from problem
+        return answer.content
+
+
+def _details(found: Any) -> list[str]:
+    if isinstance(found, dict):
+        state = found.get("error_state")
+        own = [str(state["details"])] if isinstance(state, dict) and state.get("details") else []
+        return [*own, *(text for value in found.values() for text in _details(value))]
+    if isinstance(found, list):
+        return [text for value in found for text in _details(value)]
+    return []

@@ -1,0 +1,151 @@
+"""The gateway agent: brings Envoy to what is wanted, one whole snapshot after the other, without a gap.
+
+Order makes a change safe while requests flow: new clusters first; when Envoy has them, the routes and
+listeners that use them; when it has those, the old clusters go. If Envoy refuses a file, the files it had are
+put back and the refusal is told in Envoy's own words. While Envoy is down the files are still written: it reads
+them when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from divertor.envoy import resources
+from divertor.envoy.plan import Paths, Snapshot
+from divertor.errors import ConflictError, DivertorError
+from divertor.gateway.admin import Admin, EnvoyDown
+from divertor.gateway.files import ConfigFiles
+
+#: Seconds Envoy may take to accept a file. It takes about 6 ms, and 350 ms with 10,000 routes.
+ACCEPT = 5.0
+POLL = 0.004
+_SUCCESS, _REJECTED = "update_success", "update_rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """`applied` snapshots so far, the `refusals` of the last one, whether Envoy answers."""
+
+    applied: int = 0
+    refusals: tuple[str, ...] = ()
+    connected: bool = False
+
+
+class Agent:
+    """Applies snapshots in order; only the newest waiting one counts.
+
+    `applied` is called with a snapshot once Envoy serves it (or, while Envoy is down, once it is written);
+    `failed` gets what Envoy refused, or the disk.
+    """
+
+    def __init__(
+        self, paths: Paths, applied: Callable[[Snapshot], None], failed: Callable[[str], None]
+    ) -> None:
+        self._paths = paths
+        self._files = ConfigFiles(paths)
+        self._admin = Admin(paths.admin)
+        self._applied = applied
+        self._failed = failed
+        self._current = Snapshot()
+        self._wanted: Snapshot | None = None
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self.status = AgentStatus()
+
+    def want(self, snapshot: Snapshot) -> None:
+        """Makes `snapshot` what Envoy should serve."""
+        self._wanted = snapshot
+        self._settled.clear()
+        self._wake.set()
+
+    async def settled(self) -> None:
+        """Waits until the last wanted snapshot has been applied or refused."""
+        await self._settled.wait()
+
+    async def run(self) -> None:
+        """Applies what is wanted, for ever; ends with cancellation."""
+        self._files.create()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                snapshot, self._wanted = self._wanted, None
+                if snapshot is not None:
+                    await self._bring(snapshot)
+                if self._wanted is None:
+                    self._settled.set()
+        finally:
+            await self._admin.close()
+
+    async def _bring(self, snapshot: Snapshot) -> None:
+        before = self._files.read()
+        try:
+            connected = await self._apply(snapshot)
+        except DivertorError as problem:
+            self._files.restore(before)
+            self.status = AgentStatus(self.status.applied, (str(problem),), True)
+            self._failed(str(problem))
+            return
+        self._current = snapshot
+        self.status = AgentStatus(self.status.applied + 1, (), connected)
+        self._applied(snapshot)
+
+    async def _apply(self, snapshot: Snapshot) -> bool:
+        """Answers whether Envoy was there to accept it."""
+        try:
+            await self._in_order(snapshot)
+        except EnvoyDown:
+            self._files.write(snapshot)
+            self._files.forget(snapshot)
+            return False
+        return True
+
+    async def _in_order(self, snapshot: Snapshot) -> None:
+        new = resources.clusters(snapshot, self._paths)
+        names = {cluster["name"] for cluster in new}
+        old = [
+            found for found in resources.clusters(self._current, self._paths) if found["name"] not in names
+        ]
+        self._files.endpoints(snapshot)
+        await self._step("cds", lambda: self._files.clusters([*new, *old]))
+        await self._until_serving(names)
+        await self._step("rds", lambda: bool(self._files.routes(snapshot)))
+        await self._step("lds", lambda: self._files.listeners(snapshot))
+        await self._step("cds", lambda: self._files.clusters(new))
+        self._files.forget(snapshot)
+
+    async def _step(self, kind: str, write: Callable[[], bool]) -> None:
+        """Writes, and waits until Envoy has taken it.
+
+        :raises ConflictError: Envoy refused it.
+        """
+        before = await self._counts(kind)
+        if not write():
+            return
+        deadline = asyncio.get_running_loop().time() + ACCEPT
+        while asyncio.get_running_loop().time() < deadline:
+            now = await self._counts(kind)
+            if now[_REJECTED] > before[_REJECTED]:
+                reasons = "; ".join(await self._admin.rejections()) or "no reason given"
+                raise ConflictError(f"Envoy refused the new {kind} configuration: {reasons}")
+            if now[_SUCCESS] > before[_SUCCESS]:
+                return
+            await asyncio.sleep(POLL)
+
+    async def _counts(self, kind: str) -> dict[str, int]:
+        """How many files of a kind Envoy has taken and refused, all listeners together."""
+        found = await self._admin.counters(rf"[._]{kind}\.(.*\.)?({_SUCCESS}|{_REJECTED})$")
+        return {
+            end: sum(value for name, value in found.items() if name.endswith(end))
+            for end in (_SUCCESS, _REJECTED)
+        }
+
+    async def _until_serving(self, names: set[str]) -> None:
+        """A new cluster is warmed first (its endpoints read, its health checked); routes to it must wait."""
+        deadline = asyncio.get_running_loop().time() + ACCEPT
+        while asyncio.get_running_loop().time() < deadline:
+            if names <= await self._admin.clusters():
+                return
+            await asyncio.sleep(POLL)

@@ -1,0 +1,48 @@
+"""Isolations → the shared table Envoy reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from divertor.isolation.layout import expiry_second, fingerprint, scope_key
+from divertor.isolation.table import Recent, Table
+from divertor.layout import Layout
+from divertor.model.isolation import Isolation
+
+
+class TableSink:
+    """Puts isolations in effect: a store into shared memory, seen by the next request.
+
+    :raises UnavailableError: at creation, when another process writes the table.
+    """
+
+    def __init__(self, layout: Layout, secret: bytes, wall: Callable[[], datetime]) -> None:
+        self._table = Table.open(layout.table)
+        self._recent = Recent(layout.recent)
+        self._secret = secret
+        self._wall = wall
+
+    def close(self) -> None:
+        self._table.close()
+        self._recent.close()
+
+    def put(self, isolation: Isolation) -> None:
+        self._table.put(
+            self._fingerprint(isolation), expiry_second(isolation.expires), int(self._wall().timestamp())
+        )
+
+    def remove(self, isolation: Isolation) -> None:
+        digest = self._fingerprint(isolation)
+        self._table.remove(digest)
+        self._recent.forget(digest)
+
+    def replace(self, isolations: list[Isolation]) -> None:
+        self._table.replace((self._fingerprint(each), expiry_second(each.expires)) for each in isolations)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def _fingerprint(self, isolation: Isolation) -> int:
+        key = scope_key(self._secret, isolation.scope, isolation.selector)
+        return fingerprint(key, isolation.value)
