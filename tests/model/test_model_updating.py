@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from divertor.conditions import Condition, CookieContains, CookiePresent, Or
 from divertor.errors import InputError
@@ -222,3 +225,50 @@ def test_a_gateway_is_not_renamed() -> None:
     (current,) = running().gateways
     with pytest.raises(InputError, match="the name of another gateway than 'd/9051'"):
         gateway_from_json({"name": "d/9052"}, current, running())
+
+
+def paths_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of everything within a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(deeper for key, item in inner for deeper in paths_in(item, (*path, key)))][
+        0 if path else 1 :
+    ]
+
+
+PRINTED = deployment_to_json(running())
+JUNK = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=6)
+    | st.sampled_from([ABC, "50%"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["routes", "a"]), inner),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(paths_in(PRINTED)), JUNK)
+def test_a_damaged_deployment_is_taken_or_refused(path: tuple[Any, ...], junk: Any) -> None:
+    data = copy.deepcopy(PRINTED)
+    place: Any = data
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = junk
+    try:
+        changed = deployment_from_json(data, running())
+    except InputError:
+        return
+    assert deployment_from_json(deployment_to_json(changed), changed) == changed
+
+
+@settings(max_examples=200, deadline=None)
+@given(JUNK)
+def test_any_json_is_taken_for_a_gateway_or_refused(junk: Any) -> None:
+    (current,) = running().gateways
+    for data in (junk, {"routes": junk}, {"routes": {"hackable/port": junk}}):
+        try:
+            gateway_from_json(data, current, running())
+        except InputError:
+            continue

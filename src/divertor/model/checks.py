@@ -66,13 +66,15 @@ def ports_of(breeds: Iterable[Breed]) -> dict[str, Port]:
 
 def _check_cluster(cluster: Cluster) -> None:
     names = [service.name for service in cluster.services]
-    for index, service in enumerate(cluster.services):
-        if service.name in names[:index]:
+    known: set[str] = set()
+    for service in cluster.services:
+        if service.name in known:
             raise InputError(f"service {service.name!r} is there twice", service.position)
+        known.add(service.name)
     ports = _known_ports(cluster)
     for gateway in cluster.gateways:
         for route in gateway.routes:
-            if route.path not in names:
+            if route.path not in known:
                 raise _unknown("service", route.path, names, route.position)
         check_internal_gateway(gateway, names)
         if ports is not None:

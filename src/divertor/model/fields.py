@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 #: Longer than any name a person types; keeps file names and log lines sane.
 MAX_NAME = 200
+#: Known words that a mistyped one is compared with.
+MAX_SUGGESTIONS = 200
 _NAME = re.compile(r"[^\s/\[\]]+")
 _STRICT_NAME = re.compile(r"[^\s/\[\].]+")
 
@@ -84,10 +86,10 @@ def choice_of(node: Node, what: str, choices: Mapping[str, T]) -> T:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """The nearest known word, or all of them."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    return repr(near[0]) if near else ", ".join(names)
+    """The nearest known word, or the first of them. Bounded, as comparing words is slow."""
+    names = sorted(known)[:MAX_SUGGESTIONS]
+    near = difflib.get_close_matches(word[:MAX_NAME], names, n=1)
+    return repr(near[0]) if near else ", ".join(names[:12])
 
 
 class Fields:
