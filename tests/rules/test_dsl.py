@@ -50,6 +50,10 @@ CASES: list[tuple[Any, bool]] = [
     ({"wildcard": {"user": "r*T"}}, False),
     ({"wildcard": {"user": {"value": "r?OT", "case_insensitive": True}}}, True),
     ({"wildcard": {"user": "R\\*"}}, False),
+    ({"regexp": {"user": "R[no]+t"}}, True),
+    ({"regexp": {"user": "r[no]+t"}}, True),
+    ({"regexp": {"user.keyword": "r[no]+t"}}, False),
+    ({"regexp": {"user.keyword": {"value": "r[no]+t", "case_insensitive": True}}}, True),
     ({"prefix": {"message": "log"}}, True),
     ({"prefix": {"message.keyword": "log"}}, False),
     ({"match": {"message": "nothing LOGIN"}}, True),
@@ -74,7 +78,8 @@ CASES: list[tuple[Any, bool]] = [
 ]  # fmt: skip
 
 REFUSED: list[tuple[Any, str]] = [
-    ({"regexp": {"a": "b"}}, "not supported yet"),
+    ({"fuzzy": {"a": "b"}}, "not supported yet"),
+    ({"regexp": {"a": "("}}, "without an end"),
     ({"trem": {"a": "b"}}, "'term'"),
     ({"term": {"a": 1}, "exists": {"field": "b"}}, "2 keys"),
     ({"term": {"a": 1, "b": 2}}, "2 fields"),
@@ -115,7 +120,7 @@ def test_filter_is_refused_with_its_place(filter_: Any, why: str) -> None:
 
 
 def test_cases_are_all_there() -> None:
-    assert (len(CASES), len(REFUSED)) == (46, 19)
+    assert (len(CASES), len(REFUSED)) == (50, 20)
 
 
 def test_clauses_without_effect_are_pointed_out() -> None:

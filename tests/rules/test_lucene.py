@@ -92,6 +92,11 @@ MATCHING = [
     "\\u0075nion",
     "message : union",
     "missing OR union AND select",
+    "message:/un[a-j]on/",
+    "/.*UNION +all.*/",
+    "path:/c:\\\\te.p/",
+    "message:/GET \\/login.*/ AND union",
+    "(/x+/ OR /(missing|union)/)",
 ]
 
 NOT_MATCHING = [
@@ -121,6 +126,8 @@ NOT_MATCHING = [
     "message:(union AND missing)",
     "ok:false",
     "when:{2026-02-03T04:05:06Z TO *]",
+    "message:/nio/",
+    "tags.keyword:/EU-WEST/",
 ]
 
 REFUSED = [
@@ -139,7 +146,9 @@ REFUSED = [
     ("--a", "unexpected '-'"),
     ("a~", "fuzzy"),
     ('"a b"~2', "slop"),
-    ("/a.*/", "regular expressions"),
+    ("/a.*", "regular expression without an end"),
+    ("/a(/", "( without an end"),
+    ("/~a/", "~ is not supported yet"),
     ("a/b", "a slash inside a term"),
     ("a:[1 TO", "without"),
     ("a:[1 2]", "without TO"),
@@ -180,7 +189,7 @@ def test_what_is_not_understood_is_refused(query: str, why: str) -> None:
 
 
 def test_examples_are_all_there() -> None:
-    assert (len(MATCHING), len(NOT_MATCHING), len(REFUSED)) == (59, 26, 31)
+    assert (len(MATCHING), len(NOT_MATCHING), len(REFUSED)) == (64, 28, 33)
 
 
 def test_default_operator_and_requires_every_term() -> None:

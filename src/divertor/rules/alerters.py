@@ -6,7 +6,7 @@ One declaration per alerter; the loader, the hints and the reference page's test
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -238,12 +238,27 @@ def _check_names(given: Given, declaration: AlerterDeclaration) -> None:
             fail(key, f"unknown option {name[:80]!r} of {declaration.name}", suggestion(name, known))
 
 
-def _spec(name: str, node: Node, given: Given) -> AlertSpec:
-    if name in UNSUPPORTED_ALERTERS:
-        fail(node, f"the alerter {name!r} is not supported yet", ", ".join(sorted(ALERTERS)))
+def alerter_names(node: Node | None) -> Iterator[tuple[str, Node]]:
+    """The names in `alert`, each with its place."""
+    for item in items_of(node):
+        if isinstance(item, MappingNode):
+            yield from ((key.text, key) for key, _options in item.entries)
+        else:
+            yield text_of(item, "alert"), item
+
+
+def find_alerter(name: str, node: Node) -> AlerterDeclaration:
+    """:raises InputError: there is none of this name."""
+    if name in UNSUPPORTED_ALERTERS or "." in name:
+        fail(node, f"the alerter {name[:80]!r} is not supported yet", ", ".join(sorted(ALERTERS)))
     declaration = ALERTERS.get(name)
     if declaration is None:
         fail(node, f"unknown alerter {name[:80]!r}", suggestion(name, ALERTERS))
+    return declaration
+
+
+def _spec(name: str, node: Node, given: Given) -> AlertSpec:
+    declaration = find_alerter(name, node)
     _refuse_references(given, declaration)
     options = given.read_all(declaration.options, f"alert {name}")
     return AlertSpec(name, _completed(options))

@@ -24,6 +24,7 @@ from divertor.rules.matching import (
     Wild,
     any_value,
     any_word,
+    covered,
     glob_test,
     range_test,
     text_predicate,
@@ -32,6 +33,7 @@ from divertor.rules.matching import (
 )
 from divertor.rules.options import boolean
 from divertor.rules.query import all_of, any_of, compile_query, everything, negate
+from divertor.rules.regexp import compile_regexp
 
 #: Collects what a rule's author may want to know.
 Warnings: TypeAlias = list[str]
@@ -176,6 +178,16 @@ def glob_of(text: str) -> Glob:
     return tuple(Wild(wild) if wild else escaped or plain for escaped, wild, plain in parts)
 
 
+def _regexp(node: Node, _warnings: Warnings) -> Predicate:
+    field, parts = _field_query(node, "regexp", "value", {"case_insensitive"})
+    ignore_case = "case_insensitive" in parts and boolean(parts["case_insensitive"], "case_insensitive")
+    try:
+        covers = compile_regexp(text_of(parts["value"], field), ignore_case=ignore_case)
+    except ValueError as problem:
+        fail(parts["value"], f"regular expression with {problem}", "a pattern without it")
+    return any_value(field, covered(covers, whole_only=field.endswith(KEYWORD)))
+
+
 def _match(node: Node, _warnings: Warnings) -> Predicate:
     field, parts = _field_query(node, "match", "query", {"operator", "lenient"})
     operator = text_of(parts["operator"], "operator").upper() if "operator" in parts else "OR"
@@ -284,6 +296,7 @@ _QUERIES: dict[str, Callable[[Node, Warnings], Predicate]] = {
     "query": _wrapped,
     "query_string": _query_string,
     "range": _range,
+    "regexp": _regexp,
     "term": _term,
     "terms": _terms,
     "wildcard": _wildcard,
@@ -292,6 +305,6 @@ _QUERIES: dict[str, Callable[[Node, Warnings], Predicate]] = {
 #: Elasticsearch's queries that are known by name and refused as not supported yet.
 _UNSUPPORTED = frozenset(
     """and eql esql filtered fuzzy geo_bounding_box geo_distance has_child has_parent ids indices limit
-    match_phrase_prefix missing multi_match nested not or regexp script simple_query_string terms_set
+    match_phrase_prefix missing multi_match nested not or script simple_query_string terms_set
     type""".split()
 )

@@ -7,6 +7,7 @@ unknown. A rule is taken whole or not at all. Pure: reading files is `files.py`.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import PurePath
@@ -15,7 +16,7 @@ from typing import Any
 from divertor.errors import InputError, Position
 from divertor.model.documents import MappingNode, Node, Scalar, parse_documents, to_value
 from divertor.model.fields import fail, suggestion, text_of
-from divertor.rules.alerters import ALERTERS, read_alerts
+from divertor.rules.alerters import ALERTERS, alerter_names, find_alerter, read_alerts
 from divertor.rules.dsl import compile_filter
 from divertor.rules.options import Given, Option, boolean, integer, span, text, text_mapping, texts
 from divertor.rules.rule import AlertSpec, Rule, TextOptions
@@ -83,6 +84,7 @@ def load_rule(text: str, source: str) -> Rule:
     :raises InputError: not one mapping, an option that is unknown, refused, missing or ill-formed.
     """
     given = Given.of(_document(text, source), "a rule")
+    _check_kinds(given)
     _check_names(given)
     options = given.read_all(COMMON.values(), "a rule")
     declaration = _declaration(given, options["type"])
@@ -129,6 +131,15 @@ def _required(given: Given, name: str) -> Node:
     return node
 
 
+def _check_kinds(given: Given) -> None:
+    """A type or an alerter that does not exist is told before its options, which are then unknown too."""
+    kind = given.node("type")
+    if kind is not None:
+        _declaration(given, text_of(kind, "type"))
+    for name, node in alerter_names(given.node("alert")):
+        find_alerter(name, node)
+
+
 def _check_names(given: Given) -> None:
     """Every key is known; a misspelt one would otherwise quietly not do what its author thinks."""
     known = _known_names()
@@ -136,7 +147,12 @@ def _check_names(given: Given) -> None:
         if name in REFUSED or any(name in declaration.refused for declaration in ALERTERS.values()):
             fail(key, f"the option {name!r} is not supported yet, and ignoring it would change the alerts")
         if name not in known and not name.startswith(WITHOUT_EFFECT_PREFIXES):
-            fail(key, f"unknown option {name[:80]!r}", suggestion(name, known))
+            fail(key, f"unknown option {name[:80]!r}", _nearest(name, known))
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return repr(near[0]) if near else "an option of rules"
 
 
 def _known_names() -> set[str]:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from divertor.errors import InputError, Position
 from divertor.rules.matching import Bounds, Glob, Wild
+from divertor.rules.regexp import compile_regexp
 
 MAX_LENGTH = 64 * 1024
 MAX_DEPTH = 32
@@ -54,6 +55,14 @@ class Wildcard:
 
 
 @dataclass(frozen=True, slots=True)
+class Regexp:
+    """`/pattern/`, which `regexp.compile_regexp` accepts."""
+
+    field: str | None
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
 class Range:
     field: str
     bounds: Bounds
@@ -71,7 +80,7 @@ class Group:
     clauses: tuple[tuple[Occur, Node], ...]
 
 
-Node: TypeAlias = Everything | Text | Wildcard | Range | Exists | Group
+Node: TypeAlias = Everything | Text | Wildcard | Regexp | Range | Exists | Group
 
 
 def parse_query(text: str, position: Position, *, default_and: bool = False) -> Node:
@@ -143,6 +152,17 @@ class _Reader:
                 return "".join(out)
             out.append(self.escaped() if character == "\\" else character)
         raise self.refuse("phrase without an end", 'a closing "')
+
+    def pattern(self) -> str:
+        """A regular expression whose opening slash has been read; backslashes stay, but for slashes."""
+        end = self.at
+        while end < len(self.text) and self.text[end] != "/":
+            end += 2 if self.text[end] == "\\" else 1
+        if end >= len(self.text):
+            raise self.refuse("regular expression without an end", "a closing /, or the slash in quotes")
+        pattern = self.text[self.at : end].replace("\\/", "/")
+        self.at = end + 1
+        return pattern
 
     def term(self) -> Glob:
         """A run of term characters: literal text and wildcards; empty when there is none."""
@@ -289,11 +309,21 @@ class _Parser:
         elif character and character in "[{":
             node = self._range(field)
         elif character == "/":
-            raise reader.refuse("regular expressions are not supported yet", 'a term, or "/" in quotes')
+            reader.at += 1
+            node = self._regexp(field)
         else:
             node = self._term(field)
         self._suffix()
         return node
+
+    def _regexp(self, field: str | None) -> Node:
+        reader = self._reader
+        pattern = reader.pattern()
+        try:
+            compile_regexp(pattern, ignore_case=True)
+        except ValueError as problem:
+            raise reader.refuse(f"regular expression with {problem}", "a pattern without it") from None
+        return Regexp(field, pattern)
 
     def _parenthesised(self, field: str | None, depth: int) -> Node:
         node = self.group(field, depth + 1)

@@ -127,13 +127,18 @@ def holds_in_a_row(have: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
 
 def glob_test(glob: Glob, *, whole_only: bool, ignore_case: bool) -> ValueTest:
     """The glob covers the whole value or, unless `whole_only`, one of its words."""
-    matches = glob_pattern(glob, ignore_case=ignore_case).fullmatch
+    fullmatch = glob_pattern(glob, ignore_case=ignore_case).fullmatch
+    return covered(lambda text: fullmatch(text) is not None, whole_only=whole_only)
+
+
+def covered(covers: Callable[[str], bool], *, whole_only: bool) -> ValueTest:
+    """Something covers the whole value or, unless `whole_only`, one of its words."""
 
     def test(value: Any, document: Document) -> bool:
         text = scalar_text(value)
-        if matches(text) is not None:
+        if covers(text):
             return True
-        return not whole_only and any(matches(word) is not None for word in document.words(text))
+        return not whole_only and any(covers(word) for word in document.words(text))
 
     return test
 

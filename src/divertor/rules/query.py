@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import assert_never
 
 from divertor.rules.document import Document
-from divertor.rules.lucene import Everything, Exists, Group, Node, Occur, Range, Text, Wildcard
+from divertor.rules.lucene import Everything, Exists, Group, Node, Occur, Range, Regexp, Text, Wildcard
 from divertor.rules.matching import (
     KEYWORD,
     Glob,
     Predicate,
     ValueTest,
     any_value,
+    covered,
     glob_test,
     range_test,
     text_predicate,
 )
+from divertor.rules.regexp import compile_regexp
 
 
 def everything(_document: Document) -> bool:
@@ -34,6 +36,10 @@ def compile_query(node: Node, default_fields: tuple[str, ...] = ()) -> Predicate
             return any_of(
                 [any_value(name, _glob(name, glob)) for name in _names(field, default_fields)],
             )
+        case Regexp(field, pattern):
+            return any_of(
+                [any_value(name, _regexp(name, pattern)) for name in _names(field, default_fields)],
+            )
         case Range(field, bounds):
             return any_value(field, range_test(bounds))
         case Exists(field):
@@ -51,6 +57,11 @@ def _names(field: str | None, default_fields: tuple[str, ...]) -> tuple[str | No
 def _glob(field: str | None, glob: Glob) -> ValueTest:
     keyword = field is not None and field.endswith(KEYWORD)
     return glob_test(glob, whole_only=keyword, ignore_case=not keyword)
+
+
+def _regexp(field: str | None, pattern: str) -> ValueTest:
+    keyword = field is not None and field.endswith(KEYWORD)
+    return covered(compile_regexp(pattern, ignore_case=not keyword), whole_only=keyword)
 
 
 def _group(group: Group, default_fields: tuple[str, ...]) -> Predicate:
