@@ -1,0 +1,1 @@
+"""Version 1.0.0, "Level: impossible": the audited one."""

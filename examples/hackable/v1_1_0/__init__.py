@@ -1,0 +1,1 @@
+"""Version 1.1.0, "Level: low": the newest one."""
