@@ -18,7 +18,7 @@ from divertor.model.deploying import deploy
 from divertor.model.deployments import Deployment, Instance, Status
 from divertor.model.reading import read_blueprint
 from divertor.model.rendering import deployment_to_json, gateway_to_json
-from divertor.model.updating import deployment_from_json, gateway_from_json
+from divertor.model.updating import deployment_from_json, gateway_from_json, read_deployment
 
 BLUEPRINT = """
 name: hackable
@@ -102,12 +102,13 @@ def test_what_is_left_out_stays() -> None:
     assert put(lambda data: data["clusters"]["hackable"].pop("services")) == running()
 
 
-def test_weights_change() -> None:
-    def half(data: Any) -> None:
-        for route in data["clusters"]["hackable"]["gateways"]["port"]["routes"].values():
-            route["weight"] = "50%"
+def half_and_half(data: Any) -> None:
+    for route in data["clusters"]["hackable"]["gateways"]["port"]["routes"].values():
+        route["weight"] = "50%"
 
-    assert [route.weight for route in put(half).clusters[0].gateways[0].routes] == [50, 50]
+
+def test_weights_change() -> None:
+    assert [route.weight for route in put(half_and_half).clusters[0].gateways[0].routes] == [50, 50]
 
 
 def test_a_scale_and_a_breed_change() -> None:
@@ -197,6 +198,20 @@ def test_a_condition_by_name_comes_from_the_library() -> None:
     data = deployment_to_json(running())
     route_of(data, "gateways")["condition"] = "beta"
     assert condition_of(deployment_from_json(data, running(), library=library)) == CookiePresent("beta")
+
+
+def test_a_printed_deployment_is_read_without_one_that_runs() -> None:
+    stored = put(lambda data: route_of(data, "routing").update(condition=ABC))
+    stored = replace(put(half_and_half, stored), ports={"c.ports.p": 1}, hosts={"c": "h"})
+    idle = (replace(own, status=Status(), instances=()) for own in stored.clusters[0].services)
+    cluster = replace(stored.clusters[0], services=tuple(idle))
+    assert read_deployment(deployment_to_json(stored)) == replace(stored, clusters=(cluster,))
+
+
+def test_a_dollar_sign_of_a_running_process_is_not_read_as_a_reference() -> None:
+    text = "{name: x, clusters: {c: {breed: {name: b, deployable: i, env: {A: '$$c.B'}}}}}"
+    deployment = deploy(read_blueprint(text, "x"), "d")
+    assert read_deployment(deployment_to_json(deployment)) == deployment
 
 
 @pytest.mark.parametrize("path", [AUDITED, f"d/hackable/{AUDITED}/port", f"hackable/{AUDITED}/port"])

@@ -17,7 +17,8 @@ from divertor.model.checks import check_policy, ports_of
 from divertor.model.deploying import external_gateway, internal_gateway
 from divertor.model.deployments import DeployedCluster, DeployedService, Deployment
 from divertor.model.documents import MappingNode, Node, Scalar, from_value
-from divertor.model.fields import Fields, entries_of, fail, name_of, suggestion, text_of
+from divertor.model.fields import Fields, entries_of, fail, name_of, parsed, suggestion, text_of
+from divertor.model.quantities import parse_port
 from divertor.model.reading import (
     BLUEPRINT_EXTRAS,
     CLUSTER_EXTRAS,
@@ -37,6 +38,26 @@ NOTHING: Library = MappingProxyType({})
 _CLUSTER_FIELDS = ("services", "gateways", "routing", "health_checks", "status", *CLUSTER_EXTRAS)
 
 
+def read_deployment(data: Any, source: str = "deployment") -> Deployment:
+    """The deployment that `deployment_to_json` printed, without any that runs: nothing is up, all else is equal.
+
+    :raises InputError: it is none, or contradicts itself.
+    """
+    fields = _deployment_fields(from_value(data, source))
+    empty = (
+        DeployedCluster(name_of(key, "a cluster"))
+        for key, _ in entries_of(fields.get("clusters"), "clusters")
+    )
+    ports, hosts = (entries_of(fields.get(name), name) for name in ("ports", "hosts"))
+    bare = Deployment(
+        name_of(fields.require("name"), "a deployment"),
+        clusters=tuple(empty),
+        ports={key.text: parsed(item, "port", parse_port)[0] for key, item in ports},
+        hosts={key.text: text_of(item, "a host") for key, item in hosts},
+    )
+    return deployment_from_json(data, bare, source)
+
+
 def deployment_from_json(
     data: Any, current: Deployment, source: str = "deployment", library: Library = NOTHING
 ) -> Deployment:
@@ -52,7 +73,7 @@ def deployment_from_json(
     :raises InputError: it is no such document, is of another deployment, or contradicts itself.
     """
     node = from_value(data, source)
-    fields = Fields(node, "a deployment", _DEPLOYMENT_FIELDS, {"env": "environment_variables"})
+    fields = _deployment_fields(node)
     _check_identity(fields, "deployments", current.name)
     running = {cluster.name: cluster for cluster in current.clusters}
     for key, item in entries_of(fields.get("clusters"), "clusters"):
@@ -92,6 +113,10 @@ def gateway_from_json(
         named = MappingNode(tuple(entry for entry in fields if entry[0].text != "name"), node.position)
         return _external(current.name.rpartition("/")[2], named, current, deployment, library)
     return _internal(node, current, cluster, library)
+
+
+def _deployment_fields(node: Node) -> Fields:
+    return Fields(node, "a deployment", _DEPLOYMENT_FIELDS, {"env": "environment_variables"})
 
 
 def _check_identity(fields: Fields, kind: str, name: str) -> None:
