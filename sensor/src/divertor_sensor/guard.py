@@ -40,7 +40,7 @@ class Sensor:
         """What an attack or a vulnerability leads to for this request."""
         if not hostile or self.settings.mode is Mode.REPORT:
             return "reported"
-        return "diverted" if self.divert_target(request) and not request.answered else "blocked"
+        return "diverted" if request.replaceable and self.divert_target(request) else "blocked"
 
     def divert_target(self, request: Request) -> str:
         """The absolute URL the gateway shall replay; empty when diverting is off or there is no gateway."""

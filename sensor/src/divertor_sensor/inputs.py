@@ -29,6 +29,7 @@ _BOUNDARY = re.compile(r'boundary="?([^";]{1,200})"?', re.IGNORECASE)
 _DISPOSITION = re.compile(r'(file)?name(\*?)=(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))', re.IGNORECASE)
 _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"?', re.DOTALL)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
+_COOKIE_ESCAPE = re.compile(r"\\(?:([0-3][0-7]{2})|(.))")
 _SEPARATORS = re.compile(r"[|,;\n]")
 _SPACES = re.compile(r"[\t\n\r\f\v]| {2,}")
 
@@ -79,11 +80,18 @@ def read_cookies(into: Inputs, header: str) -> None:
 
 
 def cookie_pairs(header: str) -> Iterator[tuple[str, str]]:
-    """Names and values of a `Cookie` header, quotes removed, in order."""
+    """Names and values of a `Cookie` header in order; quoted ones as Python's cookie writers quote them."""
     for piece in header.split(";"):
         name, found, value = piece.strip().partition("=")
-        if found:
-            yield name, value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+        if not found:
+            continue
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            value = _COOKIE_ESCAPE.sub(_cookie_character, value[1:-1])
+        yield name, value
+
+
+def _cookie_character(match: re.Match[str]) -> str:
+    return chr(int(match[1], 8)) if match[1] else str(match[2])
 
 
 def read_headers(into: Inputs, headers: Iterable[tuple[str, str]]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from divertor_sensor.detection import Subject
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 MAX_BODY = 1024 * 1024
 #: Seconds after the response for which code started by the request is still held to its inputs.
 _AFTERLIFE = 30.0
+_CACHED_LENGTH = 256
 
 
 class AttackInterrupted(BaseException):
@@ -57,7 +59,10 @@ class Head:
 
 
 class Request:
-    """One request under guard. `interrupted` is set once an attack was stopped, and never unset."""
+    """One request under guard. `interrupted` is set once an attack was stopped, and never unset.
+
+    `replaceable`: nothing of the response is out yet, so that another one can take its place.
+    """
 
     __slots__ = (
         "_body",
@@ -70,12 +75,14 @@ class Request:
         "_load",
         "_seen",
         "interrupted",
+        "replaceable",
         "sensor",
     )
 
     def __init__(self, sensor: Sensor, load: Callable[[], Head]) -> None:
         self.sensor = sensor
         self.interrupted = False
+        self.replaceable = True
         self._load = load
         self._head: Head | None = None
         self._body: list[bytes] = []
@@ -101,17 +108,13 @@ class Request:
 
     def close(self) -> None:
         """The response is done; what still runs for it is guarded for a short while."""
+        self.replaceable = False
         self._closed_at = time.monotonic()
 
     @property
     def lapsed(self) -> bool:
         """Whether the request is so long over that running code no longer counts as its own."""
         return self._closed_at > 0 and time.monotonic() - self._closed_at > _AFTERLIFE
-
-    @property
-    def answered(self) -> bool:
-        """Whether the response is over, so that it can no longer be replaced."""
-        return self._closed_at > 0
 
     def first_time(self, kind: str, parameter: str, statement: str) -> bool:
         """False when this very finding was already reported for this request (one sink under another)."""
@@ -167,13 +170,20 @@ class Request:
 
 
 def _candidates(detector: Detector, inputs: Inputs) -> Sequence[Candidate]:
-    select = detector.select
     found: dict[str, Candidate] = {}
     for origin in inputs.values:
-        for text in select(origin.value):
+        value = origin.value
+        texts = _selected(detector, value) if len(value) <= _CACHED_LENGTH else detector.select(value)
+        for text in texts:
             if text not in found:
                 found[text] = Candidate(text, origin)
     return tuple(found.values())
+
+
+@lru_cache(maxsize=2048)
+def _selected(detector: Detector, value: str) -> Sequence[str]:
+    """Most values come again and again (headers, cookies): what they give is a pure function of the text."""
+    return tuple(detector.select(value))
 
 
 def client_address(head: Head, trusted_hops: int) -> str:

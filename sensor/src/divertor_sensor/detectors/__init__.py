@@ -44,7 +44,7 @@ class Judgement:
 UNTOUCHED = Judgement(False, None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Detector:
     """A detector's declaration: the type it reports, the weakness, and its two pure functions.
 

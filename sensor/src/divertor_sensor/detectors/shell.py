@@ -21,7 +21,7 @@ from divertor_sensor.inputs import derived_values
 _MAX_OCCURRENCES = 256
 _SAFE = re.compile(r"[\w@%+:,./=^-]*")
 _PLAIN = re.compile(r"[\w.]*")
-_ATTACK = re.compile(r"[;&|<>\n`]|\$[({]|\$'|\\\n")
+_ATTACK = re.compile(r"[;&|<>\n`]|\$[({]")
 _ATTACK_IN_DOUBLE = re.compile(r"`|\$[({]")
 _ACTIVE_IN_DOUBLE = re.compile(r'["$`\\]')
 #: What delimits quoting in a POSIX command line, as segments.
@@ -80,30 +80,30 @@ def _worst_occurrence(
 
 def _severity(statement: str, segments: list[tuple[int, int, str]], start: int, end: int) -> bool | None:
     """None: within its word. False: out of it, to no effect. True: the shell acts on it."""
-    segment = next((item for item in segments if item[0] <= start < item[1]), None)
-    if segment is None:
-        return None
-    opened, closed, kind = segment
-    shielded = kind in {"single", "double"} and opened < start
-    if not shielded:
-        return _bare_severity(statement[start:end])
-    text = statement[start : min(end, closed)]
-    if kind == "double" and _ATTACK_IN_DOUBLE.search(text):
-        return True
-    if end < closed or (end == closed and statement[end - 1] not in "'\""):
-        return False if kind == "double" and _ACTIVE_IN_DOUBLE.search(text) else None
-    return _ATTACK.search(statement[closed:end]) is not None
+    crosses = True
+    for opened, closed, kind in segments:
+        if closed <= start or opened >= end:
+            continue
+        part = statement[max(start, opened) : min(end, closed)]
+        if _acts(kind, part):
+            return True
+        if _is_inside(kind, statement, opened, closed, start, end):
+            crosses = kind == "double" and _ACTIVE_IN_DOUBLE.search(part) is not None
+    return False if crosses else None
 
 
-def _bare_severity(text: str) -> bool | None:
-    if _SAFE.fullmatch(text):
-        return None
-    return _ATTACK.search(_outside_own_quotes(text)) is not None
+def _acts(kind: str, part: str) -> bool:
+    if kind == "bare":
+        return _ATTACK.search(part) is not None
+    return kind == "double" and _ATTACK_IN_DOUBLE.search(part) is not None
 
 
-def _outside_own_quotes(text: str) -> str:
-    """The input without what it quotes itself; an unclosed quote of its own hides nothing."""
-    return re.sub(r"'[^']*'", "''", text)
+def _is_inside(kind: str, statement: str, opened: int, closed: int, start: int, end: int) -> bool:
+    """Whether the input stays in this segment: between its quotes, or an innocent part of a bare word."""
+    if kind in {"single", "double"}:
+        ends_quoted = closed - opened > 1 and statement[closed - 1] == statement[opened]
+        return opened < start and end <= closed - (1 if ends_quoted else 0)
+    return opened <= start and end <= closed and _SAFE.fullmatch(statement[start:end]) is not None
 
 
 def shell_line(argv: Sequence[object]) -> str | None:

@@ -40,7 +40,7 @@ _SHIELDS = re.compile(
 _FINE = re.compile(
     r"""(?P<comment>--|/\*)
       |(?P<operand>'(?:[^']++|'')*+(?:'|\Z)|"(?:[^"]++|"")*+(?:"|\Z)|`(?:[^`]++|``)*+(?:`|\Z)
-        |0x[0-9a-f]+|\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+)
+        |[@:$]\w+|\?|0x[0-9a-f]+|\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+)
       |(?P<word>[^\W\d][\w$]*(?:\s*\.\s*[^\W\d][\w$]*)*)
       |(?P<end>;)
       |(?P<close>\))
@@ -61,7 +61,7 @@ _STATEMENTS = (
     r"(?:select|insert|update|delete|drop|create|alter|attach|pragma|replace|truncate|exec|with|vacuum)\b"
 )
 _STRONG = re.compile(
-    r"--|/\*"
+    r"--|/\*|\|\||\(\s*select\b"
     r"|\bunion\b(?:\W|/\*.*?\*/)*(?:all|distinct)?(?:\W|/\*.*?\*/)*select\b"
     r"|;\s*" + _STATEMENTS + r"|\b(?:or|and|xor)\b[^=<>]{1,64}?[=<>]"
     r"|\b(?:load_extension|randomblob|sleep|pg_sleep|benchmark|extractvalue|updatexml|char|sqlite_version)\s*\("
@@ -70,8 +70,10 @@ _STRONG = re.compile(
 )
 
 _NAME = r"(?:\w+(?:\.\w+){0,2})"
-_COLUMN = rf"(?:(?:count|sum|avg|min|max|lower|upper|length|date|abs)\(\s*(?:\*|{_NAME})\s*\)|{_NAME})"
-_ORDERED = rf"{_COLUMN}(?:\s+(?:asc|desc))?(?:\s+nulls\s+(?:first|last))?"
+_COLUMN = (
+    rf"(?:(?:count|sum|avg|min|max|lower|upper|length|date|abs)\(\s*(?:\*|{_NAME})\s*\)|random\(\)|{_NAME})"
+)
+_ORDERED = rf"{_COLUMN}(?:\s+collate\s+\w+)?(?:\s+(?:asc|desc))?(?:\s+nulls\s+(?:first|last))?"
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 _LITERAL = rf"(?:{_NUMBER}|'[^']*')"
 _HARMLESS = re.compile(

@@ -87,9 +87,15 @@ class _Exchange:
             await self._refuse_once()
 
     async def _refuse_once(self) -> None:
-        if not self._refused:
-            self._refused = True
+        if self._refused:
+            return
+        self._refused = True
+        try:
             await self.refuse()
+        except ConnectionCut:
+            # The app may swallow it: it is raised once more when the app is done.
+            self._refused = False
+            raise
 
     async def receive(self) -> Message:
         message = await self._server_receive()
@@ -114,6 +120,7 @@ def _must_pass(problem: BaseException) -> bool:
 class _HttpExchange(_Exchange):
     _held: Message | None = None
     _started = False
+    _complete = False
 
     async def send(self, message: Message) -> None:
         if self._request.interrupted:
@@ -123,10 +130,13 @@ class _HttpExchange(_Exchange):
             # An early hint may come before the head; what belongs to the body brings the head with it.
             if message["type"].startswith("http.response.") and message["type"] not in _BEFORE_HEAD:
                 await self._release()
+                self._complete = not message.get("more_body", False)
             await self._server_send(message)
+            if self._complete:
+                self._request.close()
         elif _is_event_stream(message):
-            self._started = True
-            await self._server_send(message)
+            self._held = message
+            await self._release()
         else:
             self._held = message
 
@@ -134,12 +144,15 @@ class _HttpExchange(_Exchange):
         if self._held is not None:
             held, self._held = self._held, None
             self._started = True
+            self._request.replaceable = False
             await self._server_send(held)
 
     async def finish(self) -> None:
         await self._release()
 
     async def refuse(self) -> None:
+        if self._complete:
+            return
         if self._started:
             raise ConnectionCut("the request was refused after its response had begun")
         self._started, self._held = True, None
@@ -161,6 +174,10 @@ def _is_event_stream(message: Message) -> bool:
 
 class _WebSocketExchange(_Exchange):
     """A web socket cannot be replayed elsewhere: an attack in its handshake closes it."""
+
+    def __init__(self, request: Request, receive: Receive, send: Send) -> None:
+        super().__init__(request, receive, send)
+        request.replaceable = False
 
     async def send(self, message: Message) -> None:
         if self._request.interrupted:

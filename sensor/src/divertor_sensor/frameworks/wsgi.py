@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from divertor_sensor import context, runtime
 from divertor_sensor.frameworks.refusal import refusal_for
 from divertor_sensor.guard import Sensor
-from divertor_sensor.request import MAX_BODY, ConnectionCut, Head, Request
+from divertor_sensor.request import MAX_BODY, AttackInterrupted, ConnectionCut, Head, Request
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
@@ -178,6 +178,7 @@ class _Exchange:
         if self._started or self._held is None:
             return None
         self._started = True
+        self._request.replaceable = False
         return self._server_start(*self._held)
 
     def _write(self, data: bytes) -> None:
@@ -248,9 +249,12 @@ class _Exchange:
 
     def close(self) -> None:
         """Called by the server when the response is over, whatever happened."""
+        self._request.close()
+        close = getattr(self._result, "close", None)
+        if close is None:
+            return
         try:
-            close = getattr(self._result, "close", None)
-            if close is not None:
-                context.run_in(self._request, close)
-        finally:
-            self._request.close()
+            context.run_in(self._request, close)
+        except AttackInterrupted:
+            # What clean-up was about to run did not run; the server has nothing to do with it.
+            return

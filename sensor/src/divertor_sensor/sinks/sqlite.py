@@ -70,8 +70,8 @@ class GuardedCursor(sqlite3.Cursor):
 class GuardedConnection(sqlite3.Connection):
     """A connection whose cursors are guarded, and its own short cuts to them.
 
-    A short cut makes its cursor itself (sqlite3's own does not ask `cursor` for one), unless the app has written a
-    `cursor` of its own: then it is left to sqlite3.
+    A short cut makes its cursor itself (sqlite3's own does not ask `cursor` for one), unless the app has
+    written a `cursor` of its own: then it is left to sqlite3.
     """
 
     __slots__ = ()

@@ -1,0 +1,133 @@
+"""Shared by the sensor's tests: a sensor whose reports are kept in a list, and the patched sinks.
+
+The patches are process-wide: they are put in place for these tests, and taken back after the last of them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from divertor_sensor import sinks, threads
+from divertor_sensor.detection import Detection
+from divertor_sensor.guard import Sensor
+from divertor_sensor.patching import restore_all
+from divertor_sensor.settings import Mode, Settings
+
+DIVERT = Settings(mode=Mode.DIVERT, divert_token="secret-token", strict=True)
+
+
+class Kept:
+    """A reporter that keeps what it is given."""
+
+    def __init__(self, detections: list[Detection]) -> None:
+        self._detections = detections
+
+    def submit(self, detection: Detection) -> None:
+        self._detections.append(detection)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _patched_sinks() -> Iterator[None]:
+    sinks.instrument()
+    threads.instrument()
+    yield
+    restore_all()
+
+
+@pytest.fixture
+def kept() -> list[Detection]:
+    """What the sensors of `make_sensor` have reported."""
+    return []
+
+
+@pytest.fixture
+def make_sensor(kept: list[Detection]) -> Callable[..., Sensor]:
+    """A sensor in divert mode, or with the settings given."""
+
+    def make(**settings: Any) -> Sensor:
+        return Sensor(replace(DIVERT, **settings), Kept(kept))
+
+    return make
+
+
+def free_port() -> int:
+    """A free port below the range that outgoing connections are given."""
+    while True:
+        port = random.randrange(15_000, 30_000)
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+class Collector:
+    """An OTLP receiver on loopback; `requests` gets (path, headers, body) in order of arrival."""
+
+    def __init__(self) -> None:
+        self.requests: Queue[tuple[str, dict[str, str], dict[str, Any]]] = Queue()
+        self.statuses: list[int] = []
+        self.connections = 0
+        self._server = ThreadingHTTPServer(("127.0.0.1", free_port()), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                collector.connections += 1
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                status = collector.statuses.pop(0) if collector.statuses else 200
+                self.send_response(status)
+                self.send_header("content-length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+                collector.requests.put((self.path, headers, body))
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        return Handler
+
+    def record(self, timeout: float = 10) -> dict[str, Any]:
+        """The next detection's attributes, by name, decoded."""
+        _, _, body = self.requests.get(timeout=timeout)
+        record = body["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
+        return {item["key"]: next(iter(item["value"].values())) for item in record["attributes"]}
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    running = Collector()
+    yield running
+    running.close()

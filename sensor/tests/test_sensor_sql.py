@@ -1,0 +1,115 @@
+"""What the SQL detector promises for every input, with SQLite itself as the judge."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from divertor_sensor.detectors import Candidate, Judgement, sql
+from divertor_sensor.inputs import Input
+
+PIECES = st.sampled_from(
+    [
+        "'",
+        "''",
+        '"',
+        "`",
+        "[",
+        "]",
+        "--",
+        "/*",
+        "*/",
+        ";",
+        "\\",
+        "\n",
+        " ",
+        "a",
+        "or",
+        "1",
+        "=",
+        "(",
+        ")",
+        "||",
+        ",",
+        "x'",
+    ]
+)
+PAYLOADS = st.lists(PIECES, min_size=1, max_size=12).map("".join)
+
+
+def judge(statement: str, *values: str) -> Judgement:
+    found = [Candidate(text, Input("query", "q", value)) for value in values for text in sql.select(value)]
+    return sql.judge(statement, found)
+
+
+@given(PAYLOADS)
+@settings(max_examples=300, deadline=None)
+def test_what_passes_in_a_literal_is_one_literal_to_sqlite(payload: str) -> None:
+    if judge(f"SELECT '{payload}'", payload).finding is None:
+        row = sqlite3.connect(":memory:").execute(f"SELECT '{payload}'").fetchone()
+        assert row == (payload.replace("''", "'"),)
+
+
+@given(PAYLOADS)
+@settings(max_examples=300, deadline=None)
+def test_an_escaped_literal_is_never_a_finding(payload: str) -> None:
+    escaped = payload.replace("'", "''")
+    assert judge(f"VALUES (5,'{escaped}')", f"prefix {payload} suffix").finding is None
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_any_text_is_judged_without_a_fault(statement: str, value: str) -> None:
+    finding = judge(statement + value, value).finding
+    assert finding is None or finding.origin.value == value
+
+
+def test_a_bound_parameter_is_not_even_touched() -> None:
+    assert judge("SELECT * FROM t WHERE a = ?", "' or 1=1 --").touched is False
+
+
+def test_case_is_ignored() -> None:
+    assert judge("SELECT '' OR 1=1 --'", "' or 1=1 --").finding is not None
+
+
+def test_an_input_decoded_once_more_is_recognised() -> None:
+    assert judge("SELECT '' or 1=1 --'", "%27 or 1=1 --").finding is not None
+
+
+def test_an_input_hidden_in_base64_is_recognised() -> None:
+    assert judge("SELECT 'x' or 1=1'", "eCcgb3IgMT0x").finding is not None
+
+
+def test_an_input_whose_white_space_was_collapsed_is_recognised() -> None:
+    assert judge("SELECT '' or 1=1 --'", "'\t or \n 1=1   --").finding is not None
+
+
+def test_an_input_that_was_cut_is_recognised() -> None:
+    assert (
+        judge("SELECT '' or 1=1 union select'", "' or 1=1 union select password from users").finding
+        is not None
+    )
+
+
+def test_a_backslash_does_not_save_a_sqlite_literal() -> None:
+    assert judge("SELECT '\\' or 1=1 --'", "' or 1=1 --").finding is not None
+
+
+def test_one_of_several_pieces_of_a_list_is_recognised() -> None:
+    assert judge("SELECT '' or 1=1 --'", "a|' or 1=1 --|b").finding is not None
+
+
+def test_the_worst_of_several_findings_is_told() -> None:
+    finding = judge("SELECT 'O'Brien's' AND '' or 1=1 --'", "O'Brien's", "' or 1=1 --").finding
+    assert finding is not None and finding.hostile
+
+
+def test_a_long_hostile_statement_takes_linear_time() -> None:
+    """Quotes and openings that never close are the worst case for a lexer with alternatives."""
+    payload = "'" + "/*'\"[`" * 20_000
+    started = time.process_time()
+    judge(f"SELECT '{payload}'", payload)
+    assert time.process_time() - started < 2

@@ -1,0 +1,51 @@
+"""The vectors that stand beside the detectors, all of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from divertor_sensor import detectors
+from divertor_sensor.detectors import Candidate, Detector, path, shell, sql
+from divertor_sensor.inputs import Input
+
+FOLDER = Path(detectors.__file__).parent
+DETECTORS: dict[str, ModuleType] = {"sql": sql, "shell": shell, "path": path}
+VERDICTS = {"attack": True, "vulnerability": False, "benign": None}
+
+
+def cases() -> list[tuple[str, str, str, str]]:
+    """(detector, verdict, statement, input) of every vector."""
+    found = []
+    for name in DETECTORS:
+        vectors = json.loads((FOLDER / f"{name}.vectors.json").read_text(encoding="utf-8"))
+        for verdict in VERDICTS:
+            for template, values in vectors.get(verdict, {}).items():
+                statement = vectors["templates"][template]
+                found += [(name, verdict, statement.replace("{}", value), value) for value in values]
+    return found
+
+
+CASES = cases()
+#: How many there are: a vector that silently stops being read is a failure.
+COUNT = 169
+
+
+def judged(detector: Detector, statement: str, value: str) -> bool | None:
+    origin = Input("query", "q", value)
+    candidates = [Candidate(text, origin) for text in detector.select(value)]
+    finding = detector.judge(statement, candidates).finding
+    return None if finding is None else finding.hostile
+
+
+def test_every_vector_file_is_read_and_holds_what_it_should() -> None:
+    assert {file.name.split(".")[0] for file in FOLDER.glob("*.vectors.json")} == set(DETECTORS)
+    assert len(CASES) == COUNT
+
+
+@pytest.mark.parametrize(("name", "verdict", "statement", "value"), CASES)
+def test_a_vector_is_judged_as_it_says(name: str, verdict: str, statement: str, value: str) -> None:
+    assert judged(DETECTORS[name].DETECTOR, statement, value) is VERDICTS[verdict]
