@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -152,6 +154,15 @@ def test_every_example_of_vamps_boolean_specification_reads_as_it_says(
 def test_a_raw_haproxy_rule_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="raw HAProxy|unexpected 'hdr_sub'"):
         parse(text)
+
+
+def test_every_example_of_the_manual_is_read() -> None:
+    manual = (Path(__file__).parents[2] / "docs/reference/conditions.md").read_text(encoding="utf-8")
+    table = manual.partition("## What can be asked")[2].partition("`user-agent` and `host` are compared")[0]
+    examples = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE) + re.findall(r"`([^`|]+ [^`|]+)`[,.]", table)
+    for example in examples:
+        parse(example)
+    assert len(examples) == 12
 
 
 def test_no_example_is_missing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -163,6 +164,12 @@ def test_a_short_form_means_its_long_form(short: Blueprint, long: Blueprint) -> 
 
 def test_no_short_form_is_missing() -> None:
     assert len(SHORT_FORMS) == 32
+
+
+def test_the_blueprint_of_the_manual_is_read() -> None:
+    manual = (Path(__file__).parents[2] / "docs/reference/blueprints.md").read_text(encoding="utf-8")
+    blueprint = read_blueprint(manual.split("```")[1].removeprefix("yaml"), "blueprints.md")
+    assert [policy.to for policy in blueprint.isolation] == ["hackable:1.0.0"]
 
 
 def test_a_whole_blueprint_is_read() -> None:

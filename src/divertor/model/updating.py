@@ -39,19 +39,16 @@ _CLUSTER_FIELDS = ("services", "gateways", "routing", "health_checks", "status",
 
 
 def read_deployment(data: Any, source: str = "deployment") -> Deployment:
-    """The deployment that `deployment_to_json` printed, without any that runs: nothing is up, all else is equal.
+    """The deployment that `deployment_to_json` printed: nothing of it is up, all else is equal.
 
     :raises InputError: it is none, or contradicts itself.
     """
     fields = _deployment_fields(from_value(data, source))
-    empty = (
-        DeployedCluster(name_of(key, "a cluster"))
-        for key, _ in entries_of(fields.get("clusters"), "clusters")
-    )
+    clusters = entries_of(fields.get("clusters"), "clusters")
     ports, hosts = (entries_of(fields.get(name), name) for name in ("ports", "hosts"))
     bare = Deployment(
         name_of(fields.require("name"), "a deployment"),
-        clusters=tuple(empty),
+        clusters=tuple(DeployedCluster(name_of(key, "a cluster")) for key, _ in clusters),
         ports={key.text: parsed(item, "port", parse_port)[0] for key, item in ports},
         hosts={key.text: text_of(item, "a host") for key, item in hosts},
     )
