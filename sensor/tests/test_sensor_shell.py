@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -31,6 +32,14 @@ def test_a_correctly_quoted_argument_is_never_an_attack(value: str) -> None:
 def test_any_text_is_judged_without_a_fault(value: str) -> None:
     found = finding(f"echo {value} \"{value}\" '{value}'", value)
     assert found is None or found.origin.value == value
+
+
+@pytest.mark.parametrize("piece", ["''", "a'b ", '"', "$", "\\"])
+def test_a_long_hostile_line_takes_linear_time(piece: str) -> None:
+    payload = piece * 20_000
+    started = time.process_time()
+    finding(f"echo {payload}", payload[: len(payload) // 2])
+    assert time.process_time() - started < 3
 
 
 CALLS = [

@@ -30,7 +30,7 @@ STATEMENT = f"select 1 where 'a' = '{SQL}'"
 def request(sensor: Sensor, value: str) -> Request:
     head = Head("POST", "/", "", {"content-type": "text/plain"}, "")
     made = Request(sensor, lambda: head)
-    made.record(value.encode())
+    made.body.record(value.encode())
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,9 +108,29 @@ def test_the_worst_of_several_findings_is_told() -> None:
     assert finding is not None and finding.hostile
 
 
-def test_a_long_hostile_statement_takes_linear_time() -> None:
-    """Quotes and openings that never close are the worst case for a lexer with alternatives."""
-    payload = "'" + "/*'\"[`" * 20_000
+@given(PAYLOADS)
+@settings(max_examples=100, deadline=None)
+def test_an_escaped_literal_is_no_cut_input_either(payload: str) -> None:
+    """The escaped form begins as the input does: what is common to both must not count as a break."""
+    value = f"a long enough beginning {payload}"
+    escaped = value.replace("'", "''")
+    assert judge(f"VALUES (5,'{escaped}')", value).finding is None
+
+
+LONG = {
+    "openings": "'" + "/*'\"[`" * 20_000,
+    "brackets": "'" + "[" * 100_000,
+    "comments": "' union" + "/**/" * 30_000 + "x",
+    "spaces": "1" + " " * 100_000 + "!",
+    "names": "a.b," * 30_000 + "!",
+    "prose": "it's a " * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_hostile_statement_takes_linear_time(name: str) -> None:
+    """Each is the worst case of some pattern: openings that never close, repetitions within repetitions."""
+    payload = LONG[name]
     started = time.process_time()
-    judge(f"SELECT '{payload}'", payload)
-    assert time.process_time() - started < 2
+    judge(f"SELECT '{payload}', {payload}", payload, payload[: len(payload) // 2])
+    assert time.process_time() - started < 3

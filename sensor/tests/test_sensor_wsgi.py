@@ -298,7 +298,7 @@ def test_every_way_to_read_the_body_is_recorded(make_sensor: MakeSensor) -> None
         start_response("200 OK", [])
         request = context.current.get()
         assert request is not None
-        return [b"".join(request._body)]
+        return [request.body.content()]
 
     body = b"a\nbcd\ne\nf"
     assert ask(DivertorWSGI(app, make_sensor()), body=body).body == body

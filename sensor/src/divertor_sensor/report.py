@@ -1,9 +1,9 @@
 """Sends detections to the collector, off the request path: OTLP over HTTP, JSON, batched, bounded, fail-open.
 
-The request path only appends to a queue; a full queue drops and counts. The one thread starts with the first
-detection (never before a fork), keeps one connection alive, and sends what is queued at once. A failed
-send is tried again with a growing pause; the app never notices. Without an endpoint a detection goes to the
-log.
+The request path only appends to a queue; a full queue drops its oldest, and counts. The one thread starts
+with the first detection (never before a fork), keeps one connection alive, and sends what is queued at
+once. A failed send is tried again with a growing pause; the app never notices. Without an endpoint a
+detection goes to the log.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -33,7 +34,6 @@ MAX_QUEUED = 1024
 MAX_BATCH = 64
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
-_ATTEMPTS = 20
 _TIMEOUT = 5.0
 #: Seconds that leaving the process may wait for what is still queued.
 EXIT_WAIT = 2.0
@@ -72,7 +72,6 @@ class OtlpReporter:
         self._queue: queue.SimpleQueue[Detection | threading.Event] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: http.client.HTTPConnection | None = None
-        self._idle = True
 
     def after_fork(self) -> None:
         """In a child: the parent's thread, queue and connection are the parent's."""
@@ -82,11 +81,18 @@ class OtlpReporter:
 
     def submit(self, detection: Detection) -> None:
         if self._queue.qsize() >= MAX_QUEUED:
-            self.dropped += 1
-            return
+            self._drop_oldest()
         self._queue.put(detection)
         if self._thread is None:
             self._start()
+
+    def _drop_oldest(self) -> None:
+        with suppress(queue.Empty):
+            item = self._queue.get_nowait()
+            if isinstance(item, Detection):
+                self.dropped += 1
+            else:
+                item.set()
 
     def _start(self) -> None:
         with self._start_lock, context.suspended():
@@ -138,7 +144,7 @@ class OtlpReporter:
         full = [replace(detection, frames=with_source(detection.frames)) for detection in batch]
         body = json.dumps(export_request(self._resource, full, VERSION), separators=(",", ":")).encode()
         pause = self._first_pause
-        for _ in range(_ATTEMPTS):
+        while True:
             status = self._post(body)
             if 200 <= status < 300:
                 self.sent += len(batch)
@@ -146,10 +152,10 @@ class OtlpReporter:
             self.failed += 1
             if status and status not in _RETRYABLE:
                 LOG.error("the collector refused %d detections with status %d", len(batch), status)
-                break
+                self.dropped += len(batch)
+                return
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
-        self.dropped += len(batch)
 
     def _post(self, body: bytes) -> int:
         """The status of one POST, 0 when it did not get through. A kept connection that went stale is

@@ -58,6 +58,27 @@ class Head:
     peer: str
 
 
+class Body:
+    """What the app has read of a body: the first `MAX_BODY` bytes, and how many there were."""
+
+    __slots__ = ("_pieces", "size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.size = 0
+
+    def record(self, piece: bytes) -> None:
+        """Take note of a piece the app has just read."""
+        room = MAX_BODY - self.size
+        if room > 0:
+            self._pieces.append(piece[:room])
+        self.size += len(piece)
+
+    def content(self) -> bytes:
+        """What was kept."""
+        return b"".join(self._pieces)
+
+
 class Request:
     """One request under guard. `interrupted` is set once an attack was stopped, and never unset.
 
@@ -65,8 +86,6 @@ class Request:
     """
 
     __slots__ = (
-        "_body",
-        "_body_size",
         "_candidates",
         "_closed_at",
         "_head",
@@ -74,6 +93,7 @@ class Request:
         "_inputs_size",
         "_load",
         "_seen",
+        "body",
         "interrupted",
         "replaceable",
         "sensor",
@@ -85,8 +105,7 @@ class Request:
         self.replaceable = True
         self._load = load
         self._head: Head | None = None
-        self._body: list[bytes] = []
-        self._body_size = 0
+        self.body = Body()
         self._inputs: Inputs | None = None
         self._inputs_size = -1
         self._candidates: dict[str, Sequence[Candidate]] = {}
@@ -98,13 +117,6 @@ class Request:
         if self._head is None:
             self._head = self._load()
         return self._head
-
-    def record(self, chunk: bytes) -> None:
-        """Take note of a piece of body the app has just read; beyond `MAX_BODY` only its length counts."""
-        room = MAX_BODY - self._body_size
-        if room > 0:
-            self._body.append(chunk[:room])
-        self._body_size += len(chunk)
 
     def close(self) -> None:
         """The response is done; what still runs for it is guarded for a short while."""
@@ -126,9 +138,9 @@ class Request:
 
     def inputs(self) -> Inputs:
         """Every value the request has brought so far; extracted again when more of the body was read."""
-        if self._inputs is None or self._inputs_size != self._body_size:
+        if self._inputs is None or self._inputs_size != self.body.size:
             self._inputs = self._extract()
-            self._inputs_size = self._body_size
+            self._inputs_size = self.body.size
             self._candidates.clear()
         return self._inputs
 
@@ -145,9 +157,9 @@ class Request:
         head = self.head
         inputs = Inputs()
         read_pairs(inputs, "query", head.query)
-        if self._body:
-            body = b"".join(self._body)
-            read_body(inputs, head.headers.get("content-type", ""), body, self._body_size <= MAX_BODY)
+        if self.body.size:
+            content_type = head.headers.get("content-type", "")
+            read_body(inputs, content_type, self.body.content(), self.body.size <= MAX_BODY)
         read_cookies(inputs, head.headers.get("cookie", ""))
         read_path(inputs, head.path)
         read_headers(inputs, head.headers.items())

@@ -21,11 +21,15 @@ _STEP = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 _LEADING_STEPS = re.compile(r"^(?:\.{1,2}/+)*\.\./+(?:\.{1,2}/+)*")
 _REPEATED = re.compile(r"/(?:\.?/)+")
 _MIN_TAIL = 3
+#: No system opens a longer path.
+_MAX_LENGTH = 4096
 
 
 def select(value: str) -> list[str]:
     """The forms of an input that can steer a path: `..` steps, absolute paths, NUL."""
-    texts = []
+    texts: list[str] = []
+    if len(value) > _MAX_LENGTH:
+        return texts
     for form in derived_values(value):
         if "\0" in form or _STEP.search(form) or (form.startswith("/") and len(form) > 1):
             texts.append(form)

@@ -13,12 +13,15 @@ does with its arguments.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, worst
 from divertor_sensor.inputs import derived_values
 
 _MAX_OCCURRENCES = 256
+#: Characters of occurrences judged per input, so that many overlapping long ones cannot cost quadratic time.
+_MAX_JUDGED = 64 * 1024
 _SAFE = re.compile(r"[\w@%+:,./=^-]*")
 _PLAIN = re.compile(r"[\w.]*")
 _ATTACK = re.compile(r"[;&|<>\n`]|\$[({]")
@@ -68,7 +71,7 @@ def _worst_occurrence(
     statement: str, segments: list[tuple[int, int, str]], candidate: Candidate, at: int
 ) -> Finding | None:
     finding: Finding | None = None
-    for _ in range(_MAX_OCCURRENCES):
+    for _ in range(min(_MAX_OCCURRENCES, 1 + _MAX_JUDGED // len(candidate.text))):
         if at < 0:
             break
         severity = _severity(statement, segments, at, at + len(candidate.text))
@@ -81,15 +84,20 @@ def _worst_occurrence(
 def _severity(statement: str, segments: list[tuple[int, int, str]], start: int, end: int) -> bool | None:
     """None: within its word. False: out of it, to no effect. True: the shell acts on it."""
     crosses = True
-    for opened, closed, kind in segments:
-        if closed <= start or opened >= end:
-            continue
+    first = bisect_right(segments, start, key=_start) - 1
+    for opened, closed, kind in segments[max(first, 0) :]:
+        if opened >= end:
+            break
         part = statement[max(start, opened) : min(end, closed)]
         if _acts(kind, part):
             return True
         if _is_inside(kind, statement, opened, closed, start, end):
             crosses = kind == "double" and _ACTIVE_IN_DOUBLE.search(part) is not None
     return False if crosses else None
+
+
+def _start(segment: tuple[int, int, str]) -> int:
+    return segment[0]
 
 
 def _acts(kind: str, part: str) -> bool:

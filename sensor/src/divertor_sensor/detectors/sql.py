@@ -26,6 +26,10 @@ from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, J
 from divertor_sensor.inputs import derived_values
 
 _MAX_OCCURRENCES = 1024
+#: Characters of occurrences judged per input, so that many overlapping long ones cannot cost quadratic time.
+_MAX_JUDGED = 256 * 1024
+#: The grammar of harmless fragments is for short ones; its patterns may look at white space twice.
+_MAX_FRAGMENT = 256
 #: An input cut by the app is recognised by its first characters; fewer would meet by chance.
 _HEAD = 16
 
@@ -34,7 +38,7 @@ _SHIELDS = re.compile(
     r"""(?P<quoted>'(?:[^']++|'')*+'|"(?:[^"]++|"")*+"|`(?:[^`]++|``)*+`|\[[^\]]*+\])
       |(?P<line>--[^\n]*+)
       |(?P<block>/\*(?:[^*]++|\*(?!/))*+\*/)
-      |(?P<open>['"`].*+|/\*.*+)""",
+      |(?P<open>['"`\[].*+|/\*.*+)""",
     re.VERBOSE | re.DOTALL,
 )
 _FINE = re.compile(
@@ -62,7 +66,7 @@ _STATEMENTS = (
 )
 _STRONG = re.compile(
     r"--|/\*|\|\||\(\s*select\b"
-    r"|\bunion\b(?:\W|/\*.*?\*/)*(?:all|distinct)?(?:\W|/\*.*?\*/)*select\b"
+    r"|\bunion\s+(?:all\s+|distinct\s+)?select\b"
     r"|;\s*" + _STATEMENTS + r"|\b(?:or|and|xor)\b[^=<>]{1,64}?[=<>]"
     r"|\b(?:load_extension|randomblob|sleep|pg_sleep|benchmark|extractvalue|updatexml|char|sqlite_version)\s*\("
     r"|\bwaitfor\s+delay\b|\binto\s+(?:out|dump)file\b|\b(?:information_schema|sqlite_master|sqlite_schema)\b",
@@ -83,7 +87,7 @@ _HARMLESS = re.compile(
     rf"|\d{{4}}-\d\d-\d\d)\s*,?\s*"
 )
 _PLAIN = re.compile(r"[\w$]*|[\d\s,]*")
-_SHORT_PUNCTUATION = re.compile(r"(?!.*(?:--|/\*))[^\w'\"`]{1,3}")
+_SHORT_PUNCTUATION = re.compile(r"(?!.?(?:--|/\*))[^\w'\"`]{1,3}")
 _NOT_NAMES = re.compile(
     r"\b(?:select|union|from|where|and|or|not|in|like|case|null|exists|between|is|glob|limit|offset|join)\b"
 )
@@ -128,7 +132,8 @@ def _occurrences(text: str, needle: str) -> list[tuple[int, int]]:
     if at < 0:
         return _cut_occurrence(text, needle)
     spans: list[tuple[int, int]] = []
-    while at >= 0 and len(spans) < _MAX_OCCURRENCES:
+    limit = min(_MAX_OCCURRENCES, 1 + _MAX_JUDGED // len(needle))
+    while at >= 0 and len(spans) < limit:
         spans.append((at, at + len(needle)))
         at = text.find(needle, at + 1)
     return spans
@@ -188,9 +193,13 @@ def _holds(shield: _Shield, start: int, end: int) -> bool:
 
 
 def _unquoted_severity(fragment: str) -> bool | None:
-    if _HARMLESS.fullmatch(fragment) and not _NOT_NAMES.search(_without_paging(fragment)):
-        return None
-    return _goes_on(fragment, after_operand=False)
+    return None if _is_harmless(fragment) else _goes_on(fragment, after_operand=False)
+
+
+def _is_harmless(fragment: str) -> bool:
+    if len(fragment) > _MAX_FRAGMENT or not _HARMLESS.fullmatch(fragment):
+        return False
+    return not _NOT_NAMES.search(_without_paging(fragment))
 
 
 def _without_paging(fragment: str) -> str:

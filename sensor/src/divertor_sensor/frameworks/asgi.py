@@ -38,7 +38,7 @@ class DivertorASGI:
             await self.app(scope, receive, send)
             return
         request = Request(self.sensor, lambda: read_head(scope))
-        scope[_KEY] = request
+        scope[_KEY] = True
         kind = _HttpExchange if scope["type"] == "http" else _WebSocketExchange
         await kind(request, receive, send).run(self.app, scope)
 
@@ -100,7 +100,7 @@ class _Exchange:
     async def receive(self) -> Message:
         message = await self._server_receive()
         if message["type"] == "http.request":
-            self._request.record(message.get("body", b""))
+            self._request.body.record(message.get("body", b""))
         return message
 
     async def send(self, message: Message) -> None:

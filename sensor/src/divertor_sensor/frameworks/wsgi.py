@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from divertor_sensor import context, runtime
 from divertor_sensor.frameworks.refusal import refusal_for
 from divertor_sensor.guard import Sensor
-from divertor_sensor.request import MAX_BODY, AttackInterrupted, ConnectionCut, Head, Request
+from divertor_sensor.request import MAX_BODY, AttackInterrupted, Body, ConnectionCut, Head, Request
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
@@ -34,7 +34,7 @@ class DivertorWSGI:
         if _KEY in environ:
             return self.app(environ, start_response)
         request = Request(self.sensor, lambda: read_head(environ))
-        environ[_KEY] = request
+        environ[_KEY] = True  # not the request itself: it refers to the environ, and a cycle lives long
         recorder = _record_body(environ, request)
         return _Exchange(request, start_response, recorder).run(self.app, environ)
 
@@ -61,14 +61,12 @@ def read_head(environ: Environ) -> Head:
 class _RecordingInput:
     """`wsgi.input`, recording what the app reads; everything else is the server's own object."""
 
-    def __init__(self, stream: Any, request: Request) -> None:
+    def __init__(self, stream: Any, body: Body) -> None:
         self._stream = stream
-        self._request = request
-        self.count = 0
+        self._body = body
 
     def _took(self, chunk: bytes) -> bytes:
-        self.count += len(chunk)
-        self._request.record(chunk)
+        self._body.record(chunk)
         return chunk
 
     def read(self, *args: Any) -> bytes:
@@ -101,7 +99,7 @@ def _record_body(environ: Environ, request: Request) -> _RecordingInput | None:
     has_body = environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ
     if not has_body or "wsgi.input" not in environ:
         return None
-    recorder = _RecordingInput(environ["wsgi.input"], request)
+    recorder = _RecordingInput(environ["wsgi.input"], request.body)
     environ["wsgi.input"] = recorder
     return recorder
 
@@ -208,7 +206,7 @@ class _Exchange:
         if self._recorder is None:
             return
         try:
-            left = int(environ.get("CONTENT_LENGTH", "")) - self._recorder.count
+            left = int(environ.get("CONTENT_LENGTH", "")) - self._request.body.size
             if 0 < left <= MAX_BODY:
                 self._recorder.read(left)
         except (ValueError, OSError):
