@@ -40,6 +40,7 @@ def test_a_scalar_keeps_the_text_it_was_written_as() -> None:
         ("a: &x {b: 1}\nc: *x", {"a": {"b": 1}, "c": {"b": 1}}),
         ('{"a": "\\u00e9 \\ud83d\\ude00"}', {"a": "é 😀"}),
         ('{\n\t"a": [1,\t2]\n}', {"a": [1, 2]}),
+        ('{"a": "b\u2028 \x85c"}', {"a": "b\u2028 \x85c"}),
         ("!!str 5", "5"),
     ],
 )  # fmt: skip
@@ -67,6 +68,7 @@ def test_empty_documents_are_left_out() -> None:
         ("a: &x {b: 1}\nc:\n  <<: *x", "x.yaml:3:3: merge keys are not supported"),
         ("a: [1", "x.yaml:2:1: .*expected YAML or JSON"),
         ("a: b: c", "x.yaml:1:5: mapping values"),
+        ("a: b\n\u2028c", "x.yaml:2:1: an unusual line break"),
         ("a: \x00", "x.yaml: .*expected YAML or JSON"),
         ("a: \ud800", "x.yaml:1:4: half a surrogate pair"),
     ],

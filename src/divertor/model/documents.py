@@ -27,6 +27,8 @@ MAX_NODES = 100_000
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,18}")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
+#: Line breaks to YAML 1.1, which folds them into a space even within quotes; ordinary characters to JSON.
+_STRANGE_BREAK = re.compile("[\x85\u2028\u2029]")
 _CORE = "tag:yaml.org,2002:"
 _CORE_TAGS = {_CORE + name for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 
@@ -64,10 +66,16 @@ def parse_documents(text: str, source: str) -> list[Node]:
     :raises InputError: the text is no such stream, or goes beyond a limit of this module.
     """
     _check_text(text, source)
+    looks_like_json = text.lstrip()[:1] in ("{", "[")
+    strange = _STRANGE_BREAK.search(text)
+    if strange and not looks_like_json:
+        raise InputError("an unusual line break", _place(text, strange.start(), source), "line feeds")
+    if strange:
+        return [_parse_json(text, source)]
     try:
         return list(_Composer(source).documents(text))
     except yaml.YAMLError as problem:
-        if text.lstrip()[:1] in ("{", "["):
+        if looks_like_json:
             return [_parse_json(text, source)]
         _fail_yaml(problem, source)
 
