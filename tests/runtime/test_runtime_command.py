@@ -16,7 +16,9 @@ from divertor.runtime.command import CommandHost, command_process, inherited_env
 from divertor.runtime.instances import PlannedInstance
 from divertor.runtime.process import ProcessSpec, ReadyKind
 
-HOST = CommandHost(Path("/blue"), Path("/logs"), "/usr/bin/python3.11", {"PATH": "/bin"}, {"SENSOR": "on"})
+HOST = CommandHost(
+    Path("/blue"), Path("/logs"), "/usr/bin/python3.11", {"PATH": "/bin"}, lambda _instance: {"SENSOR": "on"}
+)
 
 
 def _process(

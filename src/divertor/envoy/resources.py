@@ -36,6 +36,9 @@ FILTER = "divertor.isolation"
 #: The largest request that can be replayed against another version, bytes. A larger attack is refused.
 REPLAY_LIMIT = 1 << 20
 CONNECT_TIMEOUT = "1s"
+#: Application servers close idle connections, some after two seconds; one that is reused at that very moment
+#: fails a request. So ours are given up first.
+UPSTREAM_IDLE_TIMEOUT = "1.5s"
 #: Seconds an idle request may take; long polls and slow uploads live, dead peers do not.
 STREAM_IDLE_TIMEOUT = "300s"
 
@@ -163,6 +166,13 @@ def _cluster(upstream: Upstream, paths: Paths) -> Resource:
             }
         },
         "connect_timeout": CONNECT_TIMEOUT,
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": _TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "common_http_protocol_options": {"idle_timeout": UPSTREAM_IDLE_TIMEOUT},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
         "lb_policy": "MAGLEV" if upstream.by_instance else "ROUND_ROBIN",
         "per_connection_buffer_limit_bytes": REPLAY_LIMIT,
         # With no healthy instance the answer is 503, never a draw among the dead.

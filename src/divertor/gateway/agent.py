@@ -1,14 +1,15 @@
 """The gateway agent: brings Envoy to what is wanted, one whole snapshot after the other, without a gap.
 
 Order makes a change safe while requests flow: new clusters first; when Envoy has them, the routes and
-listeners that use them; when it has those, the old clusters go. If Envoy refuses a file, the files it had are
-put back and the refusal is told in Envoy's own words. While Envoy is down the files are still written: it reads
-them when it is back.
+listeners that use them; when it has those, the old clusters go. If Envoy refuses a file, the files it had
+are put back and the refusal is told in Envoy's own words. While Envoy is down the files are still written: it
+reads them when it is back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,7 +49,6 @@ class Agent:
         self._admin = Admin(paths.admin)
         self._applied = applied
         self._failed = failed
-        self._current = Snapshot()
         self._wanted: Snapshot | None = None
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
@@ -63,6 +63,11 @@ class Agent:
     async def settled(self) -> None:
         """Waits until the last wanted snapshot has been applied or refused."""
         await self._settled.wait()
+
+    async def reopen_logs(self) -> None:
+        """Makes Envoy write a new access log; while it is down there is nothing to do."""
+        with contextlib.suppress(EnvoyDown):
+            await self._admin.reopen_logs()
 
     async def run(self) -> None:
         """Applies what is wanted, for ever; ends with cancellation."""
@@ -88,7 +93,6 @@ class Agent:
             self.status = AgentStatus(self.status.applied, (str(problem),), True)
             self._failed(str(problem))
             return
-        self._current = snapshot
         self.status = AgentStatus(self.status.applied + 1, (), connected)
         self._applied(snapshot)
 
@@ -105,9 +109,7 @@ class Agent:
     async def _in_order(self, snapshot: Snapshot) -> None:
         new = resources.clusters(snapshot, self._paths)
         names = {cluster["name"] for cluster in new}
-        old = [
-            found for found in resources.clusters(self._current, self._paths) if found["name"] not in names
-        ]
+        old = [found for found in self._files.known_clusters() if found["name"] not in names]
         self._files.endpoints(snapshot)
         await self._step("cds", lambda: self._files.clusters([*new, *old]))
         await self._until_serving(names)

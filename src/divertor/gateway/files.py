@@ -61,6 +61,14 @@ class ConfigFiles:
         """The clusters; answers whether the file changed."""
         return self._put_file("cds/cds.json", list(wanted))
 
+    def known_clusters(self) -> list[dict[str, Any]]:
+        """The clusters Envoy was last given, by us or an earlier control plane; none if unreadable."""
+        try:
+            found = json.loads((self._root / "cds/cds.json").read_bytes())["resources"]
+        except (OSError, ValueError, KeyError):
+            return []
+        return list(found)
+
     def routes(self, snapshot: Snapshot) -> list[str]:
         """Each listener's routes; answers the listeners whose routes changed."""
         found = resources.routes(snapshot, self._paths)

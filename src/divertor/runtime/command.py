@@ -11,7 +11,7 @@ from __future__ import annotations
 import os.path
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,20 +30,24 @@ _UNNAMEABLE = re.compile(r"[^A-Za-z0-9_]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
+def _nothing(_instance: PlannedInstance) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class CommandHost:
     """Where commands run: the blueprint's directory, the directory for logs, the interpreter that `python`
     means.
 
-    `inherited` comes from `inherited_environment`; `sensor` are the variables that configure the sensor. Both
-    give way to what the breed says.
+    `inherited` comes from `inherited_environment`; `provided` gives the variables that Divertor itself hands
+    to an instance (the sensor's settings, its directories). Both give way to what the breed says.
     """
 
     directory: Path
     logs: Path
     python: str
     inherited: Mapping[str, str] = field(default_factory=dict)
-    sensor: Mapping[str, str] = field(default_factory=dict)
+    provided: Callable[[PlannedInstance], Mapping[str, str]] = _nothing
 
 
 def inherited_environment(environ: Mapping[str, str], directory: Path) -> dict[str, str]:
@@ -83,7 +87,7 @@ def command_process(instance: PlannedInstance, host: CommandHost) -> ProcessSpec
 
 
 def _environment(instance: PlannedInstance, host: CommandHost) -> dict[str, str]:
-    environment = {**host.inherited, **host.sensor}
+    environment = {**host.inherited, **host.provided(instance)}
     for variable in instance.service.environment:
         environment[variable.alias or variable.name] = _value(variable, instance.service.breed)
     for port, number in zip(instance.service.breed.ports, instance.ports, strict=False):

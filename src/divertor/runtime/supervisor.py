@@ -150,6 +150,11 @@ class Supervisor:
         """Every process, in the order they were first started."""
         return [child.status for child in self._children.values()]
 
+    def log(self, name: str) -> str:
+        """Where `name` logs; empty when that is nowhere of its own, or there is no such process."""
+        child = self._children.get(name)
+        return "" if child is None else child.log
+
     def hurry(self) -> None:
         """From now on, whatever is being stopped is killed without a grace."""
         self._hurry.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from divertor.rules.types.contract import Hit, Observation, TypeDeclaration
 
@@ -20,6 +20,9 @@ class AnyEvent:
 
     def tick(self, _state: None, now: int) -> list[Hit]:
         return []
+
+    def span(self) -> timedelta:
+        return timedelta(0)
 
     def summary(self, _time: datetime) -> str:
         return ""

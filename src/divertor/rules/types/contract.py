@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from divertor.model.events import Event
@@ -50,6 +50,9 @@ class RuleType(Protocol[State]):
 
     def tick(self, state: State, now: int) -> list[Hit]:
         """Time passed: forget what can no longer matter, and report what only time can show."""
+
+    def span(self) -> timedelta:
+        """How far back an event can still matter: what must be read again to rebuild a lost state."""
 
     def summary(self, time: datetime) -> str:
         """What a match at `time` means, as a sentence for the default alert body, or nothing."""

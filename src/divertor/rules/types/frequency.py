@@ -66,6 +66,9 @@ class Frequency:
     def start(self) -> Windows:
         return Windows()
 
+    def span(self) -> timedelta:
+        return timedelta(microseconds=self.timeframe)
+
     def step(self, state: Windows, seen: Observation, now: int) -> list[Hit]:
         window = self._window(state, seen, now)
         self._insert(window, seen)

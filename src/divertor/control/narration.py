@@ -1,0 +1,100 @@
+"""Events as lines for a person at a terminal: what is diverted, and why. Pure.
+
+Everything an attacker wrote is shown as data: control characters are made visible, lengths are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from divertor.model.events import Event
+
+WIDTH = 100
+
+_STYLES = {
+    "attack": "1;31",
+    "divert": "1;33",
+    "isolate": "1;35",
+    "alert": "36",
+    "routing": "32",
+    "quiet": "2",
+}
+
+
+def narrate(event: Event, color: bool) -> str | None:
+    """A line for `event`, without its line break; None for one that is not worth a person's attention."""
+    tell = _TELLERS.get(event.type)
+    told = None if tell is None else tell(event)
+    if told is None:
+        return None
+    style, word, text = told
+    time = event.timestamp.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    label = f"{word:<9}"
+    if color:
+        return f"\x1b[2m{time}\x1b[0m \x1b[{_STYLES[style]}m{label}\x1b[0m {text}"
+    return f"{time} {label} {text}"
+
+
+def visible(value: Any, width: int = WIDTH) -> str:
+    """Any value as one bounded line that cannot steer a terminal."""
+    text = "" if value is None else str(value)
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:width]
+    )
+    return f"{shown}…" if len(text) > width else shown
+
+
+def _get(event: Event, path: str) -> Any:
+    found: Any = event.body
+    for name in path.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(name)
+    return found
+
+
+def _detection(event: Event) -> tuple[str, str, str] | None:
+    kind = visible(_get(event, "detections.type") or "attack")
+    parameter = visible(_get(event, "divertor.detection.parameter"), 40)
+    payload = visible(_get(event, "divertor.detection.payload"), 60)
+    place = f"{visible(_get(event, 'code.file.path'), 60)}:{_get(event, 'code.line.number')}"
+    function = visible(_get(event, "code.function.name"), 40)
+    request = f"{visible(_get(event, 'http.request.method'), 10)} {visible(_get(event, 'url.path'), 50)}"
+    outcome = visible(_get(event, "divertor.detection.outcome"), 20)
+    by = visible(_get(event, "client.address"), 45)
+    text = f"{kind} in {parameter!r} of {request} by {by}: {payload!r} at {place} in {function}; {outcome}"
+    style, word = ("attack", "ATTACK") if outcome != "reported" else ("quiet", "detected")
+    return style, word, text
+
+
+def _request(event: Event) -> tuple[str, str, str] | None:
+    request = f"{visible(_get(event, 'http.request.method'), 10)} {visible(_get(event, 'url.path'), 60)}"
+    status = _get(event, "http.response.status_code")
+    served = visible(_get(event, "divertor.served_by"), 40)
+    if "request:diverted" in event.tags:
+        return "divert", "DIVERTED", f"{request} answered {status} by {served} instead, in the same request"
+    if "request:refused" in event.tags:
+        return "divert", "REFUSED", f"{request} answered {status}: too large to be replayed"
+    return "quiet", "watched", f"{request} answered {status} by {served}"
+
+
+def _message(style: str, word: str) -> Callable[[Event], tuple[str, str, str]]:
+    return lambda event: (style, word, visible(event.body.get("message"), 240))
+
+
+def _alert(event: Event) -> tuple[str, str, str] | None:
+    if _get(event, "alert.alerter") == "isolate" and _get(event, "alert.ok"):
+        return None  # the isolation itself is told
+    return "alert", "ALERT", visible(event.body.get("message"), 240)
+
+
+_TELLERS: dict[str, Callable[[Event], tuple[str, str, str] | None]] = {
+    "detection": _detection,
+    "request": _request,
+    "isolation": _message("isolate", "ISOLATION"),
+    "alert": _alert,
+    "routing": _message("routing", "ROUTING"),
+    "synchronization": _message("routing", "DEPLOY"),
+    "trouble": _message("attack", "TROUBLE"),
+}

@@ -1,0 +1,37 @@
+"""`python -m divertor.plane STATE`: the control plane of the installation in that directory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+
+import uvloop
+
+from divertor.errors import DivertorError
+from divertor.layout import Layout
+from divertor.plane.assembly import serve
+
+
+def main() -> int:
+    if len(sys.argv) != 2:
+        print("usage: python -m divertor.plane STATE", file=sys.stderr)
+        return 2
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # One line per request to a webhook would tell its address.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        uvloop.run(serve(Layout(Path(sys.argv[1]).absolute())))
+    except DivertorError as problem:
+        print(f"divertor: {problem}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

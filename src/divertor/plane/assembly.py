@@ -1,0 +1,409 @@
+"""The control plane, put together: who knows whom, in which order things start, and what restarts what.
+
+One event loop runs everything. If any part ends with a fault the process ends, and the supervisor starts it
+again: a half-working control plane would be worse than a short absence, during which Envoy, the table and the
+sensors go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from divertor import __version__
+from divertor.alerts import Dispatcher, new_client, standard_alerters
+from divertor.api import create_app
+from divertor.api.auth import Auth
+from divertor.api.services import Services
+from divertor.bus import Bus, State
+from divertor.control.artifacts import Artifacts
+from divertor.control.attackers import attacker_of, reason_of
+from divertor.control.deployments import Deployments
+from divertor.control.live import Live
+from divertor.control.narration import narrate
+from divertor.control.rules import Rules
+from divertor.envoy.plan import Snapshot
+from divertor.errors import DivertorError, InputError, UnavailableError
+from divertor.gateway.access import AccessLog, Seen
+from divertor.gateway.agent import Agent
+from divertor.gateway.planning import Choices
+from divertor.gateway.process import paths_of
+from divertor.gateway.sink import TableSink
+from divertor.isolation.service import IsolationService
+from divertor.layout import Layout, Secrets, Settings
+from divertor.model.events import Event
+from divertor.model.isolation import KeyKind, KeySelector
+from divertor.model.reading import read_blueprint
+from divertor.plane.environment import instance_environment
+from divertor.rules import IsolateOptions, Match
+from divertor.runtime.client import SupervisorClient
+from divertor.runtime.command import CommandHost, inherited_environment
+from divertor.runtime.controller import Controller
+from divertor.runtime.driver import AddressDriver, Drivers, ProcessDriver
+from divertor.runtime.ports import require_free
+from divertor.store import EventStore, Recorder
+
+log = logging.getLogger("divertor")
+
+#: Seconds the broker may take to answer at the start.
+BUS_TIMEOUT = 30.0
+#: Seconds before routes are written although the runtime has not told of every deployment.
+PATIENCE = 15.0
+#: Days events are kept in the store, and seconds between two looks for older ones.
+KEEP_DAYS = 30
+#: What kind of record says which blueprint was applied last.
+APPLIED = "applied"
+PRUNE = 3600.0
+#: Events that wait for the broker at most; the oldest go first, with a count.
+BUFFER = 10000
+
+
+def wall() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Events:
+    """What the API sees of events."""
+
+    store: EventStore
+    live: Live
+    bus: Bus
+
+    async def publish(self, events: list[Event]) -> object:
+        return await self.bus.publish(events)
+
+
+class Outbox:
+    """Events of our own on their way to the broker: kept while it is away, so that nobody waits for it."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._waiting: list[Event] = []
+        self._wake = asyncio.Event()
+        self.dropped = 0
+
+    async def publish(self, events: list[Event]) -> None:
+        self._waiting.extend(events)
+        if len(self._waiting) > BUFFER:
+            self.dropped += len(self._waiting) - BUFFER
+            del self._waiting[:-BUFFER]
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                batch = self._waiting[:500]
+                try:
+                    await self._bus.publish(batch)
+                except UnavailableError:
+                    await self._bus.ready()
+                    continue
+                except InputError as problem:
+                    log.error("an event of our own is not publishable: %s", problem)
+                self._waiting = [event for event in self._waiting if event not in batch]
+
+
+class Plane:
+    """Everything, once it is connected."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        settings: Settings,
+        secrets: Secrets,
+        auth: Auth,
+        bus: Bus,
+        store: EventStore,
+        webhooks: httpx.AsyncClient,
+    ) -> None:
+        self.layout, self.settings, self.bus, self.store = layout, settings, bus, store
+        self.started = time.monotonic()
+        self.live = Live()
+        self.outbox = Outbox(bus)
+        self.recorder = Recorder(bus, store)
+        secret = bytes.fromhex(secrets.isolation)
+        self.sink = TableSink(layout, secret, wall)
+        state = self.state = State(bus)
+        self.supervisor = SupervisorClient(layout.run)
+        ingest_token = layout.ingest_token.read_text().strip()
+        directory = Path(settings.blueprint).absolute().parent if settings.blueprint else layout.data
+        host = CommandHost(
+            directory=directory,
+            logs=layout.logs,
+            python=sys.executable,
+            inherited=inherited_environment(dict(os.environ), directory),
+            provided=instance_environment(
+                layout, settings, secrets, ingest_token, lambda: self.deployments.policies()
+            ),
+        )
+        self.processes = ProcessDriver(self.supervisor, host)
+        self.controller = Controller(
+            Drivers([self.processes, AddressDriver()]),
+            clock=time.monotonic,
+            wall=wall,
+            changed=lambda deployment: self.deployments.ran(deployment),
+            failed=self.trouble,
+            routed=lambda: frozenset(self._routed),
+        )
+        self.artifacts = Artifacts(state, self.outbox.publish, wall)
+        choices = Choices(
+            listen=settings.listen,
+            trusted_hops=settings.trusted_hops,
+            isolate=settings.isolate,
+            isolation_secret=secret,
+            divert_secret=bytes.fromhex(secrets.divert),
+        )
+        self.deployments = Deployments(
+            state,
+            self.artifacts,
+            self.controller,
+            choices,
+            self.outbox.publish,
+            self.route,
+            wall,
+            lambda port: require_free(port, settings.listen),
+        )
+        self.isolations = IsolationService(
+            state, self.sink, lambda: self.deployments.policies(), self.outbox.publish, wall
+        )
+        alerters = standard_alerters(webhooks, self.isolate, logging.getLogger("divertor.alerts"))
+        self.rules = Rules(
+            state, bus, store, lambda ended: Dispatcher(alerters, ended), self.outbox.publish, wall
+        )
+        self.agent = Agent(paths_of(layout), self.applied, self.trouble)
+        self.access = AccessLog(layout.access_log)
+        self._routed: set[str] = set()
+        self._patient_until = time.monotonic() + PATIENCE
+        events = Events(store, self.live, bus)
+        services = Services(self.artifacts, self.deployments, self.isolations, self.rules, events, self)
+        self.app = create_app(services, auth)
+
+    # What the parts ask of each other ---------------------------------------------------------------------
+
+    def route(self) -> None:
+        """Routing may have to change."""
+        if not self.deployments.is_complete() and time.monotonic() < self._patient_until:
+            return  # at a start: Envoy serves what it has until we know what runs
+        try:
+            self.agent.want(self.deployments.snapshot())
+        except DivertorError as problem:
+            self.trouble(f"routing cannot change: {problem}")
+
+    def applied(self, snapshot: Snapshot) -> None:
+        """Envoy serves `snapshot`: instances it does not name are no longer asked."""
+        wanted = {(at.address, at.port) for upstream in snapshot.upstreams for at in upstream.endpoints}
+        self._routed = {
+            instance.name
+            for deployment in self.deployments.list()
+            for cluster in deployment.clusters
+            for service in cluster.services
+            for instance in service.instances
+            if any((instance.host, port) in wanted for port in instance.ports.values())
+        }
+        self.controller.nudge()
+
+    def trouble(self, message: str) -> None:
+        """Something a person should know, once."""
+        log.error("%s", message)
+        now = wall()
+        identity = blake2b(f"{now.timestamp()}{message}".encode(), digest_size=16).hexdigest()
+        event = Event(
+            identity, "trouble", now, now, ("divertor-trouble",), ("trouble",), None, {"message": message}
+        )
+        asyncio.get_running_loop().create_task(self.outbox.publish([event]))
+
+    async def isolate(self, match: Match, options: IsolateOptions) -> None:
+        """A rule decided so."""
+        event = match.event
+        attacker = attacker_of(event, self.isolations.scopes(), options.keys)
+        if attacker is None:
+            return
+        await self.isolations.add(
+            scope=attacker.scope,
+            selector=attacker.selector,
+            value=attacker.value,
+            target=options.to or "",
+            duration=None if options.forever else (options.duration or ...),
+            by=f"rule {match.rule.name}",
+            reason=options.reason or reason_of(event),
+            cause=event.id,
+        )
+
+    async def status(self) -> dict[str, Any]:
+        """How the installation is."""
+        try:
+            processes = [status.to_json() for status in await self.supervisor.status()]
+        except DivertorError:
+            processes = []
+        return {
+            "version": __version__,
+            "uptime": round(time.monotonic() - self.started, 3),
+            "processes": processes,
+            "nats": {"connected": self.bus.connected},
+            "store": {"trouble": self.recorder.trouble},
+            "envoy": {
+                "connected": self.agent.status.connected,
+                "applied": self.agent.status.applied,
+                "refusals": list(self.agent.status.refusals),
+            },
+            "isolations": len(self.isolations.list()),
+            "deployments": len(self.deployments.list()),
+            "rules": len(self.rules.list()),
+            "events_dropped": self.outbox.dropped,
+        }
+
+    # Running ----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Runs until the API is asked to stop or a part fails."""
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(work)
+                for work in (
+                    self.outbox.run(),
+                    self.recorder.run(),
+                    self.isolations.run(),
+                    self.agent.run(),
+                    self._watch_live(),
+                    self._prune(),
+                )
+            ]
+            await self.isolations.synced()
+            await self._load()
+            background += [
+                tasks.create_task(work)
+                for work in (
+                    self.controller.run(self.processes.changes()),
+                    self.rules.run(),
+                    self._follow_log(),
+                )
+            ]
+            await self._serve_api()
+            for task in background:
+                task.cancel()
+
+    async def _load(self) -> None:
+        recorded = await self.deployments.load()
+        await self.controller.adopt(recorded)
+        settings = self.settings
+        await self.rules.load(Path(settings.rules) if settings.rules else None)
+        if settings.blueprint:
+            text = await asyncio.to_thread(Path(settings.blueprint).read_text, encoding="utf-8")
+            await self._apply(text, {known.name for known in recorded})
+
+    async def _apply(self, text: str, known: set[str]) -> None:
+        """Deploys the blueprint this installation was started with, unless just this text was applied before:
+        what was changed since then through the API stays."""
+        blueprint = read_blueprint(text, self.settings.blueprint)
+        name = self.settings.name or blueprint.name
+        applied = {"digest": blake2b(text.encode(), digest_size=16).hexdigest()}
+        entry = await self.state.get(APPLIED, name)
+        if name not in known:
+            await self.deployments.deploy(blueprint, name, "divertor up")
+        elif entry is None or entry.value != applied:
+            await self.deployments.merge(name, blueprint, "divertor up")
+        await self.state.put(APPLIED, name, applied)
+
+    async def _serve_api(self) -> None:
+        config = uvicorn.Config(
+            self.app,
+            host="127.0.0.1",
+            port=self.settings.api_port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+            h11_max_incomplete_event_size=64 << 10,
+        )
+        await uvicorn.Server(config).serve()
+
+    async def _watch_live(self) -> None:
+        """Shows what happens to whoever watches, and writes the live log."""
+        with self.layout.live_log.open("a", encoding="utf-8", buffering=1) as out:
+            async for batch in self.bus.events(None):
+                self.live.tell(batch.events)
+                for event in batch.events:
+                    line = narrate(event, self.settings.color)
+                    if line is not None:
+                        out.write(line + "\n")
+
+    async def _follow_log(self) -> None:
+        """What the gateway saw of attackers: recorded, and the keys it isolated by itself made lasting."""
+        async for batch in self.access.follow():
+            for seen in batch:
+                await self._take(seen)
+            await self.outbox.publish([seen.event(wall(), self._target(seen.scope)) for seen in batch])
+            self.access.confirm()
+            if self.access.is_large():
+                self.access.put_aside()
+                await self.agent.reopen_logs()
+
+    async def _take(self, seen: Seen) -> None:
+        if seen.added is None:
+            return
+        kind = KeyKind(seen.added.kind)
+        name = seen.added.name if kind is not KeyKind.ADDRESS else ""
+        method, path = seen.fields.get("method"), str(seen.fields.get("path") or "").partition("?")[0]
+        why = "renewed its session" if seen.kind == "isolated" else f"attacked with {method} {path[:200]}"
+        try:
+            await self.isolations.add(
+                scope=seen.scope,
+                selector=KeySelector(kind, name),
+                value=seen.added.value,
+                by="gateway",
+                reason=why,
+                cause=str(seen.fields.get("request_id") or ""),
+            )
+        except InputError as problem:
+            log.warning("the gateway isolated somebody nobody can be told about: %s", problem)
+
+    def _target(self, scope: str) -> str:
+        policy = self.isolations.scopes().get(scope)
+        return policy.to if policy is not None else ""
+
+    async def _prune(self) -> None:
+        while True:
+            await asyncio.sleep(PRUNE)
+            cut = datetime.fromtimestamp(wall().timestamp() - KEEP_DAYS * 86400, UTC)
+            try:
+                await self.store.prune(cut)
+            except UnavailableError as problem:
+                log.error("old events are not removed: %s", problem)
+
+
+async def serve(layout: Layout) -> None:
+    """The control plane of `layout`, until it is told to stop.
+
+    :raises UnavailableError: the broker does not answer, the store is damaged, another control plane runs.
+    :raises InputError: the blueprint or a rule is not understood.
+    """
+    settings, secrets = layout.read_settings(), layout.read_secrets()
+    auth = Auth.load(layout.auth)
+    async with AsyncExitStack() as stack:
+        url = f"nats://127.0.0.1:{settings.nats_port}"
+        bus = await Bus.connect(url, secrets.nats_password, "control plane", timeout=BUS_TIMEOUT)
+        stack.push_async_callback(bus.close)
+        store = await EventStore.open(layout.events, memory_limit="64MB")
+        stack.push_async_callback(store.close)
+        webhooks = new_client()
+        stack.push_async_callback(webhooks.aclose)
+        plane = Plane(layout, settings, secrets, auth, bus, store, webhooks)
+        stack.callback(plane.sink.close)
+        stack.push_async_callback(plane.supervisor.close)
+        await plane.run()
