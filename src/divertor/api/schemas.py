@@ -1,0 +1,163 @@
+"""The shapes of answers, for the API's description only: nothing is validated or converted with them.
+
+Documents with many optional keys (blueprints, deployments) are described as far as clients rely on them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Shape(BaseModel):
+    """More keys may follow in later versions."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Error(Shape):
+    """Every error has this shape. `line` and `column` count from 1; 0 means unknown."""
+
+    message: str = Field(examples=["the weights of the routes add up to 90%"])
+    source: str = Field(examples=["request body"])
+    line: int = Field(ge=0, examples=[12])
+    column: int = Field(ge=0, examples=[7])
+    expected: str = Field(examples=["0% or 100%"])
+
+
+class EventShape(Shape):
+    """Something that happened. `timestamp`: when; `received`: when Divertor took it (both UTC)."""
+
+    id: str
+    type: str = Field(examples=["detection"])
+    timestamp: str = Field(examples=["2026-01-31T12:00:00.000000Z"])
+    received: str
+    indices: list[str]
+    tags: list[str] = Field(examples=[["detection:sql_injection", "service:hackable"]])
+    value: Any = None
+    body: dict[str, Any]
+
+
+class Frame(Shape):
+    """One place in the call stack, the application's own code only, innermost first."""
+
+    file: str
+    line: int
+    function: str
+    source: str = Field(description="The line of code, when the sensor could read it.")
+
+
+class DetectionRequest(Shape):
+    method: str
+    path: str
+    address: str = Field(description="The client's.")
+    user_agent: str
+    session: str
+    session_cookie: str
+    id: str
+
+
+class Detection(Shape):
+    """What a sensor found: what reached where, how, and what was done."""
+
+    id: str
+    timestamp: str
+    type: str = Field(examples=["sql_injection"])
+    cwe: str
+    signal: str = Field(description="`attack`, or less certain.")
+    outcome: str = Field(description="What the sensor did: `diverted`, `blocked`, `reported`.")
+    service: str
+    version: str
+    message: str
+    request: DetectionRequest
+    source: str = Field(description="Where the payload came in: `query`, `form`, …")
+    parameter: str
+    payload: str
+    sink: str = Field(description="The call that was about to be made.")
+    statement: str
+    frames: list[Frame]
+    event: EventShape
+
+
+class IsolationShape(Shape):
+    """One key being diverted. `expires` null: until removed."""
+
+    id: str
+    scope: str = Field(examples=["hackable/hackable"])
+    kind: Literal["cookie", "header", "address"]
+    name: str = Field(examples=["session"])
+    value: str
+    target: str = Field(examples=["hackable:1.0.0"])
+    created: str
+    expires: str | None
+    by: str
+    reason: str
+    cause: str = Field(description="The id of the detection behind it, or empty.")
+
+
+class RuleShape(Shape):
+    """A rule, and what became of it."""
+
+    name: str
+    type: str = Field(examples=["frequency"])
+    enabled: bool
+    index: list[str]
+    alerts: list[str]
+    query_key: list[str]
+    realert: str = Field(examples=["1m"])
+    warnings: list[str]
+    matches: int
+    last_match: str | None
+    error: str
+    source: str
+    text: str
+
+
+class Named(Shape):
+    """A document of Vamp's: a blueprint, breed, scale or condition."""
+
+    name: str
+    kind: str
+
+
+class RouteShape(Shape):
+    weight: str | None = Field(examples=["50%"])
+    condition: dict[str, Any] | None = Field(examples=[{"condition": "user-agent == Firefox"}])
+    condition_strength: str = Field(examples=["100%"])
+
+
+class GatewayShape(Shape):
+    name: str
+    kind: Literal["gateways"]
+    port: str = Field(examples=["9051/http"])
+    sticky: str
+    internal: bool
+    routes: dict[str, RouteShape]
+
+
+class DeploymentShape(Shape):
+    name: str
+    kind: Literal["deployments"]
+    clusters: dict[str, Any]
+    gateways: dict[str, Any]
+    isolation: dict[str, Any]
+
+
+class Aggregated(Shape):
+    """One number over the events that fit; null when there is none."""
+
+    value: float | None
+
+
+class Health(Shape):
+    status: Literal["ok"]
+
+
+class Info(Shape):
+    message: str
+    version: str
+
+
+class StatusShape(Shape):
+    """Everything `divertor status` shows."""

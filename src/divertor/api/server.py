@@ -1,0 +1,31 @@
+"""The web server's settings, in one place: what suits an API on loopback with long-lived event streams."""
+
+from __future__ import annotations
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from divertor.layout import API_PORT
+
+#: Seconds that open event streams may delay the end of the process.
+GRACE = 1
+
+
+def server(app: ASGIApp, host: str = "127.0.0.1", port: int = API_PORT) -> uvicorn.Server:
+    """A server to be run with `await server.serve()` in the caller's event loop."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="off",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE,
+        limit_concurrency=512,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    return uvicorn.Server(config)

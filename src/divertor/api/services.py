@@ -1,0 +1,185 @@
+"""What the API asks of the rest of Divertor: the services behind its routes, as interfaces.
+
+The implementations live in `divertor.control` and `divertor.isolation`; the API knows only what stands here.
+Every method may raise the errors of `divertor.errors`; the API turns those into status codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import EllipsisType
+from typing import Any, Protocol
+
+from divertor.model.artifacts import Artifact, Blueprint, Gateway, IsolationPolicy, Library
+from divertor.model.deployments import Deployment
+from divertor.model.events import Event
+from divertor.model.isolation import Isolation, KeySelector
+from divertor.rules import Rule
+from divertor.store import EventStore
+
+
+class Artifacts(Protocol):
+    """Stored documents by kind (`blueprints`, `breeds`, `scales`, `conditions`) and name."""
+
+    async def list(self, kind: str) -> Sequence[Artifact]: ...
+
+    async def get(self, kind: str, name: str) -> Artifact:
+        """:raises NotFoundError: there is none."""
+
+    async def put(self, artifact: Artifact, by: str, *, validate_only: bool = False) -> bool:
+        """True when it is new."""
+
+    async def delete(self, kind: str, name: str, by: str, *, validate_only: bool = False) -> bool:
+        """False when there was none."""
+
+    async def library(self) -> Library:
+        """All of them, to resolve references with."""
+
+
+class Deployments(Protocol):
+    """What runs, and its gateways. With `validate_only` a method says what would be, and changes nothing."""
+
+    def list(self) -> Sequence[Deployment]: ...
+
+    def get(self, name: str) -> Deployment:
+        """:raises NotFoundError: there is none."""
+
+    async def deploy(
+        self, blueprint: Blueprint, name: str, by: str, *, validate_only: bool = False
+    ) -> Deployment:
+        """:raises ConflictError: the name is taken."""
+
+    async def merge(
+        self, name: str, blueprint: Blueprint, by: str, *, validate_only: bool = False
+    ) -> Deployment: ...
+
+    async def update(self, name: str, data: Any, by: str, *, validate_only: bool = False) -> Deployment: ...
+
+    async def remove(
+        self, name: str, blueprint: Blueprint, by: str, *, validate_only: bool = False
+    ) -> Deployment | None:
+        """Without the blueprint's services; None when nothing is left."""
+
+    async def delete(self, name: str, by: str, *, validate_only: bool = False) -> None: ...
+
+    def gateways(self) -> Sequence[Gateway]: ...
+
+    def gateway(self, name: str) -> Gateway:
+        """:raises NotFoundError: there is none."""
+
+    async def update_gateway(
+        self, name: str, data: Any, by: str, *, validate_only: bool = False
+    ) -> Gateway: ...
+
+    async def create_gateway(self, gateway: Gateway, by: str, *, validate_only: bool = False) -> Gateway: ...
+
+    async def delete_gateway(self, name: str, by: str, *, validate_only: bool = False) -> None: ...
+
+
+class Isolations(Protocol):
+    """Who is being diverted. A scope is `deployment/cluster`."""
+
+    def list(self, scope: str | None = None) -> Sequence[Isolation]: ...
+
+    def get(self, id: str) -> Isolation:
+        """:raises NotFoundError: there is none."""
+
+    async def add(
+        self,
+        *,
+        scope: str,
+        selector: KeySelector,
+        value: str,
+        target: str = "",
+        duration: timedelta | EllipsisType | None = ...,
+        by: str,
+        reason: str,
+        cause: str = "",
+    ) -> Isolation:
+        """`duration`: None until removed, `...` as the scope's policy says."""
+
+    async def remove(self, id: str, by: str, reason: str = "") -> Isolation: ...
+
+    def scopes(self) -> Mapping[str, IsolationPolicy]: ...
+
+
+class RuleStatus(Protocol):
+    """A rule with what became of it: its matches so far, when the last was, and what ails it (or "")."""
+
+    @property
+    def rule(self) -> Rule: ...
+
+    @property
+    def matches(self) -> int: ...
+
+    @property
+    def last_match(self) -> datetime | None: ...
+
+    @property
+    def error(self) -> str: ...
+
+
+class Rules(Protocol):
+    """The rules that judge events."""
+
+    def list(self) -> Sequence[RuleStatus]: ...
+
+    def get(self, name: str) -> RuleStatus:
+        """:raises NotFoundError: there is none."""
+
+    async def put(self, name: str, text: str, by: str) -> Rule: ...
+
+    async def delete(self, name: str, by: str) -> None: ...
+
+
+class Watcher(Protocol):
+    """One who watches: iterate over it. `dropped` counts the events that came too fast for it."""
+
+    @property
+    def dropped(self) -> int: ...
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+
+class Live(Protocol):
+    """Events as they happen; a watcher that is too slow misses the oldest."""
+
+    def watch(self) -> AbstractContextManager[Watcher]:
+        """A watcher of everything from now on, until the block is left."""
+
+
+class Events(Protocol):
+    """What happened: the store, the way in, and the live feed."""
+
+    @property
+    def store(self) -> EventStore: ...
+
+    @property
+    def live(self) -> Live: ...
+
+    async def publish(self, events: list[Event]) -> object:
+        """Return once they are safe.
+
+        :raises UnavailableError: the broker does not answer.
+        """
+
+
+class Status(Protocol):
+    """How the installation is."""
+
+    async def status(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """All of them."""
+
+    artifacts: Artifacts
+    deployments: Deployments
+    isolations: Isolations
+    rules: Rules
+    events: Events
+    status: Status
