@@ -223,6 +223,7 @@ class IsolationService:
 
     async def _tell(self, what: str, isolation: Isolation, by: str, reason: str) -> None:
         now = self._wall()
+        who = f"{isolation.selector} {masked(isolation.value)} in {isolation.scope}"
         body = {
             "isolation": {
                 "id": isolation.id,
@@ -235,7 +236,7 @@ class IsolationService:
             },
             "by": by,
             "reason": reason,
-            "message": f"{isolation.selector} {masked(isolation.value)} in {isolation.scope} {what}: {reason}",
+            "message": f"{who} {what}: {reason}",
         }
         deployment = isolation.scope.partition("/")[0]
         id = blake2b(f"{isolation.id} {what} {now.timestamp()}".encode(), digest_size=16).hexdigest()
