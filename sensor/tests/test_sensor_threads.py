@@ -71,6 +71,13 @@ def test_a_subclass_with_its_own_run_works(make_sensor: MakeSensor) -> None:
     assert seen == [made]
 
 
+def test_a_started_thread_is_left_as_it_was(make_sensor: MakeSensor) -> None:
+    thread = threading.Thread(target=lambda: None)
+    context.run_in(request(make_sensor()), thread.start)
+    thread.join()
+    assert "run" not in thread.__dict__
+
+
 def test_a_request_long_over_is_not_carried_on(make_sensor: MakeSensor) -> None:
     made = request(make_sensor())
     made.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from wsgiref.util import FileWrapper, setup_testing_defaults
@@ -313,6 +315,51 @@ def test_the_request_is_current_only_while_the_app_works(make_sensor: MakeSensor
     result = DivertorWSGI(app, make_sensor())({}, lambda *_: None)
     seen = [(piece, context.current.get()) for piece in result]
     assert seen == [(b"1", None), (b"1", None)]
+
+
+def test_the_rest_of_a_small_body_is_read_before_a_refusal(
+    database: sqlite3.Connection, make_sensor: MakeSensor
+) -> None:
+    """A server that closes a connection on unread data may lose the answer."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ["wsgi.input"].read(3)
+        return [lookup(database, ATTACK)]
+
+    stream = io.BytesIO(b"12345678")
+    environ = {"QUERY_STRING": "q=" + ATTACK, "wsgi.input": stream, "CONTENT_LENGTH": "8"}
+    DivertorWSGI(app, make_sensor())(environ, lambda *_: None)
+    assert stream.tell() == 8
+
+
+def test_a_request_that_is_tried_on_a_second_app_is_guarded_there_too(
+    shop: Any, make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    def missing(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        return []
+
+    sensor = make_sensor()
+
+    def cascade(environ: dict[str, Any], start_response: Any) -> Any:
+        DivertorWSGI(missing, sensor)(environ, start_response)
+        return DivertorWSGI(shop, sensor)(environ, start_response)
+
+    assert ask(cascade, "q=" + ATTACK).status == "403 Forbidden" and len(kept) == 1
+
+
+def test_a_finished_request_is_freed_without_the_garbage_collector(
+    shop: Any, make_sensor: MakeSensor
+) -> None:
+    stream = io.BytesIO(BODY)
+    freed = weakref.ref(stream)
+    environ = {"wsgi.input": stream, "CONTENT_LENGTH": str(len(BODY)), "QUERY_STRING": ""}
+    gc.disable()
+    try:
+        list(DivertorWSGI(shop, make_sensor(mode=Mode.REPORT))(environ, lambda *_: None))
+        del stream, environ
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_nested_middleware_guards_once(shop: Any, make_sensor: MakeSensor, kept: list[Detection]) -> None:

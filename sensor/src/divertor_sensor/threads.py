@@ -13,6 +13,7 @@ from typing import Any
 
 from divertor_sensor import context
 from divertor_sensor.patching import when_imported, wrap
+from divertor_sensor.request import Request
 
 
 def instrument() -> None:
@@ -28,8 +29,16 @@ def _patch_pool(module: ModuleType) -> None:
 def _start(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     request = context.current.get()
     if request is not None and not request.lapsed:
-        instance.run = partial(context.run_in, request, instance.run)
+        instance.run = partial(_run, request, instance, instance.__dict__.get("run"), instance.run)
     return wrapped(*args, **kwargs)
+
+
+def _run(request: Request, thread: Any, own: Any, run: Callable[[], None]) -> None:
+    """The thread's `run`, for `request`; the thread itself is first put back as it was."""
+    del thread.run
+    if own is not None:
+        thread.run = own
+    context.run_in(request, run)
 
 
 def _submit(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -34,7 +34,8 @@ class DivertorASGI:
         self.sensor = runtime.sensor() if sensor is None else sensor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in {"http", "websocket"} or _KEY in scope:
+        nested = _KEY in scope and context.current.get() is not None
+        if nested or scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
         request = Request(self.sensor, lambda: read_head(scope))

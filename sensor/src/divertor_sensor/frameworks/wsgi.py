@@ -31,7 +31,7 @@ class DivertorWSGI:
         self.sensor = runtime.sensor() if sensor is None else sensor
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if _KEY in environ:
+        if _KEY in environ and context.current.get() is not None:
             return self.app(environ, start_response)
         request = Request(self.sensor, lambda: read_head(environ))
         environ[_KEY] = True  # not the request itself: it refers to the environ, and a cycle lives long
