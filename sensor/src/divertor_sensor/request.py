@@ -199,11 +199,17 @@ def _selected(detector: Detector, value: str) -> Sequence[str]:
 
 
 def client_address(head: Head, trusted_hops: int) -> str:
-    """The socket's peer, or the X-Forwarded-For entry that the outermost of `trusted_hops` proxies wrote.
+    """The socket's peer; behind `trusted_hops` proxies what the gateway says, or the X-Forwarded-For entry that
+    the outermost of them wrote.
 
-    A header with fewer entries than proxies did not come through them: the peer is used.
+    The gateway's own header comes first because a proxy may write another address than the one it looks at
+    (Envoy does so for loopback). A header with fewer entries than proxies did not come through them: the peer
+    is used.
     """
     if trusted_hops:
+        told = head.headers.get("x-divertor-client", "").strip()
+        if told:
+            return told
         entries = [entry.strip() for entry in head.headers.get("x-forwarded-for", "").split(",")]
         if len(entries) >= trusted_hops and entries[-trusted_hops]:
             return entries[-trusted_hops]

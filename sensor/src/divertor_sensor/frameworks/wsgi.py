@@ -80,12 +80,6 @@ class _RecordingInput:
         self._took(b"".join(lines))
         return lines
 
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer)
-        size: int = self._stream.readinto(view)
-        self._took(bytes(view[:size]))
-        return size
-
     def __iter__(self) -> Iterator[bytes]:
         for line in self._stream:
             yield self._took(line)
@@ -94,12 +88,24 @@ class _RecordingInput:
         return getattr(self._stream, name)
 
 
+class _RecordingBuffer(_RecordingInput):
+    """For servers whose body can be read into a buffer: gunicorn's cannot, and frameworks look for it."""
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        size: int = self._stream.readinto(view)
+        self._took(bytes(view[:size]))
+        return size
+
+
 def _record_body(environ: Environ, request: Request) -> _RecordingInput | None:
     """Wrap `wsgi.input` when the request has a body."""
     has_body = environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ
     if not has_body or "wsgi.input" not in environ:
         return None
-    recorder = _RecordingInput(environ["wsgi.input"], request.body)
+    stream = environ["wsgi.input"]
+    kind = _RecordingBuffer if hasattr(stream, "readinto") else _RecordingInput
+    recorder = kind(stream, request.body)
     environ["wsgi.input"] = recorder
     return recorder
 
