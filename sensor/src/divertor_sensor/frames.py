@@ -14,6 +14,7 @@ from types import FrameType
 
 MAX_FRAMES = 48
 _MAX_WALK = 400
+_MAX_SITE_WALK = 40
 _MAX_SOURCE = 300
 _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY_MARKS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
@@ -50,6 +51,18 @@ def capture(frame: FrameType | None) -> tuple[Frame, ...]:
             (app if kind == "app" else others).append(found)
         frame = frame.f_back
     return tuple((app + others)[:MAX_FRAMES])
+
+
+def app_frame(frame: FrameType) -> FrameType:
+    """The innermost frame of the app's own code, or `frame` when libraries go on for too long."""
+    found: FrameType | None = frame
+    for _ in range(_MAX_SITE_WALK):
+        if found is None:
+            break
+        if _kind(found.f_code.co_filename) == "app":
+            return found
+        found = found.f_back
+    return frame
 
 
 def with_source(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:

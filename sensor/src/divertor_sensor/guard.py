@@ -15,7 +15,7 @@ from divertor_sensor import context
 from divertor_sensor.detection import MAX_PAYLOAD, MAX_STATEMENT, Detection
 from divertor_sensor.detectors import Detector, Finding
 from divertor_sensor.faults import Faults
-from divertor_sensor.frames import capture
+from divertor_sensor.frames import app_frame, capture
 from divertor_sensor.memory import Site, StatementMemory, site_of
 from divertor_sensor.report import Reporter, make_reporter
 from divertor_sensor.request import AttackInterrupted, Request
@@ -61,7 +61,7 @@ def check(request: Request, detector: Detector, sink: str, statement: str, depth
         raise AttackInterrupted
     sensor = request.sensor
     caller = sys._getframe(depth)
-    site = site_of(caller)
+    site = site_of(app_frame(caller))
     if sensor.memory.knows(site, statement) or request.lapsed:
         return
     try:

@@ -1,8 +1,10 @@
 """Remembers which statements are the program's own: seen at a call site while no input occurred in them.
 
-It is the fast path (a static statement costs one lookup) and the cure for coincidence (an input that equals
-a piece of a constant statement). Only complete views of a request may teach it; the caller sees to that. No
-lock: single set and dictionary operations are atomic, and a lost entry is only learned again.
+A site is a place in the app, not in the library it calls through: else one place's constant would be
+another's excuse. It is the fast path (a static statement costs one lookup) and the cure for coincidence (an
+input that equals a piece of a constant statement). Only complete views of a request may teach it; the
+caller sees to that. No lock: single set and dictionary operations are atomic, and a lost entry is only
+learned again.
 """
 
 from __future__ import annotations

@@ -25,10 +25,9 @@ from divertor.model.deployments import Deployment
 from divertor.model.documents import from_value
 from divertor.model.events import Event
 from divertor.model.reading_gateways import read_gateway_node
-from divertor.model.rendering import gateway_to_json
+from divertor.model.rendering import deployment_to_json, gateway_to_json
 from divertor.model.resolving import resolve, resolve_gateway
-from divertor.model.storing import deployment_from_stored, deployment_to_stored
-from divertor.model.updating import deployment_from_json, gateway_from_json
+from divertor.model.updating import deployment_from_json, gateway_from_json, read_deployment
 
 KIND = "deployments"
 GATEWAYS = "gateways"
@@ -80,7 +79,7 @@ class Deployments:
         :raises UnavailableError: the broker does not answer.
         """
         for name, entry in (await self._state.list(KIND)).items():
-            self._wanted[name] = deployment_from_stored(entry.value, f"deployment {name}")
+            self._wanted[name] = read_deployment(entry.value, f"deployment {name}")
         for name, entry in (await self._state.list(GATEWAYS)).items():
             self._standalone[name] = read_gateway_node(None, from_value(entry.value, f"gateway {name}"))
         return list(self._wanted.values())
@@ -275,7 +274,7 @@ class Deployments:
         self._check_ports({gateway.port for gateway in wanted.gateways if gateway.port} - self._ports())
         if validate_only:
             return wanted
-        stored = deployment_to_stored(wanted)
+        stored = deployment_to_json(wanted)
         self._runtime.deploy(wanted)  # checks whether it can be run; starts nothing before the next turn
         try:
             await self._state.put(KIND, wanted.name, stored)

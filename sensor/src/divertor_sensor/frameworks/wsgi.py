@@ -140,6 +140,8 @@ class _Exchange:
                 self._read_first_piece()
         except BaseException as problem:
             if not request.interrupted or isinstance(problem, (KeyboardInterrupt, SystemExit)):
+                # The server never sees the result, so closing it falls to us.
+                self._close_result()
                 request.close()
                 raise
         finally:
