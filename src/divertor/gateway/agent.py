@@ -113,7 +113,9 @@ class Agent:
         self._files.endpoints(snapshot)
         await self._step("cds", lambda: self._files.clusters([*new, *old]))
         await self._until_serving(names)
-        await self._step("rds", lambda: bool(self._files.routes(snapshot)))
+        # A listener that is new asks for its routes itself, when it comes.
+        known = self._files.known_listeners()
+        await self._step("rds", lambda: not known.isdisjoint(self._files.routes(snapshot)))
         await self._step("lds", lambda: self._files.listeners(snapshot))
         await self._step("cds", lambda: self._files.clusters(new))
         self._files.forget(snapshot)

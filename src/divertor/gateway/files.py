@@ -63,11 +63,11 @@ class ConfigFiles:
 
     def known_clusters(self) -> list[dict[str, Any]]:
         """The clusters Envoy was last given, by us or an earlier control plane; none if unreadable."""
-        try:
-            found = json.loads((self._root / "cds/cds.json").read_bytes())["resources"]
-        except (OSError, ValueError, KeyError):
-            return []
-        return list(found)
+        return self._resources("cds/cds.json")
+
+    def known_listeners(self) -> set[str]:
+        """The names of the listeners Envoy was last given."""
+        return {str(listener["name"]) for listener in self._resources("lds/lds.json")}
 
     def routes(self, snapshot: Snapshot) -> list[str]:
         """Each listener's routes; answers the listeners whose routes changed."""
@@ -99,6 +99,12 @@ class ConfigFiles:
             path = self._root / name
             if not path.exists() or path.read_bytes() != content:
                 self._replace(path, content)
+
+    def _resources(self, name: str) -> list[dict[str, Any]]:
+        try:
+            return list(json.loads((self._root / name).read_bytes())["resources"])
+        except (OSError, ValueError, KeyError):
+            return []
 
     def _put(self, kind: str, name: str, found: list[Mapping[str, Any]]) -> bool:
         return self._put_file(f"{kind}/{resources.file_name(name)}", found)
