@@ -1,8 +1,8 @@
 """`divertor up` after its preparations: the small foreground process that owns a stack and shows its log.
 
 It starts the members in waves, waits until the gateways serve, says where everything is, and then prints the
-live log until it is asked to stop. It decides nothing about deployments and imports the standard library only,
-so that it stays small for as long as the stack runs.
+live log until it is asked to stop. It decides nothing about deployments. It imports the standard library
+only, so that it stays small for as long as the stack runs.
 
 Run as `python -m divertor.runtime.main STATE FD`, where FD is an open file with the plan; `command_line`
 prepares exactly that.
@@ -246,7 +246,7 @@ def _told(supervisor: Supervisor, tell: Callable[[str], None]) -> Iterator[None]
 
 
 async def _follow(path: str, position: int, tell: Callable[[str], None]) -> None:
-    """Prints what the file holds beyond `position`, and what is added; it may be cut or replaced meanwhile."""
+    """Prints what the file holds beyond `position` and what is added; it may be cut or replaced."""
     rest = b""
     while True:
         await asyncio.sleep(LOOK)

@@ -1,0 +1,1 @@
+"""The demo: the shop of `examples/hackable` under Divertor, and a script that plays customer and attacker."""

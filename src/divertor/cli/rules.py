@@ -1,0 +1,171 @@
+"""`divertor rules`: which rules run, and what a rule would have alerted on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from divertor.cli.options import AsJson, State, listing
+from divertor.cli.text import console, print_json, print_json_line, print_table, short_time, styled
+
+if TYPE_CHECKING:
+    from divertor.model.events import Event
+    from divertor.rules import Match
+
+group = listing("Which rules run, and what a rule would have alerted on.")
+#: The longest line of an events file, in bytes.
+MAX_LINE = 4 * 1024 * 1024
+
+
+@group.command("list")
+def list_all(state: State = "", as_json: AsJson = False) -> None:
+    """List the rules that run."""
+    from divertor.cli.client import open_api
+
+    with open_api(state) as api:
+        found = api.get_all("/rules")
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            each.get("name"),
+            each.get("type"),
+            each.get("matches"),
+            short_time(each.get("last_match")),
+            each.get("error"),
+        ]
+        for each in found
+    ]
+    print_table(["RULE", "TYPE", "MATCHES", "LAST MATCH", "ERROR"], rows, empty="No rules run.")
+
+
+@group.command("test")
+def test(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A rule file.")],
+    events: Annotated[
+        Path,
+        typer.Option("--events", metavar="FILE", help="Events as JSON lines: Divertor's, or bare documents."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a rule would have alerted on, each event judged at its own time. Nothing is delivered.
+
+    With --json: one JSON line per alert.
+    """
+    from divertor.rules import backtest, load_rule
+    from divertor.rules.files import read_text
+
+    rule = load_rule(read_text(file), str(file))
+    counted = Counting(read_events(events, rule.index, rule.timestamp_field))
+    matches = backtest(rule, counted)
+    if as_json:
+        for match in matches:
+            print_json_line(_as_json(match))
+        return
+    screen = console()
+    for warning in rule.warnings:
+        screen.print(styled(f"warning: {warning}", "yellow"))
+    for match in matches:
+        _print(match)
+    screen.print(styled(f"{rule.name}: {len(matches)} alerts on {counted.count} events"))
+
+
+class Counting:
+    """An iterator that knows how many it gave."""
+
+    def __init__(self, items: Iterator[Event]) -> None:
+        self._items = items
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Event]:
+        for item in self._items:
+            self.count += 1
+            yield item
+
+
+def read_events(path: Path, indices: tuple[str, ...], timestamp_field: str) -> Iterator[Event]:
+    """The events of a file of JSON lines, one by one.
+
+    A line is an event as the API gives it, or a bare document: then it counts as one of the rule's index.
+
+    :raises InputError: a line is neither.
+    :raises UnavailableError: the file cannot be read.
+    """
+    import json
+
+    from divertor.errors import InputError, Position, UnavailableError
+
+    try:
+        with path.open("rb") as lines:
+            number = 0
+            while line := lines.readline(MAX_LINE + 1):
+                number += 1
+                if line.strip():
+                    try:
+                        yield _event(json.loads(line), number, indices, timestamp_field)
+                    except (ValueError, RecursionError) as problem:
+                        where = Position(str(path), number, 1)
+                        raise InputError(
+                            f"not an event: {problem}", where, "one JSON object per line"
+                        ) from None
+    except OSError as problem:
+        raise UnavailableError(f"{path}: {problem.strerror}") from problem
+
+
+def _event(data: object, number: int, indices: tuple[str, ...], timestamp_field: str) -> Event:
+    from divertor.model.events import Event, parse_time
+
+    if not isinstance(data, Mapping):
+        raise ValueError("it is no object")
+    if {"id", "type", "timestamp", "received"} <= data.keys():
+        return Event.from_json(data)
+    moment = data.get("@timestamp") or _at(data, timestamp_field) or data.get("timestamp")
+    if not isinstance(moment, str):
+        raise ValueError(f"it says no time: neither @timestamp nor {timestamp_field}")
+    time = parse_time(moment)
+    names = tuple(name.replace("*", "x") for name in indices)
+    return Event(
+        str(data.get("_id", number)), str(data.get("type", "event")), time, time, names, body=dict(data)
+    )
+
+
+def _at(data: Mapping[str, Any], path: str) -> Any:
+    value: Any = data
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _as_json(match: Match) -> dict[str, Any]:
+    from divertor.alerts.text import body, subject
+    from divertor.model.events import format_time
+
+    return {
+        "rule": match.rule.name,
+        "time": format_time(match.time),
+        "subject": subject(match),
+        "text": body(match),
+        "num_hits": match.num_hits,
+        "num_matches": match.num_matches,
+        "event": match.event_id,
+        "document": dict(match.document),
+    }
+
+
+def _print(match: Match) -> None:
+    from divertor.alerts.text import body, subject
+    from divertor.model.events import format_time
+
+    screen = console()
+    names = ", ".join(alert.name for alert in match.rule.alerts)
+    screen.print(
+        styled(short_time(format_time(match.time)), "dim"),
+        styled(subject(match), "bold"),
+        styled(f"→ {names}"),
+    )
+    for line in body(match).splitlines():
+        screen.print(styled(f"    {line}"))
