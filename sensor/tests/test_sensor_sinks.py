@@ -137,6 +137,17 @@ def test_a_factory_that_is_a_function_is_called_as_it_is() -> None:
     database.close()
 
 
+def test_a_file_the_app_opens_elsewhere_is_no_excuse_for_a_traversal(
+    make_sensor: MakeSensor, tmp_path: Path
+) -> None:
+    """Both go through the same line of pathlib; what counts is the place in the app."""
+    sensor, secret = make_sensor(), tmp_path / "secret.ini"
+    secret.write_text("s")
+    context.run_in(request(sensor, "hello"), lambda: secret.read_text())
+    with pytest.raises(AttackInterrupted):
+        context.run_in(request(sensor, "../secret.ini"), lambda: Path(str(secret)).read_text())
+
+
 def test_outside_a_request_nothing_is_judged(kept: list[Detection], tmp_path: Path) -> None:
     os.system("true; true")
     (tmp_path / ".." / "x").write_text("")

@@ -267,6 +267,21 @@ def test_an_exception_of_the_app_passes_unchanged(make_sensor: MakeSensor) -> No
         ask(DivertorWSGI(app, make_sensor()))
 
 
+def test_a_generator_that_fails_at_once_is_still_closed(make_sensor: MakeSensor) -> None:
+    closed: list[bool] = []
+
+    class Result:
+        def __iter__(self) -> Iterator[bytes]:
+            raise LookupError("own")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    with pytest.raises(LookupError, match="own"):
+        ask(DivertorWSGI(lambda environ, start_response: Result(), make_sensor()))
+    assert closed == [True]
+
+
 def test_lists_and_the_servers_file_wrapper_reach_the_server_as_they_are(make_sensor: MakeSensor) -> None:
     for result in ([b"x"], FileWrapper(io.BytesIO(b"x"))):
 
@@ -404,6 +419,28 @@ def test_the_client_address_trusts_only_as_many_proxies_as_told(
 ) -> None:
     ask(DivertorWSGI(shop, make_sensor(trusted_hops=hops)), body=BODY, HTTP_X_FORWARDED_FOR=header)
     assert kept[0].subject.address == address
+
+
+@pytest.mark.parametrize(("hops", "address"), [(0, "10.0.0.9"), (1, "3.3.3.3")])
+def test_the_gateways_word_about_the_client_counts_only_behind_a_proxy(
+    shop: Any, make_sensor: MakeSensor, kept: list[Detection], hops: int, address: str
+) -> None:
+    extra: dict[str, Any] = {"HTTP_X_FORWARDED_FOR": TWO, "HTTP_X_DIVERTOR_CLIENT": "3.3.3.3"}
+    ask(DivertorWSGI(shop, make_sensor(trusted_hops=hops)), body=BODY, **extra)
+    assert kept[0].subject.address == address
+
+
+def test_a_body_that_cannot_fill_a_buffer_does_not_promise_it(make_sensor: MakeSensor) -> None:
+    class Plain:
+        def read(self, size: int = -1) -> bytes:
+            return b""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [str(hasattr(environ["wsgi.input"], "readinto")).encode()]
+
+    environ = {"wsgi.input": Plain(), "CONTENT_LENGTH": "1"}
+    assert DivertorWSGI(app, make_sensor())(environ, lambda *_: None) == [b"False"]
 
 
 def test_a_static_statement_that_an_input_happens_to_equal_is_known_after_its_first_run(

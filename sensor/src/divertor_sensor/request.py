@@ -199,8 +199,8 @@ def _selected(detector: Detector, value: str) -> Sequence[str]:
 
 
 def client_address(head: Head, trusted_hops: int) -> str:
-    """The socket's peer; behind `trusted_hops` proxies what the gateway says, or the X-Forwarded-For entry
-    that the outermost of them wrote.
+    """The socket's peer; behind `trusted_hops` proxies what the gateway says, or else the X-Forwarded-For
+    entry that the outermost of them wrote.
 
     The gateway's own header comes first because a proxy may write another address than the one it looks at
     (Envoy does so for loopback). A header with fewer entries than proxies did not come through them: the peer
