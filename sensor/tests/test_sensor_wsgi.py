@@ -425,7 +425,7 @@ def test_the_client_address_trusts_only_as_many_proxies_as_told(
 def test_the_gateways_word_about_the_client_counts_only_behind_a_proxy(
     shop: Any, make_sensor: MakeSensor, kept: list[Detection], hops: int, address: str
 ) -> None:
-    extra: dict[str, Any] = {"HTTP_X_FORWARDED_FOR": TWO, "HTTP_X_DIVERTOR_CLIENT": "3.3.3.3"}
+    extra: dict[str, Any] = {"HTTP_X_FORWARDED_FOR": "2.2.2.2", "HTTP_X_DIVERTOR_CLIENT": "3.3.3.3"}
     ask(DivertorWSGI(shop, make_sensor(trusted_hops=hops)), body=BODY, **extra)
     assert kept[0].subject.address == address
 
