@@ -1,0 +1,145 @@
+"""The API over the real services: a real broker and a real event store; only instances are not run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from divertor.alerts import Dispatcher
+from divertor.api import Auth, Services, create_app
+from divertor.bus import Bus, State
+from divertor.control.artifacts import Artifacts
+from divertor.control.deployments import Deployments
+from divertor.control.live import Live
+from divertor.control.rules import Rules
+from divertor.gateway.planning import Choices
+from divertor.isolation.service import IsolationService
+from divertor.model.deployments import Deployment
+from divertor.model.events import Event
+from divertor.model.isolation import Isolation
+from divertor.store import EventStore
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+class NothingRuns:
+    """A runtime whose instances are never there."""
+
+    def deploy(self, deployment: Deployment) -> None:
+        pass
+
+    def remove(self, name: str) -> None:
+        pass
+
+
+@dataclass
+class Held:
+    """A table of isolations in memory."""
+
+    isolations: dict[str, Isolation] = field(default_factory=dict)
+
+    def put(self, isolation: Isolation) -> None:
+        self.isolations[isolation.id] = isolation
+
+    def remove(self, isolation: Isolation) -> None:
+        self.isolations.pop(isolation.id, None)
+
+    def replace(self, isolations: list[Isolation]) -> None:
+        self.isolations = {each.id: each for each in isolations}
+
+
+@dataclass
+class Feed:
+    """Events into the broker, and from there, at once, into the store and to whoever watches."""
+
+    bus: Bus
+    store: EventStore
+    live: Live = field(default_factory=Live)
+
+    async def publish(self, events: list[Event]) -> None:
+        seq = await self.bus.publish(events, timeout=2)
+        await self.store.append(seq, events)
+        self.live.tell(events)
+
+
+class Well:
+    async def status(self) -> dict[str, Any]:
+        return {"version": "0", "nats": {"connected": True}}
+
+
+@dataclass
+class Stack:
+    """The application, its parts, and its tokens."""
+
+    app: FastAPI
+    auth: Auth
+    services: Services
+    feed: Feed
+    admin: str
+    ingest: str
+
+    def client(self, token: str | None = None, **headers: str) -> httpx.AsyncClient:
+        """A client with that token (None: the administrator's; "": none)."""
+        given = self.admin if token is None else token
+        if given:
+            headers["authorization"] = f"Bearer {given}"
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app), base_url="http://127.0.0.1:9090", headers=headers
+        )
+
+    async def stored(self) -> int:
+        """How many messages the broker has taken."""
+        return (await self.feed.bus.position()).last
+
+
+@asynccontextmanager
+async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
+    bus = await Bus.connect(broker.url, broker.password, "api-test")
+    store = await EventStore.open(directory / "events.duckdb")
+    feed = Feed(bus, store)
+    state = State(bus)
+
+    def wall() -> datetime:
+        return NOW
+
+    artifacts = Artifacts(state, feed.publish, wall)
+    deployments = Deployments(
+        state,
+        artifacts,
+        NothingRuns(),
+        Choices(),
+        feed.publish,
+        lambda: None,
+        wall,
+        lambda port: None,
+    )
+    isolations = IsolationService(state, Held(), deployments.policies, feed.publish, wall)
+    rules = Rules(state, bus, store, lambda report: Dispatcher({}, report), feed.publish, wall)
+    services = Services(artifacts, deployments, isolations, rules, feed, Well())
+    auth, admin, ingest = Auth.create(directory / "auth.json")
+    app = create_app(services, auth, now=wall)
+    try:
+        yield Stack(app, auth, services, feed, admin, ingest)
+    finally:
+        await store.close()
+        await bus.close()
+
+
+@pytest.fixture
+async def stack(broker: Any, tmp_path: Path) -> AsyncIterator[Stack]:
+    async with _stack(broker, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def admin(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    async with stack.client() as client:
+        yield client
