@@ -21,7 +21,7 @@ from divertor.errors import ConflictError, InputError, Position, UnavailableErro
 from divertor.gateway.process import envoy_binary, envoy_process
 from divertor.gateway.process import prepare as prepare_envoy
 from divertor.layout import Layout, Settings, write_private
-from divertor.model.artifacts import Blueprint, Gateway, Protocol, Reference
+from divertor.model.artifacts import Blueprint, Gateway, Reference
 from divertor.model.deploying import deploy
 from divertor.model.reading import read_blueprint
 from divertor.model.resolving import resolve
@@ -29,9 +29,10 @@ from divertor.rules.files import load_rules, read_text
 from divertor.runtime.client import SupervisorClient
 from divertor.runtime.command import CommandHost, inherited_environment
 from divertor.runtime.driver import AddressDriver, Drivers, ProcessDriver
-from divertor.runtime.main import Gate, Plan
+from divertor.runtime.main import APPS, Plan
 from divertor.runtime.ports import require_free
 from divertor.runtime.process import ProcessSpec, ReadyCheck, ReadyKind
+from divertor.runtime.serving import Sources
 
 #: Bytes that must be free where the state is kept.
 MIN_FREE = 100 * 1024 * 1024
@@ -57,14 +58,6 @@ class Checked:
 
     wish: Wish
     blueprint: Blueprint
-
-    def gates(self) -> tuple[Gate, ...]:
-        """The ports its customers come in by."""
-        return tuple(
-            Gate(reachable(self.wish.settings.listen), gateway.port, gateway.protocol is Protocol.HTTP)
-            for gateway in self.blueprint.gateways
-            if gateway.port
-        )
 
 
 def check(wish: Wish) -> Checked:
@@ -180,7 +173,12 @@ def plan(checked: Checked, announce: str, *, quiet: bool = False, beside: Iterab
             (_nats(layout, settings), *beside),
             (envoy_process(layout), _plane(layout, settings, environment)),
         ),
-        gates=checked.gates(),
+        sources=Sources(
+            settings.api_port,
+            layout.admin_token.read_text(encoding="ascii").strip(),
+            str(layout.envoy_admin),
+            reachable(settings.listen),
+        ),
         announce=announce,
         live_log="" if quiet else str(layout.live_log),
         quiet=quiet,
@@ -222,11 +220,10 @@ def announcement(checked: Checked, title: str, hints: Iterable[str] = ()) -> str
     """What a person is told once the stack serves."""
     layout, settings = checked.wish.layout, checked.wish.settings
     api = f"http://127.0.0.1:{settings.api_port}"
-    apps = ", ".join(urls(checked)) or "no gateway has a port"
     lines = [
         f"{title} is up.",
         "",
-        f"  App     {apps}",
+        f"  App     {APPS}",
         f"  API     {api}/api/v1",
         f"  Docs    {api}/docs",
         f"  Token   {layout.admin_token}",
@@ -238,17 +235,12 @@ def announcement(checked: Checked, title: str, hints: Iterable[str] = ()) -> str
     return "\n".join([*lines, "", "What is diverted, and why (Ctrl-C stops everything):"])
 
 
-def urls(checked: Checked) -> list[str]:
-    """Where the applications are."""
-    return [f"{'http' if gate.is_http else 'tcp'}://{gate.host}:{gate.port}" for gate in checked.gates()]
-
-
 def facts(checked: Checked) -> dict[str, object]:
     """What a script is told once the stack serves."""
     layout, settings = checked.wish.layout, checked.wish.settings
     api = f"http://127.0.0.1:{settings.api_port}"
     return {
-        "apps": urls(checked),
+        "apps": APPS,
         "api": f"{api}/api/v1",
         "docs": f"{api}/docs",
         "token_file": str(layout.admin_token),

@@ -1,6 +1,6 @@
 """`divertor up` after its preparations: the small foreground process that owns a stack and shows its log.
 
-It starts the members in waves, waits until the gateways serve, says where everything is, and then prints the
+It starts the members in waves, waits until the stack serves, says where everything is, and then prints the
 live log until it is asked to stop. It decides nothing about deployments. It imports the standard library
 only, so that it stays small for as long as the stack runs.
 
@@ -26,43 +26,35 @@ from typing import Any
 from divertor.errors import DivertorError, UnavailableError
 from divertor.runtime.logs import tail
 from divertor.runtime.process import ProcessSpec, ProcessState, ProcessStatus
+from divertor.runtime.serving import Gate, Missing, Sources, serving
 from divertor.runtime.supervisor import STATIC, Supervisor
 
-#: Seconds between two looks at the live log, and two questions to a gateway that does not serve yet.
+#: Seconds between two looks at the live log, and two questions to a stack that does not serve yet.
 LOOK = 0.1
-#: Seconds the gateways may take to serve, once everything is started.
+#: Seconds the stack may take to serve, once everything is started.
 SERVE_TIMEOUT = 90.0
-#: Seconds one answer of a gateway may take.
-ANSWER_TIMEOUT = 5.0
 #: An instance that ended so often without its gateway ever serving will not come up.
 MAX_ENDS = 3
+#: What stands for the applications' addresses in an announcement.
+APPS = "@apps@"
 #: Bytes of the live log printed at once; a flood is cut, not queued.
 MAX_CHUNK = 256 * 1024
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,16}m")
-_NOT_SERVING = frozenset({b"502", b"503", b"504"})
 _DOWN = frozenset({ProcessState.BACKING_OFF, ProcessState.FAILED})
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """A gateway's port that must serve before the stack is ready; `is_http` False: it only must accept."""
-
-    host: str
-    port: int
-    is_http: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to run. Waves start one after another, the members of one together.
 
-    `announce` is printed when all gates serve; `live_log` is followed from then on, unless it is empty.
-    `quiet` prints nothing but `announce` and errors.
+    `announce` is printed when the stack serves, which `sources` tell: `APPS` in it becomes the gateways'
+    addresses (as a JSON list where it is a whole JSON text). From then on `live_log` is followed, unless it
+    is empty. `quiet` prints nothing but `announce` and errors.
     """
 
     waves: tuple[tuple[ProcessSpec, ...], ...]
-    gates: tuple[Gate, ...] = ()
+    sources: Sources | None = None
     announce: str = ""
     live_log: str = ""
     quiet: bool = False
@@ -70,7 +62,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return {
             "waves": [[spec.to_json() for spec in wave] for wave in self.waves],
-            "gates": [[gate.host, gate.port, gate.is_http] for gate in self.gates],
+            "sources": None if self.sources is None else self.sources.to_json(),
             "announce": self.announce,
             "live_log": self.live_log,
             "quiet": self.quiet,
@@ -84,7 +76,7 @@ class Plan:
         """
         return cls(
             tuple(tuple(ProcessSpec.from_json(item) for item in wave) for wave in data["waves"]),
-            tuple(Gate(*item) for item in data["gates"]),
+            None if data["sources"] is None else Sources.from_json(data["sources"]),
             str(data["announce"]),
             str(data["live_log"]),
             bool(data["quiet"]),
@@ -117,8 +109,9 @@ async def run(run_dir: Path, plan: Plan, say: Callable[[str], None]) -> int:
     try:
         async with Supervisor(run_dir) as supervisor:
             _stop_on_signals(stop, supervisor, tell)
-            if await _unless(stop, _start(supervisor, plan)):
-                say(plan.announce)
+            gates: list[Gate] = []
+            if await _unless(stop, _start(supervisor, plan, gates)):
+                say(_announcement(plan.announce, gates))
                 with _told(supervisor, tell):
                     await _unless(stop, _follow(plan.live_log, already, tell))
     except DivertorError as problem:
@@ -128,29 +121,38 @@ async def run(run_dir: Path, plan: Plan, say: Callable[[str], None]) -> int:
     return 0
 
 
-async def _start(supervisor: Supervisor, plan: Plan) -> None:
+async def _start(supervisor: Supervisor, plan: Plan, gates: list[Gate]) -> None:
     for wave in plan.waves:
         # All of a wave are waited for, so that none is being started while the first failure is told.
         results = await asyncio.gather(*map(supervisor.start, wave), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-    await _until_served(supervisor, plan.gates)
+    if plan.sources is not None:
+        gates += await _until_serving(supervisor, plan.sources)
 
 
-async def _until_served(supervisor: Supervisor, gates: Sequence[Gate]) -> None:
-    """:raises UnavailableError: a gateway does not serve in time, or what it needs keeps ending."""
+async def _until_serving(supervisor: Supervisor, sources: Sources) -> Sequence[Gate]:
+    """:raises UnavailableError: the stack does not serve in time, or what it needs keeps ending."""
+    missing = "it to start"
     try:
         async with asyncio.timeout(SERVE_TIMEOUT):
-            for gate in gates:
-                while not await serves(gate):
-                    _require_life(supervisor)
-                    await asyncio.sleep(LOOK)
+            while True:
+                try:
+                    return await serving(sources)
+                except Missing as waited:
+                    missing = waited.what
+                _require_life(supervisor)
+                await asyncio.sleep(LOOK)
     except TimeoutError:
-        place = f"{gate.host}:{gate.port}"
         raise UnavailableError(
-            f"the gateway on {place} does not serve after {SERVE_TIMEOUT:g} s{_all_tails(supervisor)}"
+            f"the stack does not serve: waited {SERVE_TIMEOUT:g} s for {missing}{_all_tails(supervisor)}"
         ) from None
+
+
+def _announcement(text: str, gates: Sequence[Gate]) -> str:
+    urls = [gate.url for gate in gates]
+    return text.replace(json.dumps(APPS), json.dumps(urls)).replace(APPS, ", ".join(urls) or "has no port")
 
 
 def _require_life(supervisor: Supervisor) -> None:
@@ -168,25 +170,6 @@ def _tail(supervisor: Supervisor, status: ProcessStatus) -> str:
     log = supervisor.log(status.name)
     text = tail(log) if log else ""
     return f"\nThe log {log} ends:\n{text}" if text else ""
-
-
-async def serves(gate: Gate) -> bool:
-    """Whether a gateway gives its application's answer now (any but "nobody is behind me")."""
-    try:
-        async with asyncio.timeout(ANSWER_TIMEOUT):
-            reader, writer = await asyncio.open_connection(gate.host, gate.port)
-            try:
-                if not gate.is_http:
-                    return True
-                writer.write(
-                    f"GET / HTTP/1.1\r\nhost: {gate.host}:{gate.port}\r\nconnection: close\r\n\r\n".encode()
-                )
-                words = (await reader.readline()).split()
-                return len(words) > 1 and words[1] not in _NOT_SERVING
-            finally:
-                writer.close()
-    except (OSError, TimeoutError, ValueError):
-        return False
 
 
 def _stop_on_signals(stop: asyncio.Event, supervisor: Supervisor, tell: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""What the demo claims, each claim judged by what was seen. Pure but for reading the line a detection names."""
+"""What the demo claims, each claim judged by what was seen. Pure, but it reads the line a detection names."""
 
 from __future__ import annotations
 
@@ -168,7 +168,8 @@ def _customer_is_not_listed(case: Case) -> str:
 def _all_served(answers: Iterable[Answer], version: str) -> str:
     for answer in answers:
         if answer.version != version:
-            return f"{answer.who} ({answer.did}) was served by {answer.version or 'nobody'}, status {answer.status}"
+            by = answer.version or "nobody"
+            return f"{answer.who} ({answer.did}) was served by {by}, status {answer.status}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What the stack itself can show after the play: detections, isolations, alerts, and the shop's own statement log.
+"""What the stack can show after the play: detections, isolations, alerts, and the shop's statement log.
 
 Only gathering; `claims` judges. What is reported travels off the request path, so it is waited for.
 """
@@ -36,7 +36,7 @@ class Evidence:
 
 
 def gather(stack: OwnStack, attacks: int) -> Evidence:
-    """Everything there is to see, once `attacks` attacks have been reported and alerted, or after `PATIENCE`."""
+    """Everything there is to see, once `attacks` attacks were reported and alerted, or after `PATIENCE`."""
     with stack.api() as api:
         _wait(lambda: _is_complete(_look(stack, api), attacks))
         return _look(stack, api)

@@ -89,10 +89,8 @@ class OwnStack:
         (self.layout.root / MARK).touch()
         slack = sink(self.layout, ports[1])
         write(checked)
-        self.facts = facts(checked)
-        command = command_line(
-            self.layout.run, plan(checked, json.dumps(self.facts), quiet=True, beside=[slack])
-        )
+        announce = json.dumps(facts(checked))
+        command = command_line(self.layout.run, plan(checked, announce, quiet=True, beside=[slack]))
         try:
             self._start(*command)
         except BaseException:
@@ -116,17 +114,19 @@ class OwnStack:
         """:raises UnavailableError: it ended before it was ready; the message is its own."""
         errors = self.directory / "errors.txt"
         try:
-            with errors.open("w") as told:
+            with errors.open("w") as complaints:
                 self._process = subprocess.Popen(
-                    argv, stdout=subprocess.PIPE, stderr=told, pass_fds=[descriptor], text=True
+                    argv, stdout=subprocess.PIPE, stderr=complaints, pass_fds=[descriptor], text=True
                 )
         finally:
             os.close(descriptor)
         assert self._process.stdout is not None
-        if not self._process.stdout.readline():
+        announced = self._process.stdout.readline()
+        if not announced:
             self._process.wait()
             reason = errors.read_text(encoding="utf-8", errors="replace").strip()
             raise UnavailableError(reason.removeprefix("divertor: ") or "the stack did not come up")
+        self.facts = json.loads(announced)
 
     def _stop(self) -> None:
         process, self._process = self._process, None

@@ -51,11 +51,10 @@ def _play(stack: OwnStack) -> Stage:
 
 def alerted(answer: Answer, found: Evidence) -> str:
     """What was found in this request and who was told, in words; empty when nothing was."""
-    if not answer.is_attack:
-        return ""
     for detection in found.detections:
         request = detection["request"]
-        if request["path"] == answer.path and request["session"] == answer.session:
+        is_of_it = answer.is_attack or (detection["payload"] and detection["payload"] in answer.did)
+        if is_of_it and (request["path"], request["session"]) == (answer.path, answer.session):
             return _story(detection, found)
     return ""
 
@@ -68,7 +67,7 @@ def _story(detection: dict[str, Any], found: Evidence) -> str:
     }
     frame = (detection["frames"] or [{"file": "", "line": 0}])[0]
     place = f"{Path(frame['file']).parent.name}/{Path(frame['file']).name}:{frame['line']}"
-    return f"{detection['type']} at {place} → {', '.join(sorted(told)) or 'nobody was told'}"
+    return f"{detection['type']} {detection['signal']} at {place} → {', '.join(sorted(told)) or 'nobody'}"
 
 
 def _print(stage: Stage, found: Evidence, claims: Sequence[Claim]) -> None:
