@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,22 +13,7 @@ from divertor.model.documents import parse_documents
 
 pytestmark = pytest.mark.anyio
 
-SHOP = """\
-name: shop
-gateways:
-  9051: shop/web
-clusters:
-  shop:
-    services:
-      - breed: {name: shop:1.0.0, deployable: {type: address, definition: 127.0.0.1:9}, ports: {web: 80}}
-      - breed: {name: shop:1.1.0, deployable: {type: address, definition: 127.0.0.1:9}, ports: {web: 80}}
-    gateways:
-      routes:
-        shop:1.0.0: {weight: 0%}
-        shop:1.1.0: {weight: 100%}
-isolation:
-  shop: {to: shop:1.0.0, keys: [cookie session, client address], for: 24h}
-"""
+SHOP = Path(__file__).with_name("shop.yaml").read_text()
 ONLY_OLD = """\
 name: shop
 clusters:

@@ -1,0 +1,66 @@
+"""Rules through the API."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+YAML = {"content-type": "text/yaml"}
+RULE = """\
+# every detection, said once
+name: every detection
+type: any
+index: bitsensor
+filter:
+  - exists: {field: detections.type}
+alert: debug
+"""
+PATH = "/api/v1/rules/every%20detection"
+
+
+async def test_a_rule_lives_and_dies(admin: httpx.AsyncClient) -> None:
+    stored = await admin.put(PATH, content=RULE, headers=YAML)
+    assert stored.status_code == 200, stored.text
+    found = (await admin.get(PATH)).json()
+    assert found == stored.json()
+    assert (found["type"], found["alerts"], found["matches"], found["error"]) == ("any", ["debug"], 0, "")
+    assert [each["name"] for each in (await admin.get("/api/v1/rules")).json()] == ["every detection"]
+    assert (await admin.delete(PATH)).status_code == 204
+    assert (await admin.get(PATH)).status_code == 404
+
+
+async def test_the_file_itself_is_kept_and_given_back(admin: httpx.AsyncClient) -> None:
+    await admin.put(PATH, content=RULE, headers=YAML)
+    answer = await admin.get(PATH, headers={"accept": "application/yaml"})
+    assert answer.text == RULE
+
+
+async def test_a_bad_rule_is_refused_with_its_place_and_the_old_one_stays(admin: httpx.AsyncClient) -> None:
+    await admin.put(PATH, content=RULE, headers=YAML)
+    answer = await admin.put(PATH, content=RULE.replace("alert:", "alret:"), headers=YAML)
+    assert answer.status_code == 400
+    assert (answer.json()["source"], answer.json()["line"]) == ("request body", 7)
+    assert (await admin.get(PATH)).json()["text"] == RULE
+
+
+async def test_validating_stores_nothing(admin: httpx.AsyncClient) -> None:
+    answer = await admin.put(f"{PATH}?validate_only=true", content=RULE, headers=YAML)
+    assert (answer.status_code, answer.json()["name"]) == (200, "every detection")
+    assert (await admin.get("/api/v1/rules")).json() == []
+
+
+async def test_a_rule_of_another_name_is_refused(admin: httpx.AsyncClient) -> None:
+    answer = await admin.put("/api/v1/rules/other", content=RULE, headers=YAML)
+    assert answer.status_code == 400
+    assert "every detection" in answer.json()["message"]
+
+
+async def test_a_rule_without_a_name_has_the_addresss(admin: httpx.AsyncClient) -> None:
+    text = RULE.replace("name: every detection\n", "")
+    assert (await admin.put("/api/v1/rules/loud", content=text, headers=YAML)).json()["name"] == "loud"
+
+
+async def test_removing_no_rule_is_not_found(admin: httpx.AsyncClient) -> None:
+    assert (await admin.delete("/api/v1/rules/x")).status_code == 404
