@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from divertor.errors import UnavailableError
 
@@ -152,8 +153,13 @@ class Layout:
         data = _read(self.settings)
         if data is None:
             return Settings()
-        known = {item.name for item in fields(Settings)}
-        return Settings(**{name: value for name, value in data.items() if name in known})
+        known = asdict(Settings())
+        found = {name: value for name, value in data.items() if name in known}
+        for name, value in found.items():
+            if type(value) is not type(known[name]):
+                wanted = type(known[name]).__name__
+                raise UnavailableError(f"{self.settings}: {name} is no {wanted}: {str(value)[:80]!r}")
+        return replace(Settings(), **found)
 
     def write_settings(self, settings: Settings) -> None:
         """Replaces the settings.
@@ -172,10 +178,11 @@ class Layout:
             made = Secrets(secrets.token_urlsafe(24), secrets.token_hex(32), secrets.token_hex(32))
             write_private(self.secrets, json.dumps(asdict(made)) + "\n")
             return made
-        try:
-            return Secrets(**data)
-        except TypeError as problem:
-            raise UnavailableError(f"{self.secrets}: not the secrets of an installation") from problem
+        found = [data.get(item.name) for item in fields(Secrets)]
+        texts = [value for value in found if isinstance(value, str) and value]
+        if len(texts) != len(found):
+            raise UnavailableError(f"{self.secrets}: not the secrets of an installation")
+        return Secrets(*texts)
 
 
 def default_root(name: str = "default") -> Path:
@@ -203,7 +210,7 @@ def write_private(path: Path, text: str) -> None:
         raise UnavailableError(f"{path}: {problem.strerror}") from problem
 
 
-def _read(path: Path) -> dict[str, object] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
