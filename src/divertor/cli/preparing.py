@@ -205,12 +205,12 @@ def _nats(layout: Layout, settings: Settings) -> ProcessSpec:
 def _plane(layout: Layout, settings: Settings, environment: Mapping[str, str]) -> ProcessSpec:
     ready = ReadyCheck(ReadyKind.HTTP, port=settings.api_port, path="/api/v1/health", timeout=PLANE_TIMEOUT)
     return ProcessSpec(
-        name="plane",
+        name="control-plane",
         argv=(sys.executable, "-m", "divertor.plane", str(layout.root)),
         # DIVERTOR_DATA is where the commands of rules may write.
         env={**environment, "DIVERTOR_DATA": str(layout.data)},
         cwd=str(Path.cwd()),
-        log=str(layout.logs / "plane.log"),
+        log=str(layout.logs / "control-plane.log"),
         ready=ready,
         listens=(settings.api_port,),
     )

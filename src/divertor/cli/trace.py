@@ -17,6 +17,7 @@ from divertor.cli.text import clean
 AROUND = 3
 MAX_FILE = 2_000_000
 
+_LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python", "<frozen ")
 _OUTCOMES = {
     "diverted": "stopped before it ran; the same request was answered by the audited version",
     "blocked": "stopped before it ran; the request was refused",
@@ -130,13 +131,13 @@ def trace(found: Finding) -> Iterator[tuple[str, str]]:
 
 def _facts(found: Finding) -> Iterator[tuple[str, str]]:
     yield "request", f"{found.method} {found.path}"
-    yield "served by", " ".join(filter(None, (found.service, found.version)))
+    yield "served by", found.version or found.service
     yield "client", " · ".join(filter(None, (found.address, found.user_agent)))
     yield "session", found.session
     yield "came in as", f"{found.source} {found.parameter}".strip()
     yield "payload", found.payload
-    yield "would have", found.sink
-    yield "run", found.statement
+    yield "sink", found.sink
+    yield "statement", found.statement
     yield "outcome", _OUTCOMES.get(found.outcome, found.outcome)
 
 
@@ -164,7 +165,7 @@ def _quoted(frame: Frame) -> list[tuple[int, str]]:
 
 
 def _callers(frames: tuple[Frame, ...]) -> Iterator[tuple[str, str]]:
-    callers = [each for each in frames if "site-packages" not in each.file][:5]
+    callers = [each for each in frames if not any(mark in each.file for mark in _LIBRARIES)][:5]
     if callers:
         yield "", ""
         yield "bold", "  Called from"

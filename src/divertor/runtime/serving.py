@@ -1,7 +1,7 @@
 """Whether a stack serves: what is deployed runs, the gateway knows where, and customers are answered.
 
-It asks the control plane what is deployed, Envoy's admin socket whom it can reach, and each gateway's port for
-a page. Standard library only, because the foreground process uses it; answers are bounded in size and time.
+It asks the control plane what is deployed, Envoy's admin socket whom it can reach, and each gateway's port
+for a page. Standard library only: the foreground process uses it. Answers are bounded in size and time.
 """
 
 from __future__ import annotations
