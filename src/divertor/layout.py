@@ -22,7 +22,7 @@ NATS_PORT = 9094
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the user chose. `listen` is the address gateways are bound to; `blueprint` and `rules` (paths, may
-    be empty) are deployed as `name` when the control plane starts; `isolate` False: attacks are reported only.
+    be empty) are deployed as `name` when the control plane starts. `isolate` False: report, divert nobody.
     """
 
     api_port: int = API_PORT
@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What nobody may know. `isolation` keys the table's fingerprints, `divert` the divert tokens (in hex)."""
+    """What nobody may know. `isolation` keys the table's fingerprints, `divert` the divert tokens."""
 
     nats_password: str
     isolation: str
