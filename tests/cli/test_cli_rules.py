@@ -1,0 +1,85 @@
+"""`divertor rules test`: a rule against a file of events."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from divertor.cli.main import app
+
+RULE = """\
+name: many
+type: frequency
+index: logs-*
+num_events: 2
+timeframe: {minutes: 1}
+alert: debug
+alert_subject: "{} twice"
+alert_subject_args: [who]
+"""
+
+
+@pytest.fixture
+def rule(tmp_path: Path) -> Path:
+    path = tmp_path / "rule.yaml"
+    path.write_text(RULE)
+    return path
+
+
+def run(rule: Path, events: list[object] | str, *more: str) -> Result:
+    path = rule.with_name("events.jsonl")
+    path.write_text(
+        events if isinstance(events, str) else "".join(json.dumps(each) + "\n" for each in events)
+    )
+    return CliRunner().invoke(app, ["rules", "test", str(rule), "--events", str(path), *more])
+
+
+def bare(second: int, who: str = "bob") -> dict[str, str]:
+    return {"@timestamp": f"2026-01-01T00:00:{second:02}Z", "who": who}
+
+
+def test_bare_documents_count_as_the_rules_index(rule: Path) -> None:
+    result = run(rule, [bare(0), bare(30)])
+    assert result.exit_code == 0
+    assert "bob twice" in result.stdout and "many: 1 alerts on 2 events" in result.stdout
+
+
+def test_events_are_judged_by_their_own_index(rule: Path) -> None:
+    event = {"type": "log", "timestamp": "2026-01-01T00:00:00Z", "received": "2026-01-01T00:00:00Z"}
+    events = [
+        {**event, "id": str(number), "indices": [name]} for number, name in enumerate(["logs-a", "other"] * 2)
+    ]
+    result = run(rule, events)
+    assert "many: 1 alerts on 4 events" in result.stdout
+
+
+def test_json_gives_one_line_per_alert(rule: Path) -> None:
+    result = run(rule, [bare(0), bare(1), bare(2), bare(3)], "--json")
+    alerts = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [alert["subject"] for alert in alerts] == ["bob twice"]
+    assert alerts[0]["rule"] == "many" and alerts[0]["document"]["who"] == "bob"
+
+
+def test_a_line_that_is_no_event_is_refused_with_its_number(rule: Path) -> None:
+    result = run(rule, json.dumps(bare(0)) + "\n\n[1]\n")
+    assert result.exit_code == 1
+    assert "events.jsonl:3:1: not an event" in result.stderr
+
+
+def test_a_document_without_a_time_is_refused(rule: Path) -> None:
+    result = run(rule, [{"who": "bob"}])
+    assert result.exit_code == 1 and "it says no time" in result.stderr
+
+
+def test_a_bad_rule_is_refused_at_its_place(rule: Path) -> None:
+    rule.write_text("name: x\ntype: anny\nalert: debug\n")
+    result = run(rule, [])
+    assert result.exit_code == 1 and "rule.yaml:2:7:" in result.stderr
+
+
+def test_a_file_that_is_not_there_is_told(rule: Path) -> None:
+    result = CliRunner().invoke(app, ["rules", "test", str(rule), "--events", "/nonexistent"])
+    assert result.exit_code == 1 and "/nonexistent: No such file" in result.stderr

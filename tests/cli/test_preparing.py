@@ -1,0 +1,201 @@
+"""Before a stack starts: what would fail is told, and nothing is half done."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from divertor.cli.errors import RefusedError
+from divertor.cli.preparing import Wish, check, create_tokens, wish
+from divertor.errors import ConflictError, InputError, UnavailableError
+from divertor.layout import Layout, Settings
+from divertor.runtime.ports import pick_port
+
+BLUEPRINT = """\
+name: shop
+gateways:
+  {port}: web/port
+clusters:
+  web:
+    services:
+      - breed:
+          name: web:1
+          deployable: {{type: {type}, definition: {definition}}}
+          ports: {{port: 8080/http}}
+"""
+
+
+class Case(NamedTuple):
+    """A wish that can be granted, until a test spoils it."""
+
+    layout: Layout
+    blueprint: Path
+    port: int
+    settings: Settings
+
+    def check(self, settings: Settings | None = None) -> None:
+        check(Wish(self.layout, settings or self.settings))
+
+    def rewrite(self, type: str = "command", definition: str = "serve") -> None:
+        text = BLUEPRINT.format(port=self.port, type=type, definition=definition)
+        self.blueprint.write_text(text)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    ports = [pick_port(low=low) for low in (21000, 22000, 23000)]
+    blueprint = tmp_path / "blueprint.yaml"
+    settings = Settings(api_port=ports[1], nats_port=ports[2], blueprint=str(blueprint))
+    made = Case(Layout(tmp_path / "state"), blueprint, ports[0], settings)
+    made.rewrite()
+    return made
+
+
+@pytest.fixture
+def taken(case: Case) -> Iterator[None]:
+    """The gateway's port, in use."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", case.port))
+        holder.listen()
+        yield
+
+
+def test_what_can_be_granted_passes(case: Case) -> None:
+    case.check()
+
+
+def test_a_taken_port_is_told_with_its_holder(case: Case, taken: None) -> None:
+    with pytest.raises(ConflictError, match=rf"port {case.port} on 127.0.0.1 is in use by .*\(pid \d+\)"):
+        case.check()
+
+
+def test_a_blueprint_is_refused_at_its_place(case: Case) -> None:
+    case.blueprint.write_text("name: shop\nclusters:\n  web:\n    servces: []\n")
+    with pytest.raises(InputError, match=r"blueprint.yaml:4:5: .*servces"):
+        case.check()
+
+
+def test_a_deployable_nobody_can_run_is_refused(case: Case) -> None:
+    case.rewrite(type="container/docker", definition="shop:latest")
+    with pytest.raises(InputError, match="not supported yet"):
+        case.check()
+
+
+def test_a_command_that_cannot_be_split_is_refused(case: Case) -> None:
+    case.rewrite(definition="""'serve "unbalanced'""")
+    with pytest.raises(InputError, match="cannot be split"):
+        case.check()
+
+
+def test_a_command_may_name_what_only_the_running_stack_knows(case: Case) -> None:
+    case.rewrite(definition="serve $PORT $DIVERTOR_DATA")
+    case.check()
+
+
+def test_a_blueprint_that_is_not_there_is_told(case: Case) -> None:
+    case.blueprint.unlink()
+    with pytest.raises(UnavailableError, match=r"blueprint.yaml: No such file"):
+        case.check()
+
+
+def test_a_rule_is_refused_at_its_place(case: Case, tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "bad.yaml").write_text("name: x\ntype: anny\nalert: debug\n")
+    settings = Settings(**{**_fields(case.settings), "rules": str(rules)})
+    with pytest.raises(InputError, match=r"bad.yaml:2:7: .*anny"):
+        case.check(settings)
+
+
+def test_a_gateway_may_not_want_the_apis_port(case: Case) -> None:
+    settings = Settings(**{**_fields(case.settings), "api_port": case.port})
+    with pytest.raises(ConflictError, match="wanted by a gateway and by the API"):
+        case.check(settings)
+
+
+def test_a_corrupt_state_directory_is_told(case: Case) -> None:
+    case.layout.create()
+    case.layout.secrets.write_text("{]")
+    with pytest.raises(UnavailableError, match=r"secrets.json: cannot be read"):
+        case.check()
+
+
+def test_a_state_directory_that_is_a_file_is_told(case: Case) -> None:
+    case.layout.root.write_text("")
+    with pytest.raises(UnavailableError, match="state"):
+        case.check()
+
+
+def test_a_path_too_long_for_a_socket_is_told(case: Case) -> None:
+    deep = Case(Layout(case.layout.root / ("x" * 100)), *case[1:])
+    with pytest.raises(UnavailableError, match="too long for a socket"):
+        deep.check()
+
+
+def test_a_full_disk_is_told(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = shutil.disk_usage("/")._replace(free=1024)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(UnavailableError, match="the disk is full: 0 MB free"):
+        case.check()
+
+
+def test_a_filter_that_was_not_built_is_told(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("divertor.gateway.process.FILTER", Path("/nonexistent/filter.so"))
+    with pytest.raises(UnavailableError, match="not built"):
+        case.check()
+
+
+def test_tokens_are_for_their_owner_alone(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    create_tokens(layout)
+    for path in (layout.auth, layout.admin_token, layout.ingest_token):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert layout.admin_token.read_text().strip() not in layout.auth.read_text()
+
+
+def test_a_second_start_keeps_the_tokens(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    create_tokens(layout)
+    token = layout.admin_token.read_text()
+    create_tokens(layout)
+    assert layout.admin_token.read_text() == token
+
+
+def test_a_lost_token_is_replaced(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    create_tokens(layout)
+    layout.ingest_token.unlink()
+    create_tokens(layout)
+    assert layout.ingest_token.read_text().strip()
+
+
+def test_an_address_to_listen_on_must_be_one(case: Case) -> None:
+    with pytest.raises(InputError, match="--listen"):
+        _wish(case, listen="localhost")
+
+
+def test_an_offset_must_lead_to_ports(case: Case) -> None:
+    with pytest.raises(RefusedError, match="out of the range"):
+        _wish(case, port_offset=60_000)
+
+
+def _wish(case: Case, listen: str = "127.0.0.1", port_offset: int = 0) -> Wish:
+    return wish(
+        case.layout,
+        case.blueprint,
+        None,
+        listen=listen,
+        port_offset=port_offset,
+        isolate=True,
+        color=False,
+    )
+
+
+def _fields(settings: Settings) -> dict[str, object]:
+    return {name: getattr(settings, name) for name in Settings.__slots__}
