@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -70,6 +70,16 @@ class Feed:
         self.live.tell(events)
 
 
+@dataclass
+class Remembered:
+    """A way in that keeps what it takes, for tests of what never gets further."""
+
+    events: list[Event] = field(default_factory=list)
+
+    async def publish(self, events: list[Event]) -> None:
+        self.events += events
+
+
 class Well:
     async def status(self) -> dict[str, Any]:
         return {"version": "0", "nats": {"connected": True}}
@@ -82,22 +92,24 @@ class Stack:
     app: FastAPI
     auth: Auth
     services: Services
-    feed: Feed
+    feed: Any
     admin: str
     ingest: str
 
-    def client(self, token: str | None = None, **headers: str) -> httpx.AsyncClient:
-        """A client with that token (None: the administrator's; "": none)."""
+    def client(self, token: str | None = None, address: str = "", **headers: str) -> httpx.AsyncClient:
+        """A client with that token (None: the administrator's; "": none), without a socket unless there is an
+        address.
+        """
         given = self.admin if token is None else token
         if given:
             headers["authorization"] = f"Bearer {given}"
-        return httpx.AsyncClient(
-            transport=httpx.ASGITransport(self.app), base_url="http://127.0.0.1:9090", headers=headers
-        )
+        transport = None if address else httpx.ASGITransport(self.app)
+        base = address or "http://127.0.0.1:9090"
+        return httpx.AsyncClient(transport=transport, base_url=base, headers=headers)
 
     async def stored(self) -> int:
         """How many messages the broker has taken."""
-        return (await self.feed.bus.position()).last
+        return int((await self.feed.bus.position()).last)
 
 
 @asynccontextmanager
@@ -137,6 +149,17 @@ async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
 async def stack(broker: Any, tmp_path: Path) -> AsyncIterator[Stack]:
     async with _stack(broker, tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Stack:
+    """For tests of what is answered without asking a service; telemetry is remembered."""
+    feed = Remembered()
+    none: Any = None
+    services = Services(none, none, none, none, cast(Any, feed), Well())
+    auth, admin, ingest = Auth.create(tmp_path / "auth.json")
+    app = create_app(services, auth, now=lambda: NOW)
+    return Stack(app, auth, services, feed, admin, ingest)
 
 
 @pytest.fixture

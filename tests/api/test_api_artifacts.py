@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.anyio
 
 YAML = {"content-type": "application/yaml"}
-DOCUMENTS = {
+DOCUMENTS: dict[str, dict[str, Any]] = {
     "blueprints": {"name": "shop", "clusters": {"shop": {"services": [{"breed": "shop:1.1.0"}]}}},
     "breeds": {"name": "shop:1.1.0", "deployable": {"type": "command", "definition": "./serve"}},
     "scales": {"name": "small", "cpu": 0.5, "memory": "256MB", "instances": 2},
@@ -64,7 +64,9 @@ async def test_another_name_than_the_addresss_is_refused_where_it_stands(admin: 
 
 
 async def test_a_condition_that_is_not_understood_is_refused_with_its_place(admin: httpx.AsyncClient) -> None:
-    answer = await admin.post("/api/v1/conditions", content="name: x\ncondition: user-agent ~ y\n", headers=YAML)
+    answer = await admin.post(
+        "/api/v1/conditions", content="name: x\ncondition: user-agent ~ y\n", headers=YAML
+    )
     assert answer.status_code == 400
     assert answer.json()["source"] == "request body"
     assert answer.json()["line"] == 2

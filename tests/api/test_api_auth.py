@@ -55,7 +55,8 @@ def test_only_the_bearer_scheme_counts_in_any_case(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"tokens": [{}]}', '{"tokens": [{"name": "a", "role": "admin", "sha256": "00"}]}']
+    "content",
+    ["", "[]", "{}", '{"tokens": [{}]}', '{"tokens": [{"name": "a", "role": "admin", "sha256": "00"}]}'],
 )
 def test_a_damaged_file_is_refused_not_ignored(content: str, tmp_path: Path) -> None:
     path = tmp_path / "auth.json"

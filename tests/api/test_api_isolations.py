@@ -11,7 +11,13 @@ import pytest
 pytestmark = pytest.mark.anyio
 
 YAML = {"content-type": "application/yaml"}
-WHO = {"scope": "shop/shop", "kind": "cookie", "name": "session", "value": "4e1f0c", "reason": "seen attacking"}
+WHO = {
+    "scope": "shop/shop",
+    "kind": "cookie",
+    "name": "session",
+    "value": "4e1f0c",
+    "reason": "seen attacking",
+}
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from divertor.api import server
@@ -30,13 +30,11 @@ def event(id: str, type: str = "detection", *tags: str, minutes: int = 0) -> Eve
 @asynccontextmanager
 async def served(stack: Any) -> AsyncIterator[str]:
     """The application behind a real web server; its address."""
-    web = server(stack.app, port=0)
-    task = asyncio.create_task(web.serve())
-    while not web.started:
-        await asyncio.sleep(0)
-    port = web.servers[0].sockets[0].getsockname()[1]
+    listening = socket.create_server(("127.0.0.1", 0))
+    web = server(stack.app)
+    task = asyncio.create_task(web.serve([listening]))
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         web.should_exit = True
         await task
@@ -45,12 +43,12 @@ async def served(stack: Any) -> AsyncIterator[str]:
 @asynccontextmanager
 async def watching(stack: Any, query: str = "", last_id: str = "") -> AsyncIterator[AsyncIterator[str]]:
     """The lines of a stream that is open, after its greeting."""
-    headers = {"authorization": f"Bearer {stack.admin}"} | ({"last-event-id": last_id} if last_id else {})
+    headers = {"last-event-id": last_id} if last_id else {}
     async with (
         asyncio.timeout(20),
         served(stack) as address,
-        httpx.AsyncClient(base_url=address, headers=headers) as client,
-        client.stream("GET", f"/api/v1/events/stream{query}") as answer,
+        stack.client(address=address) as client,
+        client.stream("GET", f"/api/v1/events/stream{query}", headers=headers) as answer,
     ):
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = answer.aiter_lines()
@@ -135,6 +133,10 @@ def test_an_event_cannot_forge_another_one() -> None:
 
 
 async def test_the_server_ends_although_somebody_watches(stack: Any) -> None:
-    async with asyncio.timeout(10):
-        async with watching(stack):
-            pass
+    async with asyncio.timeout(10), AsyncExitStack() as open_ones:
+        async with served(stack) as address:
+            client = await open_ones.enter_async_context(stack.client(address=address))
+            stream = client.stream("GET", "/api/v1/events/stream")
+            answer = await open_ones.enter_async_context(stream)
+            await anext(answer.aiter_lines())
+    assert not stack.feed.live._watchers

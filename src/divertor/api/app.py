@@ -16,6 +16,7 @@ from divertor import __version__
 from divertor.api import manual, problems, telemetry
 from divertor.api.auth import Auth
 from divertor.api.context import World, random_id, utc_now
+from divertor.api.describe import complete
 from divertor.api.guard import Guard
 from divertor.api.routes import about, artifacts, deployments, events, gateways, isolations, rules
 from divertor.api.services import Services
@@ -23,7 +24,6 @@ from divertor.api.stream import Streams
 from divertor.api.telemetry import Telemetry
 
 PREFIX = "/api/v1"
-_KINDS = ("blueprints", "breeds", "scales", "conditions")
 _ABOUT = """\
 Ship every release to every customer; divert the attacker, within the same request, to an audited version.
 
@@ -78,9 +78,8 @@ def create_app(
     app.router.routes.extend(manual.routes())
     for module in (about, deployments, gateways, events, isolations, rules):
         app.include_router(module.router, prefix=PREFIX)
-    for kind in _KINDS:
-        app.include_router(artifacts.router_of(kind), prefix=PREFIX)
-    app.include_router(artifacts.several, prefix=PREFIX)
+    for router in artifacts.routers:
+        app.include_router(router, prefix=PREFIX)
     problems.install(app)
     app.add_middleware(Guard, auth=auth, hosts=tuple(hosts))
     _describe(app)
@@ -95,9 +94,7 @@ def _describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             description = generate()
             description["paths"][telemetry.PATH] = telemetry.description()
-            components = description.setdefault("components", {})
-            components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            description["security"] = [{"token": []}]
+            complete(description)
             description["paths"][f"{PREFIX}/health"]["get"]["security"] = []
         assert app.openapi_schema is not None
         return app.openapi_schema

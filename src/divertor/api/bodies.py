@@ -113,9 +113,14 @@ def plain(node: Node) -> Any:
         return {key.text: plain(item) for key, item in node.entries}
     if isinstance(node, Sequence):
         return [plain(item) for item in node.items]
-    if isinstance(node.value, int | float) and json.dumps(node.value) != node.text.lower():
+    if isinstance(node.value, int | float) and not _is_canonical(node.text, node.value):
         return node.text
     return node.value
+
+
+def _is_canonical(text: str, value: float) -> bool:
+    """Whether that is how JSON, or YAML (`1.0e+16`), writes the number: then nothing of its text is lost."""
+    return json.dumps(value) == text.lower().replace(".0e", "e")
 
 
 def entry(node: Node, name: str) -> Node | None:

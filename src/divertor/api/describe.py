@@ -8,6 +8,8 @@ from divertor.api.schemas import Error
 
 Responses = dict[int | str, dict[str, Any]]
 
+_ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+
 _MEANINGS = {
     400: "It cannot be understood; nothing was changed.",
     401: "No good token.",
@@ -25,11 +27,22 @@ _MEANINGS = {
 def errors(*statuses: int) -> Responses:
     """Those errors, and the ones that every route may answer with."""
     found: Responses = {
-        status: {"model": Error, "description": _MEANINGS[status]}
-        for status in sorted({400, 401, 403, 421, 503, *statuses})
+        status: error(_MEANINGS[status]) for status in sorted({400, 401, 403, 421, 503, *statuses})
     }
-    found["default"] = {"model": Error, "description": "Anything else that went wrong."}
-    return found
+    return {**found, "default": error("Anything else that went wrong.")}
+
+
+def error(description: str) -> dict[str, Any]:
+    """One error. By reference: a model for each of hundreds would make starting slow."""
+    return {"description": description, "content": _ERROR}
+
+
+def complete(description: dict[str, Any]) -> None:
+    """Add to a generated description what it only refers to: the shape of errors, and the token."""
+    components = description.setdefault("components", {})
+    components.setdefault("schemas", {})["Error"] = Error.model_json_schema()
+    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    description["security"] = [{"token": []}]
 
 
 def body(description: str, example: str, required: bool = True) -> dict[str, Any]:

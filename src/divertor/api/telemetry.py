@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from divertor.api.bodies import LARGE, read_bytes
 from divertor.api.context import World
+from divertor.api.describe import error
 from divertor.api.problems import RefusedError
 from divertor.ingest import RecentIds, decode_logs
 from divertor.ingest.limits import MAX_BODY
@@ -74,7 +75,6 @@ def _encoding(request: Request) -> str:
 
 def description() -> dict[str, Any]:
     """The route's part of the API's description; it is no route of FastAPI's."""
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     meanings = {
         "400": "Not OTLP; nothing was stored.",
         "401": "No good token.",
@@ -105,7 +105,7 @@ def description() -> dict[str, Any]:
                     "description": "All of it was stored.",
                     "content": {_JSON: {"schema": {"type": "object"}, "example": {"partialSuccess": {}}}},
                 },
-                **{status: {"description": text, "content": error} for status, text in meanings.items()},
+                **{status: error(text) for status, text in meanings.items()},
             },
         }
     }

@@ -55,7 +55,7 @@ async def _read(sent: Body, kind: str, name: str) -> Artifact:
     return Artifact(kind, found, await sent.read(_READERS[kind]))
 
 
-def router_of(kind: str) -> APIRouter:
+def _router_of(kind: str) -> APIRouter:
     """The routes of one kind."""
     router = APIRouter(prefix=f"/{kind}", tags=[kind])
     one = kind.removesuffix("s")
@@ -223,3 +223,7 @@ def _named(node: Node) -> tuple[str, str]:
     if plural not in kinds or not name:
         raise InputError("a document without a kind and a name", node.position, ", ".join(sorted(kinds)))
     return plural, name
+
+
+#: Made once, as making routes takes its time.
+routers = [*(_router_of(kind) for kind in _READERS), several]
