@@ -131,14 +131,15 @@ async def _ask_api(sources: Sources) -> Any:
 
 
 async def _reached(sources: Sources) -> set[str]:
-    """The upstreams that have a healthy endpoint."""
+    """The upstreams that have a healthy endpoint. A flag beside the status (`failed_active_hc`, say) means: not
+    yet, or no longer."""
     connecting = asyncio.open_unix_connection(sources.admin, limit=MAX_ANSWER)
     found = await _json(connecting, "/clusters?format=json", "envoy", "", "Envoy to answer")
     return {
         cluster["name"]
         for cluster in found.get("cluster_statuses", ())
         for host in cluster.get("host_statuses", ())
-        if host.get("health_status", {}).get("eds_health_status") == "HEALTHY"
+        if host.get("health_status") == {"eds_health_status": "HEALTHY"}
     }
 
 
