@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def rule(tmp_path: Path) -> Path:
     return path
 
 
-def run(rule: Path, events: list[object] | str, *more: str) -> Result:
+def run(rule: Path, events: Sequence[object] | str, *more: str) -> Result:
     path = rule.with_name("events.jsonl")
     path.write_text(
         events if isinstance(events, str) else "".join(json.dumps(each) + "\n" for each in events)

@@ -6,6 +6,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,13 +109,13 @@ def test_a_rule_is_refused_at_its_place(case: Case, tmp_path: Path) -> None:
     rules = tmp_path / "rules"
     rules.mkdir()
     (rules / "bad.yaml").write_text("name: x\ntype: anny\nalert: debug\n")
-    settings = Settings(**{**_fields(case.settings), "rules": str(rules)})
+    settings = replace(case.settings, rules=str(rules))
     with pytest.raises(InputError, match=r"bad.yaml:2:7: .*anny"):
         case.check(settings)
 
 
 def test_a_gateway_may_not_want_the_apis_port(case: Case) -> None:
-    settings = Settings(**{**_fields(case.settings), "api_port": case.port})
+    settings = replace(case.settings, api_port=case.port)
     with pytest.raises(ConflictError, match="wanted by a gateway and by the API"):
         case.check(settings)
 
@@ -195,7 +196,3 @@ def _wish(case: Case, listen: str = "127.0.0.1", port_offset: int = 0) -> Wish:
         isolate=True,
         color=False,
     )
-
-
-def _fields(settings: Settings) -> dict[str, object]:
-    return {name: getattr(settings, name) for name in Settings.__slots__}
