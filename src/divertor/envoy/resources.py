@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from ipaddress import ip_address
+from itertools import product
 from typing import Any
 
 from divertor.envoy.plan import Check, Endpoint, Isolated, Listener, Paths, Route, Snapshot, Upstream
@@ -30,6 +32,13 @@ ORIGIN_HEADER = "x-divertor-origin"
 CLIENT_HEADER = "x-divertor-client"
 MARK_HEADER = "x-divertor-isolated"
 ORIGINAL_HEADER = "x-envoy-original-url"
+#: What only we may say. Application servers after the CGI fashion take `_` for `-`, so no client may write
+#: these names in that way either.
+OWN_HEADERS = tuple(
+    "".join(word + mark for word, mark in zip(name.split("-"), (*marks, ""), strict=True))
+    for name in (TOKEN_HEADER, MARK_HEADER, ORIGIN_HEADER, CLIENT_HEADER)
+    for marks in product("-_", repeat=2)
+)
 #: The shared object Envoy loads (libdivertor.so, see filter/), and the filter's name in its chain.
 MODULE = "divertor"
 FILTER = "divertor.isolation"
@@ -103,7 +112,8 @@ def bootstrap(paths: Paths, node: str) -> Resource:
 
 
 def clusters(snapshot: Snapshot, paths: Paths) -> list[Resource]:
-    """One cluster per upstream; endpoints come by EDS, so that scaling does not disturb it."""
+    """One cluster per upstream; endpoints come by EDS, so that scaling does not disturb it. Only host names
+    are part of the cluster, because EDS takes none: they are looked up by Envoy, again and again."""
     resources = [_cluster(upstream, paths) for upstream in snapshot.upstreams]
     opened = (listener for listener in snapshot.listeners if listener.isolated and listener.isolated.open)
     return [*resources, *(_open_cluster(listener) for listener in opened)]
@@ -114,10 +124,10 @@ def endpoints(snapshot: Snapshot) -> dict[str, Resource]:
     return {
         upstream.name: {
             "@type": _TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
-            "cluster_name": upstream.name,
-            "endpoints": [{"lb_endpoints": [_endpoint(at) for at in upstream.endpoints]}],
+            **_assignment(upstream),
         }
         for upstream in snapshot.upstreams
+        if not _is_named(upstream)
     }
 
 
@@ -143,6 +153,46 @@ def file_name(name: str) -> str:
     return f"{blake2b(name.encode(), digest_size=10).hexdigest()}.json"
 
 
+def _assignment(upstream: Upstream) -> Resource:
+    return {
+        "cluster_name": upstream.name,
+        "endpoints": [{"lb_endpoints": [_endpoint(at) for at in upstream.endpoints]}],
+    }
+
+
+def _is_named(upstream: Upstream) -> bool:
+    return not all(_is_numeric(at.address) for at in upstream.endpoints)
+
+
+def _is_numeric(address: str) -> bool:
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def _discovery(upstream: Upstream, paths: Paths) -> Resource:
+    if _is_named(upstream):
+        return {
+            "type": "STRICT_DNS",
+            "dns_lookup_family": "V4_PREFERRED",
+            "load_assignment": _assignment(upstream),
+        }
+    return {
+        "type": "EDS",
+        "eds_cluster_config": {
+            "eds_config": {
+                "resource_api_version": "V3",
+                "path_config_source": {
+                    "path": f"{paths.config}/eds/{file_name(upstream.name)}",
+                    "watched_directory": {"path": f"{paths.config}/eds"},
+                },
+            }
+        },
+    }
+
+
 def _endpoint(at: Endpoint) -> Resource:
     return {"endpoint": {"address": _address(at.address, at.port)}}
 
@@ -155,16 +205,7 @@ def _cluster(upstream: Upstream, paths: Paths) -> Resource:
     resource: Resource = {
         "@type": _TYPE + "envoy.config.cluster.v3.Cluster",
         "name": upstream.name,
-        "type": "EDS",
-        "eds_cluster_config": {
-            "eds_config": {
-                "resource_api_version": "V3",
-                "path_config_source": {
-                    "path": f"{paths.config}/eds/{file_name(upstream.name)}",
-                    "watched_directory": {"path": f"{paths.config}/eds"},
-                },
-            }
-        },
+        **_discovery(upstream, paths),
         "connect_timeout": CONNECT_TIMEOUT,
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -175,8 +216,12 @@ def _cluster(upstream: Upstream, paths: Paths) -> Resource:
         },
         "lb_policy": "MAGLEV" if upstream.by_instance else "ROUND_ROBIN",
         "per_connection_buffer_limit_bytes": REPLAY_LIMIT,
-        # With no healthy instance the answer is 503, never a draw among the dead.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {
+            # With no healthy instance the answer is 503, never a draw among the dead.
+            "healthy_panic_threshold": {"value": 0},
+            # By default the workers hear of an instance's health up to a second late.
+            "update_merge_window": "0s",
+        },
         "circuit_breakers": {
             "thresholds": [
                 {
@@ -207,24 +252,27 @@ def _health_check(check: Check) -> Resource:
     }
 
 
-def _open_name(isolated: Isolated) -> str:
-    return f"{isolated.upstream}?open"
+def _open_name(listener: Listener) -> str:
+    """Each gateway has its own, because each falls back on what it gives its customers."""
+    return f"{listener.name}?open"
 
 
 def _open_cluster(listener: Listener) -> Resource:
     """Fail open, by choice: without the audited version, isolated traffic gets the newest one."""
     assert listener.isolated is not None
-    fallback = max(listener.routes, key=lambda route: route.weight).upstream
+    audited = listener.isolated.upstream
+    others = [route for route in listener.routes if route.upstream != audited]
+    newest = sorted(others, key=lambda route: -route.weight)[:1]
     return {
         "@type": _TYPE + "envoy.config.cluster.v3.Cluster",
-        "name": _open_name(listener.isolated),
+        "name": _open_name(listener),
         "connect_timeout": CONNECT_TIMEOUT,
         "lb_policy": "CLUSTER_PROVIDED",
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {
                 "@type": _TYPE + "envoy.extensions.clusters.aggregate.v3.ClusterConfig",
-                "clusters": [listener.isolated.upstream, fallback],
+                "clusters": [audited, *(route.upstream for route in newest)],
             },
         },
     }
@@ -332,7 +380,9 @@ def route_configuration(listener: Listener, paths: Paths) -> Resource:
     return {
         "@type": _TYPE + "envoy.config.route.v3.RouteConfiguration",
         "name": listener.name,
-        "internal_only_headers": [TOKEN_HEADER, MARK_HEADER, ORIGIN_HEADER, CLIENT_HEADER],
+        "internal_only_headers": list(OWN_HEADERS),
+        # With an isolation the filter needs to see it, and takes it out itself.
+        **({} if listener.isolated else {"response_headers_to_remove": [TOKEN_HEADER]}),
         "virtual_hosts": [virtual_host(listener, paths)],
     }
 
@@ -401,7 +451,7 @@ def _isolation_matchers(listener: Listener) -> list[Resource]:
     isolated = listener.isolated
     if isolated is None:
         return []
-    cluster = _open_name(isolated) if isolated.open else isolated.upstream
+    cluster = _open_name(listener) if isolated.open else isolated.upstream
     return [
         {
             "predicate": _header_is(TOKEN_HEADER, isolated.token),
@@ -515,6 +565,8 @@ def _to(listener: Listener, cluster: str | None) -> Resource:
             "max_internal_redirects": 1,
             "redirect_response_codes": [307],
             "response_headers_to_copy": [TOKEN_HEADER],
+            # Behind a proxy that ends TLS the request's own URL is https, though this connection is not.
+            "allow_cross_scheme_redirect": True,
             "predicates": [
                 {
                     "name": "envoy.internal_redirect_predicates.allow_listed_routes",

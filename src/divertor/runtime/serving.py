@@ -131,7 +131,7 @@ async def _ask_api(sources: Sources) -> Any:
 
 
 async def _reached(sources: Sources) -> set[str]:
-    """The upstreams that have a healthy endpoint. A flag beside the status (`failed_active_hc`, say) means: not
+    """The upstreams that have a healthy endpoint. A flag beside the status (`failed_active_hc`) means: not
     yet, or no longer."""
     connecting = asyncio.open_unix_connection(sources.admin, limit=MAX_ANSWER)
     found = await _json(connecting, "/clusters?format=json", "envoy", "", "Envoy to answer")
