@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from divertor.isolation.layout import expiry_second, fingerprint, scope_key
+from divertor.isolation.layout import expiry_second, fingerprint, readings, scope_key
 from divertor.isolation.table import Recent, Table
 from divertor.layout import Layout
 from divertor.model.isolation import Isolation
@@ -28,21 +28,24 @@ class TableSink:
         self._recent.close()
 
     def put(self, isolation: Isolation) -> None:
-        self._table.put(
-            self._fingerprint(isolation), expiry_second(isolation.expires), int(self._wall().timestamp())
-        )
+        now = int(self._wall().timestamp())
+        for digest in self._fingerprints(isolation):
+            self._table.put(digest, expiry_second(isolation.expires), now)
 
     def remove(self, isolation: Isolation) -> None:
-        digest = self._fingerprint(isolation)
-        self._table.remove(digest)
-        self._recent.forget(digest)
+        for digest in self._fingerprints(isolation):
+            self._table.remove(digest)
+            self._recent.forget(digest)
 
     def replace(self, isolations: list[Isolation]) -> None:
-        self._table.replace((self._fingerprint(each), expiry_second(each.expires)) for each in isolations)
+        self._table.replace(
+            (digest, expiry_second(each.expires)) for each in isolations for digest in self._fingerprints(each)
+        )
 
     def __len__(self) -> int:
+        """Fingerprints in the table: one for each way an isolated key may be read."""
         return len(self._table)
 
-    def _fingerprint(self, isolation: Isolation) -> int:
+    def _fingerprints(self, isolation: Isolation) -> list[int]:
         key = scope_key(self._secret, isolation.scope, isolation.selector)
-        return fingerprint(key, isolation.value)
+        return [fingerprint(key, value) for value in readings(isolation.selector, isolation.value)]

@@ -8,13 +8,16 @@ A file is a header of 8 words and then slots of 2 words, little endian, 64 bits 
 
 `expiry` is in seconds since 1970, unsigned 32 bits; `FOREVER` stands for "until removed". An aligned word is
 stored whole, so a reader in another process sees the old or the new one, never half of each. This module is
-pure; `isolation.lua` is its other half, and a test runs both on the same values.
+pure; `envoy/filter/` is its other half, and a test runs both on the same values.
 """
 
 from __future__ import annotations
 
+import re
+import socket
 from datetime import datetime
 from hashlib import blake2b
+from ipaddress import IPv6Address, ip_address
 
 import siphash24
 
@@ -67,12 +70,71 @@ def meta(expiry: int) -> int:
 
 
 def canonical_value(selector: KeySelector, value: str) -> str:
-    """The text that is fingerprinted: an address in its shortest form, anything else as it is.
+    """The text that is fingerprinted: an address as Envoy writes it, anything else as it is.
 
     :raises ValueError: an address that is none.
     """
     if selector.kind is not KeyKind.ADDRESS:
         return value
-    from ipaddress import ip_address
+    address = ip_address(value)
+    if isinstance(address, IPv6Address):
+        return socket.inet_ntop(socket.AF_INET6, address.packed)
+    return str(address)
 
-    return str(ip_address(value))
+
+def readings(selector: KeySelector, value: str) -> tuple[str, ...]:
+    """Everything `value` may mean to an application that reads its cookies in its own way: itself first, then
+    without white space and quotes, with %XX resolved, up to a blank or comma. The filter does the same with
+    what clients send, so it does not matter which of them was seen where.
+    """
+    if selector.kind is KeyKind.ADDRESS:
+        return (value,)
+    plain = _trimmed(value.encode("utf-8", "surrogateescape"))
+    found = [plain[:MAX_VALUE]]
+    if selector.kind is KeyKind.COOKIE:
+        base = _unquoted(plain)
+        found += [base, _decoded(base), _unquoted(_cut(base))]
+    texts = [value, *(each.decode("utf-8", "surrogateescape") for each in found if each)]
+    return tuple(dict.fromkeys(texts))
+
+
+#: Unicode's white space in UTF-8, the two of Latin-1 as bytes of their own, and JavaScript's U+FEFF.
+_SPACES = [
+    *(chr(code).encode() for code in (0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)),
+    *("\ufeff".encode(), "\x85".encode(), "\xa0".encode(), b"\x85", b"\xa0", b" ", b"\t"),
+]
+_BEFORE = re.compile(b"(?:" + b"|".join(map(re.escape, _SPACES)) + b")+")
+_ESCAPE = re.compile(rb"\\([0-3][0-7][0-7]|.)", re.DOTALL)
+_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_END = re.compile(rb"[ \t,]")
+
+
+def _trimmed(data: bytes) -> bytes:
+    start = _BEFORE.match(data)
+    data = data[start.end() :] if start else data
+    while end := next((len(space) for space in _SPACES if data.endswith(space)), 0):
+        data = data[:-end]
+    return data
+
+
+def _unquoted(data: bytes) -> bytes:
+    if len(data) < 2 or not (data.startswith(b'"') and data.endswith(b'"')):
+        return data[:MAX_VALUE]
+    return _ESCAPE.sub(_character, data[1:-1])[:MAX_VALUE]
+
+
+def _cut(data: bytes) -> bytes:
+    if data.startswith(b'"'):
+        found = _QUOTED.match(data)
+        return found[0] if found else data
+    return _END.split(data, maxsplit=1)[0]
+
+
+def _character(escape: re.Match[bytes]) -> bytes:
+    said = escape[1]
+    return said if len(said) == 1 else bytes([int(said, 8)])
+
+
+def _decoded(data: bytes) -> bytes:
+    return _PERCENT.sub(lambda found: bytes([int(found[1], 16)]), data.replace(b"+", b" "))[:MAX_VALUE]

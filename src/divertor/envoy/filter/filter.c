@@ -21,6 +21,8 @@
 enum { MAX_KEYS = 8, MAX_TEXT = 512 };
 /* Longer than any cookie that counts: what one key's value may take in the access log. */
 enum { MAX_NOTED = 4096 };
+/* No client sends one cookie this often. Looking at more would be work an attacker can order. */
+enum { MAX_COOKIES = 64 };
 static const uint64_t FOREVER = 0xffffffffULL;
 
 enum kind { COOKIE, HEADER, ADDRESS };
@@ -161,7 +163,8 @@ static bool equal(view value, const char *secret) {
   return difference == 0;
 }
 
-/* Goes through the values a request holds for a key, until `visit` answers true. */
+/* Goes through the values a request holds for a key, until `visit` answers true. Answers true as well when there
+ * are too many to look at: whoever sends those hides something. */
 typedef bool visitor(void *context, const struct key *key, view value);
 static bool each_value(void *stream, const struct key *key, visitor *visit, void *context) {
   view value;
@@ -172,15 +175,16 @@ static bool each_value(void *stream, const struct key *key, visitor *visit, void
   if (key->kind == HEADER) {
     text name = {key->name, key->length};
     for (size_t i = 0; header(stream, REQUEST_HEADERS, name, i, &value); i++)
-      if (value.length && visit(context, key, value)) return true;
+      if ((value = divertor_trimmed(value)).length && visit(context, key, value)) return true;
     return false;
   }
   char rewritten[MAX_VALUE];
   view cookies, name = {key->name, key->length};
+  int seen = 0;
   for (size_t i = 0; header(stream, REQUEST_HEADERS, TEXT("cookie"), i, &cookies); i++) {
     size_t from = 0;
     while (divertor_next_cookie(cookies, name, &from, rewritten, &value))
-      if (visit(context, key, value)) return true;
+      if (++seen > MAX_COOKIES || visit(context, key, value)) return true;
   }
   return false;
 }
@@ -193,11 +197,33 @@ static const char *kind_name(enum kind kind) {
   return kind == COOKIE ? "cookie" : kind == HEADER ? "header" : "address";
 }
 
+/* Goes through the fingerprints of what a value may mean to an application, until `visit` answers true. */
+typedef bool fingerprint_visitor(void *context, uint64_t fingerprint);
+static bool each_fingerprint(const struct key *key, view value, fingerprint_visitor *visit, void *context) {
+  char store[MAX_VALUE];
+  view reading;
+  for (int which = 0; which < (key->kind == COOKIE ? READINGS : 1); which++)
+    if (divertor_reading(value, which, store, &reading) &&
+        visit(context, divertor_fingerprint(key->k0, key->k1, reading.at, reading.length)))
+      return true;
+  return false;
+}
+
+struct remembered {
+  const shared *recent;
+  uint64_t expiry, now;
+};
+static bool remember(void *context, uint64_t fingerprint) {
+  const struct remembered *until = context;
+  divertor_remember(until->recent, fingerprint, until->expiry, until->now);
+  return false;
+}
+
 static void isolate(void *stream, const struct route *route, const struct key *key, view value) {
   uint64_t now = (uint64_t)time(NULL);
   uint64_t expiry = route->seconds == 0 || now + route->seconds >= FOREVER ? FOREVER : now + route->seconds;
-  uint64_t *recent = divertor_open(route->recent, true);
-  if (recent) divertor_remember(recent, divertor_fingerprint(key->k0, key->k1, value.at, value.length), expiry, now);
+  struct remembered until = {divertor_open(route->recent, true), expiry, now};
+  if (until.recent) each_fingerprint(key, value, remember, &until);
   if (value.length > MAX_NOTED) value.length = MAX_NOTED;
   note(stream, "added_kind", as_text(kind_name(key->kind)));
   note(stream, "added_name", (text){key->name, key->length});
@@ -233,18 +259,22 @@ static bool isolate_address(void *stream, const struct route *route) {
 }
 
 struct lookup {
-  const uint64_t *table, *recent;
+  const shared *table, *recent;
+  uint64_t now;
 };
-static bool look_up(void *context, const struct key *key, view value) {
+static bool is_isolated(void *context, uint64_t fingerprint) {
   const struct lookup *lookup = context;
-  uint64_t fingerprint = divertor_fingerprint(key->k0, key->k1, value.at, value.length), now = (uint64_t)time(NULL);
-  return (lookup->table && divertor_in_table(lookup->table, fingerprint, now)) ||
-         (lookup->recent && divertor_in_recent(lookup->recent, fingerprint, now));
+  return (lookup->table && divertor_in_table(lookup->table, fingerprint, lookup->now)) ||
+         (lookup->recent && divertor_in_recent(lookup->recent, fingerprint, lookup->now));
+}
+static bool look_up(void *context, const struct key *key, view value) {
+  return each_fingerprint(key, value, is_isolated, context);
 }
 
 static const struct key *isolated_by(void *stream, const struct route *route) {
-  const uint64_t *table = divertor_open(route->table, false), *recent = divertor_open(route->recent, true);
-  struct lookup lookup = {table && divertor_any(table) ? table : NULL, recent && divertor_any(recent) ? recent : NULL};
+  const shared *table = divertor_open(route->table, false), *recent = divertor_open(route->recent, true);
+  struct lookup lookup = {table && divertor_any(table) ? table : NULL, recent && divertor_any(recent) ? recent : NULL,
+                          (uint64_t)time(NULL)};
   if (!lookup.table && !lookup.recent) return NULL;
   for (size_t i = 0; i < route->keys; i++)
     if (each_value(stream, &route->key[i], look_up, &lookup)) return &route->key[i];

@@ -50,18 +50,46 @@ uint64_t divertor_fingerprint(uint64_t k0, uint64_t k1, const char *at, size_t l
 
 static bool blank(char c) { return c == ' ' || c == '\t'; }
 
-static view trimmed(const char *at, size_t length) {
-  while (length && blank(*at)) at++, length--;
-  while (length && blank(at[length - 1])) length--;
-  return (view){at, length};
+/* What Unicode calls white space, in UTF-8 and (the last two) in Latin-1; JavaScript adds U+FEFF. */
+static const char *const spaces[] = {
+    "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x81", "\xe2\x80\x82", "\xe2\x80\x83", "\xe2\x80\x84",
+    "\xe2\x80\x85", "\xe2\x80\x86", "\xe2\x80\x87", "\xe2\x80\x88", "\xe2\x80\x89", "\xe2\x80\x8a",
+    "\xe2\x80\xa8", "\xe2\x80\xa9", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80", "\xef\xbb\xbf",
+    "\xc2\x85",     "\xc2\xa0",     "\x85",         "\xa0",
+};
+
+/* Bytes of white space at the start or the end; 0: none. */
+static size_t space(view text, bool end) {
+  if (text.length == 0) return 0;
+  char edge = end ? text.at[text.length - 1] : text.at[0];
+  if (blank(edge)) return 1;
+  if ((unsigned char)edge < 0x80) return 0;
+  for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
+    size_t length = strlen(spaces[i]);
+    if (length <= text.length && memcmp(end ? text.at + text.length - length : text.at, spaces[i], length) == 0)
+      return length;
+  }
+  return 0;
+}
+
+view divertor_trimmed(view text) {
+  size_t length;
+  while ((length = space(text, false))) text.at += length, text.length -= length;
+  while ((length = space(text, true))) text.length -= length;
+  return text;
+}
+
+static view bounded(view value) {
+  if (value.length > MAX_VALUE) value.length = MAX_VALUE;
+  return value;
 }
 
 static bool octal(char c, char most) { return c >= '0' && c <= most; }
 
 static view canonical(view value, char *store) {
-  if (value.length < 2 || value.at[0] != '"' || value.at[value.length - 1] != '"') return value;
+  if (value.length < 2 || value.at[0] != '"' || value.at[value.length - 1] != '"') return bounded(value);
   view inner = {value.at + 1, value.length - 2};
-  if (inner.length == 0 || !memchr(inner.at, '\\', inner.length)) return inner;
+  if (inner.length == 0 || !memchr(inner.at, '\\', inner.length)) return bounded(inner);
   size_t kept = 0;
   for (size_t i = 0; i < inner.length && kept < MAX_VALUE; i++) {
     char c = inner.at[i];
@@ -77,38 +105,89 @@ static view canonical(view value, char *store) {
   return (view){store, kept};
 }
 
-/* Where the cookie that begins at `from` ends: at a semicolon outside quotes, or at the header's end. */
+static int digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  c |= 0x20;
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* With %XX and + resolved, as in a URL. */
+static view decoded(view text, char *store) {
+  size_t kept = 0;
+  for (size_t i = 0; i < text.length && kept < MAX_VALUE; i++) {
+    char c = text.at[i];
+    if (c == '%' && text.length - i > 2 && digit(text.at[i + 1]) >= 0 && digit(text.at[i + 2]) >= 0) {
+      c = (char)(digit(text.at[i + 1]) * 16 + digit(text.at[i + 2]));
+      i += 2;
+    } else if (c == '+') {
+      c = ' ';
+    }
+    store[kept++] = c;
+  }
+  return (view){store, kept};
+}
+
+static bool same(view one, view other) {
+  return one.length == other.length && memcmp(one.at, other.at, one.length) == 0;
+}
+
+/* Up to the closing quote, or to a blank or comma. */
+static view cut(view value) {
+  bool quoted = value.at[0] == '"';
+  for (size_t i = quoted ? 1 : 0; i < value.length; i++) {
+    char c = value.at[i];
+    if (quoted && c == '\\') i++;
+    else if (quoted && c == '"') return (view){value.at, i + 1};
+    else if (!quoted && (blank(c) || c == ',')) return (view){value.at, i};
+  }
+  return value;
+}
+
+bool divertor_reading(view value, int which, char *store, view *reading) {
+  *reading = value;
+  if (which == 0 || value.length == 0) return which == 0 && value.length != 0;
+  *reading = which == 1 ? decoded(value, store) : canonical(cut(value), store);
+  return reading->length != 0 && !same(*reading, value);
+}
+
+/* Where the cookie that begins at `from` ends. */
 static size_t end_of(view header, size_t from) {
   const char *stop = from < header.length ? memchr(header.at + from, ';', header.length - from) : NULL;
   return stop ? (size_t)(stop - header.at) : header.length;
 }
 
-/* Splits `name=value` and trims both. */
-static bool split(const char *at, size_t length, view *name, view *value) {
-  const char *equals = length ? memchr(at, '=', length) : NULL;
-  if (!equals) return false;
-  *name = trimmed(at, (size_t)(equals - at));
-  *value = trimmed(equals + 1, length - (size_t)(equals - at) - 1);
-  return true;
+/* Whether the word that ends at `end` is `name`. */
+static bool named(view header, size_t end, view name) {
+  while (end && blank(header.at[end - 1])) end--;
+  size_t start = end;
+  while (start && !blank(header.at[start - 1]) && !memchr(";,=\"", header.at[start - 1], 4)) start--;
+  view word = divertor_trimmed((view){header.at + start, end - start});
+  if (same(word, name)) return true;
+  char store[MAX_VALUE];
+  return word.length > name.length && memchr(word.at, '%', word.length) && same(decoded(word, store), name);
 }
 
 bool divertor_next_cookie(view header, view name, size_t *from, char *store, view *value) {
   while (*from < header.length) {
-    size_t start = *from, stop = end_of(header, start);
-    *from = stop + 1;
-    view found, raw;
-    if (!split(header.at + start, stop - start, &found, &raw)) continue;
-    if (found.length != name.length || memcmp(found.at, name.at, name.length) != 0) continue;
-    *value = canonical(raw, store);
+    const char *equals = memchr(header.at + *from, '=', header.length - *from);
+    if (!equals) break;
+    size_t at = (size_t)(equals - header.at);
+    *from = at + 1;
+    if (!named(header, at, name)) continue;
+    *value = canonical(divertor_trimmed((view){equals + 1, end_of(header, at + 1) - at - 1}), store);
     if (value->length) return true;
   }
+  *from = header.length;
   return false;
 }
 
 bool divertor_set_cookie(view header, char *store, view *name, view *value) {
-  view raw;
-  if (!split(header.at, end_of(header, 0), name, &raw)) return false;
-  *value = canonical(raw, store);
+  size_t stop = end_of(header, 0);
+  const char *equals = stop ? memchr(header.at, '=', stop) : NULL;
+  if (!equals) return false;
+  size_t at = (size_t)(equals - header.at);
+  *name = divertor_trimmed((view){header.at, at});
+  *value = canonical(divertor_trimmed((view){equals + 1, stop - at - 1}), store);
   return name->length != 0 && value->length != 0;
 }
 

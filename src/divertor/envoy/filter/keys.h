@@ -10,14 +10,24 @@
 /* SipHash-1-3 (Aumasson and Bernstein, 2012) of the first MAX_VALUE bytes; never 0. */
 uint64_t divertor_fingerprint(uint64_t k0, uint64_t k1, const char *at, size_t length);
 
-/* The next value of the cookie called `name` in a Cookie header, from `*from` on, as an application would read
- * it: outer quotes dropped, and inside quotes \ooo and \c resolved, because an attacker may write the same
- * session in another way. `store` (MAX_VALUE bytes) holds a value that had to be rewritten. Answers false at
- * the end; else moves `*from` past the value. */
+/* The next value of the cookie called `name` in a Cookie header, from `*from` on. Applications read the header in
+ * different ways: some take a blank or a comma for the end of a cookie, some trim what Unicode calls white
+ * space, some resolve %XX in names, and outer quotes with \ooo and \c inside. So every place where `name` stands
+ * before an equals sign counts, and an attacker cannot write his session in a way that only his application
+ * understands. `store` (MAX_VALUE bytes) holds a value that had to be rewritten. Answers false at the end; else
+ * moves `*from` on. */
 bool divertor_next_cookie(view header, view name, size_t *from, char *store, view *value);
+
+/* What else a cookie's value may mean: with %XX and + resolved (1), up to a blank, comma or closing quote (2).
+ * False when that is nothing else. `store` as above. Reading 0 is the value itself. */
+enum { READINGS = 3 };
+bool divertor_reading(view value, int which, char *store, view *reading);
 
 /* The name and value of a Set-Cookie header; false if it has none. `store` as above. */
 bool divertor_set_cookie(view header, char *store, view *name, view *value);
+
+/* `text` without the white space around it, as generous as the most generous application. */
+view divertor_trimmed(view text);
 
 /* An address without its port: `192.0.2.1:80` and `[2001:db8::1]:80`. */
 view divertor_address(view text);
