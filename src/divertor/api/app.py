@@ -70,15 +70,15 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.world = world
     app.state.streams = Streams()
     # First in line: the way from a detection to the isolation.
     app.router.routes.insert(0, Route(telemetry.PATH, Telemetry(world).logs, methods=["POST"]))
     app.router.routes.extend(manual.routes())
-    for module in (about, deployments, gateways, events, isolations, rules):
-        app.include_router(module.router, prefix=PREFIX)
-    for router in artifacts.routers:
+    modules = (about, deployments, gateways, events, isolations, rules)
+    for router in (*(module.router for module in modules), events.detections, *artifacts.routers):
         app.include_router(router, prefix=PREFIX)
     problems.install(app)
     app.add_middleware(Guard, auth=auth, hosts=tuple(hosts))

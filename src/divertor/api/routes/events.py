@@ -24,6 +24,7 @@ from divertor.model.events import Event
 from divertor.store.query import Aggregate, EventQuery
 
 router = APIRouter(tags=["events"])
+detections = APIRouter(tags=["detections"])
 
 Asked = Annotated[EventQuery, Depends(event_query)]
 _EXAMPLE = "tags: [build, version:1.1.0]\nvalue: passed\ntype: build\n"
@@ -90,11 +91,10 @@ async def watch_events(
     return StreamingResponse(text, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
-@router.get(
+@detections.get(
     "/detections",
     summary="List detections",
     description="Newest first, with the frames of the application's own code.",
-    tags=["detections"],
     response_model=list[Detection],
     responses=errors(),
 )
@@ -110,10 +110,9 @@ async def list_detections(
     return await _found(request, api, narrowed, detection_to_json)
 
 
-@router.get(
+@detections.get(
     "/detections/{id}",
     summary="Get a detection",
-    tags=["detections"],
     response_model=Detection,
     responses=errors(404),
 )
