@@ -29,8 +29,8 @@ def deployment(app: int, phase: str = "Done") -> dict[str, Any]:
     return {"name": "shop", "clusters": {"web": {"services": [service, idle]}}, "gateways": {"9": external}}
 
 
-def clusters(name: str = "shop/web/web:1/port", health: str = "HEALTHY") -> dict[str, Any]:
-    host = {"health_status": {"eds_health_status": health}}
+def clusters(name: str = "shop/web/web:1/port", health: str = "HEALTHY", **flags: bool) -> dict[str, Any]:
+    host = {"health_status": {"eds_health_status": health, **flags}}
     return {"cluster_statuses": [{"name": name, "host_statuses": [host]}, {"name": "other"}]}
 
 
@@ -87,6 +87,7 @@ MISSING: list[tuple[str, dict[str, Any]]] = [
     ("the control plane to answer", {"api": lambda _: b""}),
     ("the gateway to reach shop/web/web:1/port", {"admin": http(200, clusters("another"))}),
     ("the gateway to reach shop/web/web:1/port", {"admin": http(200, clusters(health="UNHEALTHY"))}),
+    ("the gateway to reach .*", {"admin": http(200, clusters(failed_active_health_check=True))}),
     ("Envoy to answer", {"admin": b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"}),
     ("http://127.0.0.1:[0-9]+ to answer", {"app": http(503, None)}),
 ]
@@ -102,7 +103,7 @@ async def test_what_is_missing_is_told(tmp_path: Path, what: str, spoilt: dict[s
 
 
 def test_every_lack_was_tried() -> None:
-    assert len(MISSING) == 8
+    assert len(MISSING) == 9
 
 
 @pytest.mark.anyio
