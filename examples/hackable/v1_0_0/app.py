@@ -13,6 +13,8 @@ import subprocess
 
 from flask import Response, abort, request
 from flask.typing import ResponseReturnValue
+from werkzeug.security import check_password_hash, generate_password_hash
+
 from shop import (
     BROCHURE_NAMES,
     BROCHURES,
@@ -24,7 +26,6 @@ from shop import (
     show_ping,
     show_search,
 )
-from werkzeug.security import check_password_hash, generate_password_hash
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 # Checked when there is no such user, so that the answer takes as long as for a wrong password.

@@ -11,6 +11,7 @@ import subprocess
 from flask import abort, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
+
 from shop import BROCHURES, create_site, database, log_in, refuse_login, send_brochure, show_ping, show_search
 
 
