@@ -53,10 +53,24 @@ async def test_gzip_is_understood(sensor: httpx.AsyncClient, stack: Any) -> None
     assert await stack.feed.store.get(ID) is not None
 
 
-async def test_a_batch_sent_twice_is_stored_once(sensor: httpx.AsyncClient, stack: Any) -> None:
-    for _ in range(2):
-        assert (await sensor.post("/v1/logs", content=DETECTION, headers=JSON)).status_code == 200
-    assert await stack.stored() == 1
+async def test_a_batch_sent_twice_is_taken_once(bare: Any) -> None:
+    async with bare.client(bare.ingest, **JSON) as sensor:
+        for _ in range(2):
+            assert (await sensor.post("/v1/logs", content=DETECTION)).status_code == 200
+    assert [event.id for event in bare.feed.events] == [ID]
+
+
+async def test_a_body_without_a_length_is_read_no_further_than_it_may_be_long(bare: Any) -> None:
+    read: list[int] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            read.append(65536)
+            yield b" " * 65536
+
+    async with bare.client(bare.ingest, **JSON) as sensor:
+        assert (await sensor.post("/v1/logs", content=chunks())).status_code == 413
+    assert sum(read) <= MAX_BODY + 2 * 65536
 
 
 async def test_an_empty_batch_is_fine(sensor: httpx.AsyncClient, stack: Any) -> None:
