@@ -49,7 +49,7 @@ class Event:
     body: Mapping[str, JSON] = field(default_factory=dict)
 
     def document(self) -> dict[str, JSON]:
-        """What a rule judges and an alert prints: the body, plus `@timestamp`, `_id`, `type`, `tags`, `value`."""
+        """What a rule judges and an alert prints: the body, `@timestamp`, `_id`, `type`, `tags`, `value`."""
         doc = dict(self.body)
         doc["@timestamp"] = format_time(self.timestamp)
         doc["_id"] = self.id

@@ -96,6 +96,10 @@ class Outbox:
         self.dropped = 0
 
     async def publish(self, events: list[Event]) -> None:
+        self.put(events)
+
+    def put(self, events: list[Event]) -> None:
+        """Takes events on their way; answers at once."""
         self._waiting.extend(events)
         if len(self._waiting) > BUFFER:
             self.dropped += len(self._waiting) - BUFFER
@@ -225,7 +229,7 @@ class Plane:
         event = Event(
             identity, "trouble", now, now, ("divertor-trouble",), ("trouble",), None, {"message": message}
         )
-        asyncio.get_running_loop().create_task(self.outbox.publish([event]))
+        self.outbox.put([event])
 
     async def isolate(self, match: Match, options: IsolateOptions) -> None:
         """A rule decided so."""
