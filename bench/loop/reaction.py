@@ -115,7 +115,7 @@ def _detections(stack: OwnStack) -> dict[str, float]:
     """When the sensor saw each session attack, seconds since 1970."""
     with stack.api() as api:
         return {
-            detection["body"]["session"]["id"]: parse_time(detection["timestamp"]).timestamp()
+            detection["event"]["body"]["session"]["id"]: parse_time(detection["timestamp"]).timestamp()
             for detection in api.get_all("detections")
         }
 

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 
 from divertor import __version__
 from divertor.alerts import Dispatcher, new_client, standard_alerters
-from divertor.api import create_app
+from divertor.api import create_app, server
 from divertor.api.auth import Auth
 from divertor.api.services import Services
 from divertor.bus import Bus, State
@@ -324,18 +323,7 @@ class Plane:
         await self.state.put(APPLIED, name, applied)
 
     async def _serve_api(self) -> None:
-        config = uvicorn.Config(
-            self.app,
-            host="127.0.0.1",
-            port=self.settings.api_port,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            timeout_graceful_shutdown=2,
-            h11_max_incomplete_event_size=64 << 10,
-        )
-        await uvicorn.Server(config).serve()
+        await server(self.app, port=self.settings.api_port).serve()
 
     async def _watch_live(self) -> None:
         """Shows what happens to whoever watches, and writes the live log."""
