@@ -40,7 +40,8 @@ lint: setup  ## style and types
 	@$(BIN)/ruff check $(wildcard $(SOURCES))
 	@$(BIN)/ruff format --check $(wildcard $(SOURCES))
 	@$(BIN)/mypy
-	@$(BIN)/mypy $(wildcard tests sensor/tests)
+	@$(BIN)/mypy $(wildcard tests sensor/tests bench)
+	@MYPYPATH=examples/hackable:src:sensor/src $(BIN)/mypy examples/hackable
 
 test: lint  ## everything that must hold before a change is merged
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
