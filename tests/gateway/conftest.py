@@ -179,9 +179,9 @@ def raw(port: int, data: bytes) -> Reply:
     """Sends bytes as they are and reads one answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(data)
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        return Reply(answer.status, answer.getheaders(), b"" if answer.status == 101 else answer.read())
+        with http.client.HTTPResponse(connection, method=data.split(b" ")[0].decode()) as answer:
+            answer.begin()
+            return Reply(answer.status, answer.getheaders(), b"" if answer.status == 101 else answer.read())
 
 
 def ask(port: int, target: str = "/", method: str = "GET", body: bytes = b"", **headers: str) -> Reply:

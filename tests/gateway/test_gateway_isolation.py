@@ -20,7 +20,6 @@ from tests.gateway.conftest import (
     TOKEN,
     Answer,
     App,
-    Asked,
     Gateway,
     Reply,
     ask,
@@ -192,9 +191,11 @@ def test_the_audited_version_is_not_told_that_somebody_is_watched(shop: Shop, se
 
 
 def test_the_client_address_is_told_once_and_the_same_in_a_replay(shop: Shop, session: str) -> None:
-    seen = shop.ask("/attack", cookie=f"session={session}").seen
-    assert seen["x-divertor-client"] == "127.0.0.1" and seen["x-forwarded-for"] == "127.0.0.1"
-    assert seen["host"] == "shop.example"
+    shop.ask("/attack", cookie=f"session={session}")
+    first, again = shop.live.asked[-1], shop.audited.asked[-1]
+    for name in ("x-divertor-client", "x-divertor-origin", "x-forwarded-for", "x-request-id", "host"):
+        assert first.get(name) == again.get(name) is not None
+    assert first.get("x-divertor-client") == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -438,7 +439,8 @@ TARGETS = [
 def test_a_replayed_request_is_the_same_or_refused(shop: Shop, session: str, target: str) -> None:
     """Whatever Envoy cannot replay exactly must be refused; the client never learns where it was to go."""
     reply = shop.raw(f"GET {target} HTTP/1.1", "Host: shop.example", f"Cookie: session={session}")
-    assert reply.status in (200, 400, 403) and reply.by != "live" and reply.get("location") is None
+    assert (reply.status, reply.by) in ((200, "audited"), (400, None), (403, "live"))
+    assert reply.get("location") is None
     if reply.status == 200:
         assert [asked.target for asked in shop.live.asked] == [asked.target for asked in shop.audited.asked]
     if reply.status == 403:
@@ -448,8 +450,8 @@ def test_a_replayed_request_is_the_same_or_refused(shop: Shop, session: str, tar
 @pytest.mark.parametrize("host", ["shop.example", "shop.example:8080", "[::1]:80", "127.0.0.1", "a@b", "", "a b", "..", "é"])
 def test_no_host_leads_elsewhere(shop: Shop, session: str, host: str) -> None:
     reply = shop.raw("GET /attack HTTP/1.1", f"Host: {host}", f"Cookie: session={session}")
-    assert reply.by != "live" and not ours(reply) and reply.get("location") is None
-    assert reply.status in (200, 400, 403)
+    assert not ours(reply) and reply.get("location") is None
+    assert (reply.status, reply.by) in ((200, "audited"), (400, None), (403, "live"))
 
 
 def test_an_absolute_target_is_routed_as_any_other(shop: Shop, session: str) -> None:
@@ -504,7 +506,7 @@ def test_an_envoy_that_was_killed_comes_back_with_everybody_isolated(shop: Shop,
     assert shop.ask(cookie=f"session={session}-table").by == "audited" and shop.ask().by == "live"
 
 
-def test_the_audited_version_is_not_asked_about_a_million_others(shop: Shop, session: str) -> None:
+def test_one_among_a_million_is_found(shop: Shop, session: str) -> None:
     shop.gateway.table.replace((number * 0x9E3779B97F4A7C15 & (1 << 64) - 1 or 1, FOREVER) for number in range(10**6))
     digest = fingerprint(scope_key(SECRET, SCOPE, SESSION), session)
     shop.gateway.table.put(digest, FOREVER, 0)
@@ -516,8 +518,5 @@ def ours(reply: Reply) -> list[str]:
 
 
 def forged(reply: Reply, value: str) -> bool:
-    return any(value in text for text in reply.seen.values() if text not in ("a",))
-
-
-def asked_of(app: App) -> list[Asked]:
-    return list(app.asked)
+    """Whether the version saw what the client wrote."""
+    return any(value in text for text in reply.seen.values())
