@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -130,3 +133,21 @@ def test_a_start_that_is_interrupted_leaves_nothing(up: Up, tmp_path: Path) -> N
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert left(tmp_path / "state") == []
+
+
+def test_a_demo_that_cannot_start_leaves_the_last_one_as_it_was(tmp_path: Path) -> None:
+    """The API's port is the one every demo wants; whoever holds it, the old state stays."""
+    old = tmp_path / "divertor" / "demo"
+    old.mkdir(parents=True)
+    (old / "demo").touch()
+    (old / "precious").touch()
+    command = [sys.executable, "-m", "divertor.cli.main", "demo"]
+    with socket.socket() as holder:
+        # Somebody else may hold it already, which is as good.
+        with contextlib.suppress(OSError):
+            holder.bind(("127.0.0.1", API_PORT))
+            holder.listen()
+        environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 1 and f"port {API_PORT} on 127.0.0.1 is in use" in done.stderr
+    assert (old / "precious").exists()

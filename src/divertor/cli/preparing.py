@@ -67,20 +67,31 @@ def check(wish: Wish) -> Checked:
     :raises ConflictError: a port is taken, or the stack runs already.
     :raises UnavailableError: a binary is missing, or the state directory or the disk cannot be used.
     """
-    settings = wish.settings
-    blueprint = read_wished_blueprint(Path(settings.blueprint))
-    if settings.rules:
-        load_rules(Path(settings.rules))
+    checked = check_files(wish)
+    require_usable(wish.layout)
+    require_ports(checked)
+    return checked
+
+
+def check_files(wish: Wish) -> Checked:
+    """The user's own files and the binaries; raises as `check` does."""
+    blueprint = read_wished_blueprint(Path(wish.settings.blueprint))
+    if wish.settings.rules:
+        load_rules(Path(wish.settings.rules))
     server_binary()
     envoy_binary()
-    require_usable(wish.layout)
+    return Checked(wish, blueprint)
+
+
+def require_ports(checked: Checked) -> None:
+    """:raises ConflictError: a port is taken, or wanted twice; the message names who holds it."""
+    settings, blueprint = checked.wish.settings, checked.blueprint
     require_free(settings.api_port)
     require_free(settings.nats_port)
     require_distinct(blueprint.gateways, settings)
     for gateway in blueprint.gateways:
         if gateway.port:
             require_free(gateway.port, settings.listen)
-    return Checked(wish, blueprint)
 
 
 def read_wished_blueprint(path: Path) -> Blueprint:

@@ -82,8 +82,15 @@ def demo(
 
     With --script it starts a stack of its own, beside whatever runs, and exits 0 only if every claim held.
     """
-    from divertor.cli.demo.setting import fresh_state, hints, require_demo, shop_directory, sink
-    from divertor.cli.preparing import check, wish, write
+    from divertor.cli.demo.setting import (
+        fresh_state,
+        hints,
+        require_demo,
+        require_own,
+        shop_directory,
+        sink,
+    )
+    from divertor.cli.preparing import check_files, require_ports, require_usable, wish, write
 
     require_demo()
     shop = shop_directory()
@@ -101,9 +108,13 @@ def demo(
         isolate=not no_isolation,
         color=_has_colour(),
     )
-    fresh_state(layout, keep=keep)
-    checked = check(asked)
+    # The last demo's state is removed only when nothing speaks against a new one.
+    require_own(layout)
+    checked = check_files(asked)
+    require_ports(checked)
     process = sink(layout)
+    fresh_state(layout, keep=keep)
+    require_usable(layout)
     write(checked)
     _become(checked, "The demo shop", as_json=as_json, hints=hints(), beside=[process])
 

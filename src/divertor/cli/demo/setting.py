@@ -43,22 +43,32 @@ def shop_directory() -> Path:
     return directory
 
 
-def fresh_state(layout: Layout, *, keep: bool) -> None:
-    """An empty state directory of the demo, or the last one.
-
-    :raises ConflictError: a demo runs in it.
+def require_own(layout: Layout) -> None:
+    """:raises ConflictError: a demo runs in it.
     :raises RefusedError: it holds something that is not the demo's.
-    :raises UnavailableError: it cannot be removed or made.
+    :raises UnavailableError: it cannot be read.
     """
     if pid := running_pid(layout):
         raise ConflictError(f"the demo is running already (pid {pid}); stop it with `divertor down`")
     root = layout.root
     try:
-        if root.exists() and any(root.iterdir()):
-            if not (root / MARK).is_file():
-                raise RefusedError(f"{root} is not a state of the demo; move it away")
-            if not keep:
-                shutil.rmtree(root)
+        is_strange = root.exists() and any(root.iterdir()) and not (root / MARK).is_file()
+    except OSError as problem:
+        raise UnavailableError(f"{root}: {problem.strerror}") from problem
+    if is_strange:
+        raise RefusedError(f"{root} is not a state of the demo; move it away")
+
+
+def fresh_state(layout: Layout, *, keep: bool) -> None:
+    """An empty state directory of the demo, or the last one; raises as `require_own` does.
+
+    :raises UnavailableError: it cannot be removed or made.
+    """
+    require_own(layout)
+    root = layout.root
+    try:
+        if root.exists() and not keep:
+            shutil.rmtree(root)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         (root / MARK).touch()
     except OSError as problem:
