@@ -127,7 +127,7 @@ def endpoints(snapshot: Snapshot) -> dict[str, Resource]:
             **_assignment(upstream),
         }
         for upstream in snapshot.upstreams
-        if not _is_named(upstream)
+        if not is_named(upstream)
     }
 
 
@@ -160,7 +160,8 @@ def _assignment(upstream: Upstream) -> Resource:
     }
 
 
-def _is_named(upstream: Upstream) -> bool:
+def is_named(upstream: Upstream) -> bool:
+    """Whether Envoy has to look up where an upstream is."""
     return not all(_is_numeric(at.address) for at in upstream.endpoints)
 
 
@@ -173,7 +174,7 @@ def _is_numeric(address: str) -> bool:
 
 
 def _discovery(upstream: Upstream, paths: Paths) -> Resource:
-    if _is_named(upstream):
+    if is_named(upstream):
         return {
             "type": "STRICT_DNS",
             "dns_lookup_family": "V4_PREFERRED",

@@ -105,6 +105,7 @@ class AccessLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._aside = path.with_suffix(".old")
         self._mark = path.with_suffix(".position")
         self._inode, self._offset = self._read_mark()
 
@@ -123,6 +124,8 @@ class AccessLog:
         draft = self._mark.with_suffix(".new")
         draft.write_text(f"{self._inode} {self._offset}\n")
         draft.replace(self._mark)
+        if self._inode and self._inode == _inode(self._path):
+            self._aside.unlink(missing_ok=True)  # we are past it, and that is recorded
 
     def is_large(self) -> bool:
         """Whether it is time to put the log aside."""
@@ -130,32 +133,32 @@ class AccessLog:
 
     def put_aside(self) -> None:
         """Renames the log, to be called before Envoy reopens it; the rest of it is read first."""
-        aside = self._path.with_suffix(".old")
-        if self._path.exists() and not aside.exists():
-            self._path.rename(aside)
+        if self._path.exists() and not self._aside.exists():
+            self._path.rename(self._aside)
 
     def _read(self) -> list[Seen]:
-        aside = self._path.with_suffix(".old")
-        for path in (aside, self._path):
-            try:
-                with path.open("rb") as handle:
-                    inode = os.fstat(handle.fileno()).st_ino
-                    if inode != self._inode:
-                        if path is aside and self._inode:
-                            aside.unlink()  # we are past it
-                            continue
-                        self._inode, self._offset = inode, 0
-                    handle.seek(self._offset)
-                    data = handle.read(CHUNK)
-            except FileNotFoundError:
-                continue
+        # Asked before reading: once Envoy has begun a new log it writes no more to the old one.
+        renewed = _inode(self._path)
+        if self._aside.exists() and self._inode != renewed:
+            found = self._read_file(self._aside)
+            if found or not renewed:
+                return found
+        return self._read_file(self._path) if renewed else []
+
+    def _read_file(self, path: Path) -> list[Seen]:
+        """The next whole lines of a file: from its start, unless it is the one we were in."""
+        while True:
+            with path.open("rb") as handle:
+                status = os.fstat(handle.fileno())
+                if status.st_ino != self._inode or status.st_size < self._offset:
+                    self._inode, self._offset = status.st_ino, 0
+                handle.seek(self._offset)
+                data = handle.read(CHUNK)
             complete = data[: data.rfind(b"\n") + 1]
-            if complete:
-                return self._parse(complete)
-            if path is aside and self._path.exists():
-                aside.unlink()
-                self._inode = 0
-        return []
+            if not complete:
+                return []
+            if found := self._parse(complete):
+                return found
 
     def _parse(self, data: bytes) -> list[Seen]:
         found = []
@@ -172,3 +175,11 @@ class AccessLog:
             return int(inode), int(offset)
         except (OSError, ValueError):
             return 0, 0
+
+
+def _inode(path: Path) -> int:
+    """What file is under a path; 0: none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0

@@ -33,13 +33,13 @@ class Admin:
         found = await self._json("GET", "/stats", {"format": "json", "filter": pattern})
         return {stat["name"]: int(stat["value"]) for stat in found["stats"] if "name" in stat}
 
-    async def clusters(self) -> set[str]:
-        """The names of the clusters that can be routed to.
+    async def clusters(self) -> dict[str, set[tuple[str, int]]]:
+        """The clusters that can be routed to, by name, with their endpoints.
 
         :raises EnvoyDown: it does not answer.
         """
         found = await self._json("GET", "/clusters", {"format": "json"})
-        return {cluster["name"] for cluster in found.get("cluster_statuses", ())}
+        return {cluster["name"]: _endpoints(cluster) for cluster in found.get("cluster_statuses", ())}
 
     async def version(self) -> str:
         """Envoy's version.
@@ -77,6 +77,11 @@ class Admin:
         except httpx.HTTPError as problem:
             raise EnvoyDown(str(problem) or type(problem).__name__) from problem
         return answer.content
+
+
+def _endpoints(cluster: dict[str, Any]) -> set[tuple[str, int]]:
+    addresses = [host["address"].get("socket_address", {}) for host in cluster.get("host_statuses", ())]
+    return {(str(at.get("address", "")), int(at.get("port_value", 0))) for at in addresses}
 
 
 def _details(found: Any) -> list[str]:

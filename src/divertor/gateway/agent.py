@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from divertor.envoy import resources
 from divertor.envoy.plan import Paths, Snapshot
@@ -112,7 +113,7 @@ class Agent:
         old = [found for found in self._files.known_clusters() if found["name"] not in names]
         self._files.endpoints(snapshot)
         await self._step("cds", lambda: self._files.clusters([*new, *old]))
-        await self._until_serving(names)
+        await self._until_serving(names, snapshot)
         # A listener that is new asks for its routes itself, when it comes.
         known = self._files.known_listeners()
         await self._step("rds", lambda: not known.isdisjoint(self._files.routes(snapshot)))
@@ -146,10 +147,17 @@ class Agent:
             for end in (_SUCCESS, _REJECTED)
         }
 
-    async def _until_serving(self, names: set[str]) -> None:
-        """A new cluster is warmed first (its endpoints read, its health checked); routes to it must wait."""
+    async def _until_serving(self, names: set[str], snapshot: Snapshot) -> None:
+        """A new cluster is warmed first (its endpoints read, its health checked); routes to it must wait. And
+        an instance that is no longer wanted may only be stopped when Envoy has let go of it."""
+        wanted = {
+            upstream.name: {(str(ip_address(at.address)), at.port) for at in upstream.endpoints}
+            for upstream in snapshot.upstreams
+            if not resources.is_named(upstream)
+        }
         deadline = asyncio.get_running_loop().time() + ACCEPT
         while asyncio.get_running_loop().time() < deadline:
-            if names <= await self._admin.clusters():
+            found = await self._admin.clusters()
+            if names <= found.keys() and all(found[name] == at for name, at in wanted.items()):
                 return
             await asyncio.sleep(POLL)
