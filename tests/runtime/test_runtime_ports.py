@@ -28,8 +28,8 @@ def test_a_taken_port_is_passed_over() -> None:
 
 
 def test_an_excluded_port_is_passed_over() -> None:
-    first = pick_port()
-    assert pick_port({first}) > first
+    low = pick_port(high=29_998)
+    assert {pick_port({low}, low, low + 40) for _ in range(20)}.isdisjoint({low})
 
 
 def test_none_left_is_an_error() -> None:

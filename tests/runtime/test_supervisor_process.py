@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
+from divertor.runtime.main import Plan, command_line
 from divertor.runtime.process import ProcessSpec, ReadyCheck, ReadyKind
-from divertor.runtime.supervisor import command_line
 
 if TYPE_CHECKING:
     from .conftest import Program
@@ -28,7 +28,7 @@ PARENT = "import os, time\nos.fork()\ntime.sleep(600)"
 @pytest.fixture
 def supervise(launch: Launch, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
     def start(*members: ProcessSpec) -> subprocess.Popen[bytes]:
-        argv, descriptor = command_line(tmp_path / "run", members, announce="all up")
+        argv, descriptor = command_line(tmp_path / "run", Plan((members,), announce="all up", quiet=True))
         try:
             return launch(argv, pass_fds=[descriptor], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         finally:
@@ -108,7 +108,7 @@ def test_it_stays_under_30_mb(supervise: Launch, program: Program) -> None:
 
 
 def test_an_unreadable_plan_is_told() -> None:
-    argv = [sys.executable, "-m", "divertor.runtime.supervisor", "run", "99"]
+    argv = [sys.executable, "-m", "divertor.runtime.main", "run", "99"]
     done = subprocess.run(argv, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "divertor: cannot read what to supervise: [Errno 9] Bad file descriptor\n"
+    assert done.stderr == "divertor: cannot read what to run: [Errno 9] Bad file descriptor\n"

@@ -8,7 +8,9 @@ retrying such a port can connect to itself and hold it.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import random
 import socket
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -40,12 +42,14 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def pick_port(excluded: Collection[int] = (), low: int = LOWEST, high: int = HIGHEST) -> int:
-    """The lowest free loopback port from `low` to `high` that is not `excluded`.
+    """A free loopback port from `low` to `high` that is not `excluded`; at random, so that two who look at
+    the same time rarely take the same.
 
     :raises UnavailableError: there is none.
     """
     taken = frozenset(excluded)
-    for port in range(low, high + 1):
+    start = random.randint(low, high)
+    for port in itertools.chain(range(start, high + 1), range(low, start)):
         if port not in taken and is_free(port):
             return port
     raise UnavailableError(f"no free port from {low} to {high} on 127.0.0.1")

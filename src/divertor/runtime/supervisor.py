@@ -12,17 +12,13 @@ Run as `python -m divertor.runtime.supervisor RUN_DIR FD`, where FD is an open f
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
-import json
 import os
 import signal
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from divertor.errors import ConflictError, DivertorError, NotFoundError, UnavailableError
 from divertor.runtime.child import Child, World
@@ -269,99 +265,3 @@ def _lock(run_dir: Path) -> int:
         os.close(lock)
         raise UnavailableError(f"cannot use the run directory {run_dir}: {problem.strerror}") from problem
     return lock
-
-
-async def supervise(run_dir: Path, members: Sequence[ProcessSpec], announce: str = "") -> int:
-    """Runs `members`, in order, each ready before the next starts, until SIGINT, SIGTERM or SIGHUP; prints
-    `announce` when all are ready. A second signal while stopping kills. The exit code: 0, or 1 with the
-    reason on standard error when a member could not be started; nothing is left running then.
-    """
-    stop = asyncio.Event()
-    try:
-        async with Supervisor(run_dir) as supervisor:
-            _stop_on_signals(stop, supervisor)
-            if await _start_all(supervisor, members, stop):
-                _print(announce)
-                await stop.wait()
-    except DivertorError as problem:
-        _print(f"divertor: {problem}", error=True)
-        return 1
-    return 0
-
-
-def _stop_on_signals(stop: asyncio.Event, supervisor: Supervisor) -> None:
-    def on_signal() -> None:
-        if stop.is_set():
-            supervisor.hurry()
-        stop.set()
-
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` leaves it
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
-
-
-async def _start_all(supervisor: Supervisor, members: Sequence[ProcessSpec], stop: asyncio.Event) -> bool:
-    """Whether all were started before somebody asked to stop."""
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        for spec in members:
-            started = asyncio.ensure_future(supervisor.start(spec))
-            await asyncio.wait({started, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not started.done():
-                started.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await started
-                return False
-            started.result()
-    finally:
-        stopped.cancel()
-    return not stop.is_set()
-
-
-def _print(text: str, *, error: bool = False) -> None:
-    # The terminal may be gone; the stack must not go with it before it is stopped in order.
-    with contextlib.suppress(OSError):
-        if text:
-            print(text, file=sys.stderr if error else sys.stdout, flush=True)
-
-
-def command_line(
-    run_dir: Path, members: Sequence[ProcessSpec], announce: str = "", python: str = sys.executable
-) -> tuple[list[str], int]:
-    """The command that supervises `members`, and the descriptor it must inherit (it is inheritable already).
-
-    To become the supervisor: `os.execv(argv[0], argv)`. The descriptor is a file in memory only, because
-    environments hold secrets.
-    """
-    plan = {"members": [spec.to_json() for spec in members], "announce": announce}
-    descriptor = os.memfd_create("divertor-members", 0)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        file.write(json.dumps(plan).encode())
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.set_inheritable(descriptor, True)
-    return [python, "-m", __name__, str(run_dir), str(descriptor)], descriptor
-
-
-def _read_plan(descriptor: int) -> tuple[list[ProcessSpec], str]:
-    with os.fdopen(descriptor, "rb") as file:
-        plan: dict[str, Any] = json.load(file)
-    return [ProcessSpec.from_json(item) for item in plan["members"]], str(plan.get("announce", ""))
-
-
-def main(arguments: Sequence[str]) -> int:
-    """The supervisor's process: `RUN_DIR FD`."""
-    if len(arguments) != 2 or not arguments[1].isdecimal():
-        _print("usage: python -m divertor.runtime.supervisor RUN_DIR FD", error=True)
-        return 2
-    try:
-        members, announce = _read_plan(int(arguments[1]))
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        _print(f"divertor: cannot read what to supervise: {problem}", error=True)
-        return 2
-    return asyncio.run(supervise(Path(arguments[0]), members, announce))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
