@@ -23,6 +23,7 @@ from divertor.gateway.files import ConfigFiles
 from divertor.gateway.process import paths_of, prepare
 from tests.gateway.conftest import (
     SESSION,
+    TOKEN,
     App,
     Gateway,
     ask,
@@ -135,8 +136,8 @@ def test_a_gateway_that_goes_leaves_the_others_alone(gateway: Gateway, apps: App
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"routes": (Route("r", "a", 100, {"nonsense": 1}),)}, "nonsense"),
-        ({"routes": (Route("r", "a", 100, {"or_matcher": {"predicate": []}}),)}, "predicate"),
+        ({"routes": (Route("r", "a", 100, {"nonsense": 1}),)}, "match_type"),
+        ({"routes": (Route("r", "a", 100, {"or_matcher": {"predicate": []}}),)}, "Predicate"),
         ({"address": "not an address"}, "not an address"),
     ],
 )
@@ -150,7 +151,7 @@ def test_what_envoy_refuses_changes_nothing_and_is_told_in_its_words(
         (refusal,) = gateway.refused(Snapshot((replace(good, **change),), one))
         load.wait_for(30)
     assert ConfigFiles(paths_of(gateway.layout)).read() == before
-    assert "Envoy refused" in refusal and told in refusal
+    assert "Envoy refused" in refusal and told in refusal and TOKEN not in refusal
     assert load.failed == [] and ask(port).by == "a"
 
 

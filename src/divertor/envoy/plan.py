@@ -97,13 +97,15 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Files Envoy itself opens, absolute."""
+    """Files of Envoy's, absolute."""
 
     config: str
     table: str
     recent: str
     access_log: str
     admin: str
+    #: Envoy's own log, where it says why it refused routes; empty: nobody keeps one.
+    log: str = ""
 
 
 @dataclass(frozen=True, slots=True)

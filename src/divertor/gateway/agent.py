@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -23,6 +24,11 @@ from divertor.gateway.files import ConfigFiles
 #: Seconds Envoy may take to accept a file. It takes about 6 ms, and 350 ms with 10,000 routes.
 ACCEPT = 5.0
 POLL = 0.004
+#: Characters of Envoy's log that are searched for a reason.
+LOG = 1 << 20
+#: Characters of a reason.
+REASON = 1000
+_LOGGED, _PRINTED = "update rejected: ", "goo.gle/debug"
 _SUCCESS, _REJECTED = "update_success", "update_rejected"
 
 
@@ -126,18 +132,31 @@ class Agent:
 
         :raises ConflictError: Envoy refused it.
         """
-        before = await self._counts(kind)
+        before, logged = await self._counts(kind), self._log_size()
         if not write():
             return
         deadline = asyncio.get_running_loop().time() + ACCEPT
         while asyncio.get_running_loop().time() < deadline:
             now = await self._counts(kind)
             if now[_REJECTED] > before[_REJECTED]:
-                reasons = "; ".join(await self._admin.rejections()) or "no reason given"
-                raise ConflictError(f"Envoy refused the new {kind} configuration: {reasons}")
+                raise ConflictError(f"Envoy refused the new {kind} configuration: {await self._why(logged)}")
             if now[_SUCCESS] > before[_SUCCESS]:
                 return
             await asyncio.sleep(POLL)
+
+    async def _why(self, logged: int) -> str:
+        """Envoy's reason: from its admin interface or, for routes, from what it has logged since."""
+        if reasons := await self._admin.rejections():
+            return "; ".join(reasons)
+        with contextlib.suppress(OSError), open(self._paths.log, errors="replace") as log:
+            log.seek(logged)
+            return _reason(log.read(LOG))
+        return "see its log"
+
+    def _log_size(self) -> int:
+        with contextlib.suppress(OSError):
+            return os.stat(self._paths.log).st_size
+        return 0
 
     async def _counts(self, kind: str) -> dict[str, int]:
         """How many files of a kind Envoy has taken and refused, all listeners together."""
@@ -161,3 +180,13 @@ class Agent:
             if names <= found.keys() and all(found[name] == at for name, at in wanted.items()):
                 return
             await asyncio.sleep(POLL)
+
+
+def _reason(log: str) -> str:
+    """What Envoy's log gives as the last reason: behind the mark, or after a message printed over many lines
+    (which is left out: it holds the divert token)."""
+    text = log.rpartition(_LOGGED)[2]
+    first, _, rest = text.partition("\n")
+    if first.startswith(_PRINTED):
+        first = next((line[2:] for line in rest.split("\n") if line.startswith(": ")), "see its log")
+    return first.strip()[:REASON]

@@ -33,6 +33,7 @@ def paths_of(layout: Layout) -> Paths:
         recent=str(layout.recent),
         access_log=str(layout.access_log),
         admin=str(layout.envoy_admin),
+        log=str(layout.logs / "envoy.log"),
     )
 
 
