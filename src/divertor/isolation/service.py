@@ -205,8 +205,10 @@ class IsolationService:
             await self._work.wait()
             self._work.clear()
             await asyncio.sleep(SWEEP)
-            for id, isolation in list(self._unsaved.items()):
-                await self._save(id, isolation)
+            for id in list(self._unsaved):
+                # Looked up now: while the others were saved, this one may have been changed, or saved.
+                if id in self._unsaved:
+                    await self._save(id, self._unsaved[id])
 
     async def _save(self, id: str, isolation: Isolation | None) -> None:
         self._unsaved[id] = isolation
