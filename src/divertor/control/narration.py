@@ -58,7 +58,7 @@ def _detection(event: Event) -> tuple[str, str, str] | None:
     kind = visible(_get(event, "detections.type") or "attack")
     parameter = visible(_get(event, "divertor.detection.parameter"), 40)
     payload = visible(_get(event, "divertor.detection.payload"), 60)
-    place = f"{visible(_get(event, 'code.file.path'), 60)}:{_get(event, 'code.line.number')}"
+    place = f"{visible(_get(event, 'code.file.path'), 60)}:{visible(_get(event, 'code.line.number'), 10)}"
     function = visible(_get(event, "code.function.name"), 40)
     request = f"{visible(_get(event, 'http.request.method'), 10)} {visible(_get(event, 'url.path'), 50)}"
     outcome = visible(_get(event, "divertor.detection.outcome"), 20)
@@ -70,7 +70,7 @@ def _detection(event: Event) -> tuple[str, str, str] | None:
 
 def _request(event: Event) -> tuple[str, str, str] | None:
     request = f"{visible(_get(event, 'http.request.method'), 10)} {visible(_get(event, 'url.path'), 60)}"
-    status = _get(event, "http.response.status_code")
+    status = visible(_get(event, "http.response.status_code"), 10)
     served = visible(_get(event, "divertor.served_by"), 40)
     if "request:diverted" in event.tags:
         return "divert", "DIVERTED", f"{request} answered {status} by {served} instead, in the same request"

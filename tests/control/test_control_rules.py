@@ -1,0 +1,174 @@
+"""Rules at work on a real stream: an event is judged when it arrives, and none is missed across a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from divertor.alerts import Dispatcher
+from divertor.alerts.contract import DeliveryError
+from divertor.bus import Bus, State
+from divertor.control.rules import CURSORS, KIND, Rules
+from divertor.errors import ConflictError, InputError, NotFoundError
+from divertor.model.events import Event
+from divertor.rules import Match
+from divertor.store import EventStore
+
+pytestmark = pytest.mark.anyio
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+ANY = "name: every\ntype: any\nindex: logs\nalert: debug\nrealert: {minutes: 0}\n"
+
+
+def event(number: int, **body: Any) -> Event:
+    return Event(f"e{number}", "log", NOW, NOW, ("logs",), (), None, {"n": number, **body})
+
+
+class Pager:
+    """An alerter that keeps what it delivers; `down`: it fails for good."""
+
+    def __init__(self) -> None:
+        self.delivered: list[str] = []
+        self.down = False
+
+    def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        return [options]
+
+    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
+        if self.down:
+            raise DeliveryError("nobody answers", again=False)
+        self.delivered.append(match.event_id)
+
+
+@dataclass
+class Watch:
+    rules: Rules
+    bus: Bus
+    state: State
+    pager: Pager
+    told: list[Event]
+
+
+@asynccontextmanager
+async def watch(broker: Any, tmp_path: Path, folder: Path | None = None) -> AsyncIterator[Watch]:
+    bus = await Bus.connect(broker.url, broker.password, "test")
+    store = await EventStore.open(tmp_path / "events.duckdb")
+    pager, told, state = Pager(), list[Event](), State(bus)
+
+    async def publish(events: list[Event]) -> None:
+        told.extend(events)
+
+    rules = Rules(state, bus, store, lambda ended: Dispatcher({"debug": pager}, ended), publish, lambda: NOW)
+    await rules.load(folder)
+    running = asyncio.create_task(rules.run())
+    try:
+        await until(lambda: rules._position[0])
+        yield Watch(rules, bus, state, pager, told)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await store.close()
+        await bus.close()
+
+
+async def until(check: Callable[[], Any]) -> None:
+    async with asyncio.timeout(15):
+        while not check():
+            await asyncio.sleep(0.02)
+
+
+async def recorded(here: Watch) -> None:
+    """Until the record says that everything was judged."""
+    last = (await here.bus.position()).last
+    async with asyncio.timeout(15):
+        while True:
+            entry = await here.state.get(CURSORS, KIND)
+            if entry is not None and entry.value["seq"] == last:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_an_event_is_judged_when_it_arrives(broker: Any, tmp_path: Path) -> None:
+    async with watch(broker, tmp_path) as here:
+        await here.rules.put("every", ANY, "me")
+        await here.bus.publish([event(1)])
+        await until(lambda: here.pager.delivered == ["e1"])
+        await until(lambda: any(each.type == "alert" for each in here.told))
+        assert here.rules.get("every").matches == 1 and here.rules.get("every").error == ""
+
+
+async def test_what_arrived_while_it_was_away_is_judged_afterwards(broker: Any, tmp_path: Path) -> None:
+    async with watch(broker, tmp_path) as here:
+        await here.rules.put("every", ANY, "me")
+        await here.bus.publish([event(1)])
+        await until(lambda: here.pager.delivered == ["e1"])
+        await recorded(here)
+    bus = await Bus.connect(broker.url, broker.password, "test")
+    await bus.publish([event(number) for number in (2, 3)])
+    await bus.close()
+    async with watch(broker, tmp_path) as again:
+        await until(lambda: again.pager.delivered == ["e2", "e3"])
+
+
+async def test_a_failed_alert_is_told(broker: Any, tmp_path: Path) -> None:
+    async with watch(broker, tmp_path) as here:
+        here.pager.down = True
+        await here.rules.put("every", ANY, "me")
+        await here.bus.publish([event(1)])
+        await until(lambda: here.rules.get("every").error)
+        assert "nobody answers" in here.rules.get("every").error
+
+
+async def test_a_rule_that_is_not_understood_changes_nothing(broker: Any, tmp_path: Path) -> None:
+    async with watch(broker, tmp_path) as here:
+        await here.rules.put("every", ANY, "me")
+        with pytest.raises(InputError):
+            await here.rules.put("every", "name: every\ntype: nonsense\n", "me")
+        with pytest.raises(ConflictError):
+            await here.rules.put("other", ANY, "me")
+        assert [status.rule.name for status in here.rules.list()] == ["every"]
+        assert (await here.state.list(KIND))["every"].value == {"text": ANY}
+
+
+async def test_a_deleted_rule_judges_no_more(broker: Any, tmp_path: Path) -> None:
+    async with watch(broker, tmp_path) as here:
+        await here.rules.put("every", ANY, "me")
+        await here.rules.delete("every", "me")
+        await here.bus.publish([event(1)])
+        await recorded(here)
+        assert here.pager.delivered == [] and await here.state.list(KIND) == {}
+        with pytest.raises(NotFoundError):
+            await here.rules.delete("every", "me")
+
+
+async def test_files_go_before_what_is_stored(broker: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    (folder / "every.yaml").write_text(ANY.replace("logs", "other"))
+    async with watch(broker, tmp_path) as here:
+        await here.rules.put("every", ANY, "me")
+        await here.rules.put("second", ANY.replace("every", "second"), "me")
+    async with watch(broker, tmp_path, folder) as again:
+        assert [status.rule.name for status in again.rules.list()] == ["every", "second"]
+        await again.bus.publish([event(1)])
+        await until(lambda: again.pager.delivered)
+        assert again.rules.get("every").matches == 0 and again.rules.get("second").matches == 1
+
+
+async def test_a_killed_broker_costs_no_event(broker: Any, tmp_path: Path) -> None:
+    async with watch(broker, tmp_path) as here:
+        await here.rules.put("every", ANY, "me")
+        await here.bus.publish([event(1)])
+        await until(lambda: here.pager.delivered == ["e1"])
+        broker.kill()
+        broker.start()
+        await here.bus.ready()
+        await here.bus.publish([event(2)])
+        await until(lambda: here.pager.delivered == ["e1", "e2"])
