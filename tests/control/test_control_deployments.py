@@ -1,4 +1,4 @@
-"""Deployments with a real broker: a change is whole or not at all, in the record, in routing and at the runtime."""
+"""Deployments with a real broker: a change is whole or not at all, in record, routing and runtime."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from divertor.bus import Bus, State
 from divertor.control.artifacts import Artifacts
 from divertor.control.deployments import KIND, Deployments
 from divertor.envoy.plan import Snapshot
-from divertor.errors import ConflictError, DivertorError, InputError, NotFoundError, Position, UnavailableError
+from divertor.errors import (
+    ConflictError,
+    DivertorError,
+    InputError,
+    NotFoundError,
+    Position,
+    UnavailableError,
+)
 from divertor.gateway.planning import Choices
 from divertor.model.artifacts import Artifact, Gateway
 from divertor.model.deployments import Deployment, Instance
@@ -29,10 +36,13 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 def text(*versions: str, port: int = 9051, name: str = "shop", extra: str = "") -> str:
     services = "\n".join(
-        f"      - breed: {{name: 'web:{version}', deployable: {{type: command, definition: run}}, ports: {{port: 80}}}}"
+        f"      - breed: {{name: 'web:{version}', deployable: {{type: command, definition: run}}, "
+        "ports: {port: 80}}"
         for version in versions
     )
-    return f"name: {name}\ngateways: {{{port}: web/port}}\nclusters:\n  web:\n    services:\n{services}\n{extra}"
+    return (
+        f"name: {name}\ngateways: {{{port}: web/port}}\nclusters:\n  web:\n    services:\n{services}\n{extra}"
+    )
 
 
 @dataclass
@@ -227,7 +237,9 @@ async def test_trying_a_change_changes_nothing(broker: Any) -> None:
         await here.deploy("1")
         before = await here.everything()
         two = read_blueprint(text("2"), "x")
-        await here.deployments.deploy(read_blueprint(text("1", port=9052), "x"), "y", "me", validate_only=True)
+        await here.deployments.deploy(
+            read_blueprint(text("1", port=9052), "x"), "y", "me", validate_only=True
+        )
         tried = await here.deployments.merge("shop", two, "me", validate_only=True)
         await here.deployments.delete("shop", "me", validate_only=True)
         assert len(tried.clusters[0].services) == 2 and await here.everything() == before
@@ -256,7 +268,9 @@ async def test_a_gateway_of_its_own_comes_changes_and_goes(broker: Any) -> None:
         await here.deploy("1")
         await here.deployments.create_gateway(_gateway(9060), "me")
         assert {each.port for each in here.deployments.snapshot().listeners} == {9051, 9060}
-        await here.deployments.update_gateway("extra", {**gateway_to_json(_gateway(9061)), "name": "extra"}, "me")
+        await here.deployments.update_gateway(
+            "extra", {**gateway_to_json(_gateway(9061)), "name": "extra"}, "me"
+        )
         assert {each.port for each in here.deployments.snapshot().listeners} == {9051, 9061}
         with pytest.raises(ConflictError, match="still leads to"):
             await here.deployments.delete("shop", "me")

@@ -14,7 +14,7 @@ import pytest
 
 from divertor.alerts import Dispatcher
 from divertor.alerts.contract import DeliveryError
-from divertor.bus import Bus, State
+from divertor.bus import Bus, Change, State
 from divertor.control.rules import CURSORS, KIND, Rules
 from divertor.errors import ConflictError, InputError, NotFoundError
 from divertor.model.events import Event
@@ -80,7 +80,9 @@ async def watch(broker: Any, tmp_path: Path, folder: Path | None = None) -> Asyn
 
 async def until(check: Callable[[], Any]) -> None:
     async with asyncio.timeout(15):
-        while not check():
+        while True:
+            if check():
+                return
             await asyncio.sleep(0.02)
 
 
@@ -88,11 +90,9 @@ async def recorded(here: Watch) -> None:
     """Until the record says that everything was judged."""
     last = (await here.bus.position()).last
     async with asyncio.timeout(15):
-        while True:
-            entry = await here.state.get(CURSORS, KIND)
-            if entry is not None and entry.value["seq"] == last:
+        async for change in here.state.watch(CURSORS):
+            if isinstance(change, Change) and change.value and change.value["seq"] == last:
                 return
-            await asyncio.sleep(0.02)
 
 
 async def test_an_event_is_judged_when_it_arrives(broker: Any, tmp_path: Path) -> None:

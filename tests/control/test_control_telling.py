@@ -39,7 +39,10 @@ def event(body: dict[str, Any], kind: str = "detection", *tags: str) -> Event:
         (ME, Attacker("shop/web", ADDRESS, "192.0.2.1")),
         ({**HELD, "divertor": {"session": {"cookie": "other"}}}, Attacker("shop/web", ADDRESS, "192.0.2.1")),
         ({**ME, "http": {"request": {"header": {"x-api-key": "k"}}}}, Attacker("shop/web", API_KEY, "k")),
-        ({"divertor": {"scope": "shop/admin"}, "client": ME["client"]}, Attacker("shop/admin", ADDRESS, "192.0.2.1")),
+        (
+            {"divertor": {"scope": "shop/admin"}, "client": ME["client"]},
+            Attacker("shop/admin", ADDRESS, "192.0.2.1"),
+        ),
     ],
 )
 def test_the_first_key_an_event_carries_tells_who_it_was(body: dict[str, Any], attacker: Attacker) -> None:
@@ -79,7 +82,9 @@ def test_the_reason_says_what_was_found_where() -> None:
     assert reason_of(event(body)) == "SQL injection in 'user' at app.py:7"
 
 
-HOSTILE = st.text(st.characters(codec="utf-8") | st.sampled_from("\x1b\x9b\r\n\x07\u202e\u2028\x00\x7f"), max_size=300)
+HOSTILE = st.text(
+    st.characters(codec="utf-8") | st.sampled_from("\x1b\x9b\r\n\x07\u202e\u2028\x00\x7f"), max_size=300
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -88,7 +93,10 @@ def test_nothing_an_attacker_writes_steers_a_terminal(text: str, kind: str) -> N
     body = {
         "message": text,
         "detections": {"type": text},
-        "divertor": {"detection": dict.fromkeys(["parameter", "payload", "outcome"], text), "served_by": text},
+        "divertor": {
+            "detection": dict.fromkeys(["parameter", "payload", "outcome"], text),
+            "served_by": text,
+        },
         "http": {"request": {"method": text}, "response": {"status_code": text}},
         "url": {"path": text},
         "client": {"address": text},

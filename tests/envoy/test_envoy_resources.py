@@ -25,7 +25,9 @@ from divertor.model.reading import read_blueprint
 
 GOLDEN = Path(__file__).parent / "golden"
 INPUTS = sorted(path.stem for path in GOLDEN.glob("*.yaml"))
-PATHS = Paths("/state/xds", "/state/isolated.table", "/state/recent.table", "/state/isolated.log", "/state/admin")
+PATHS = Paths(
+    "/state/xds", "/state/isolated.table", "/state/recent.table", "/state/isolated.log", "/state/admin"
+)
 CHOICES = Choices(isolation_secret=b"isolation", divert_secret=b"divert")
 
 

@@ -123,8 +123,8 @@ class App:
         asked = Asked(line[0], line[1], headers, body)
         self.asked.append(asked)
         if known.get("upgrade", "").lower() == "websocket":
-            told = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nServed-By: {self.name}\r\n\r\n"
-            write.write(told.encode())
+            told = "HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"
+            write.write("\r\n".join([*told, f"Served-By: {self.name}", "", ""]).encode())
             return False
         answer = self.behave(asked) or Answer()
         content = answer.body
@@ -208,7 +208,9 @@ class Gateway:
     def start(self) -> None:
         spec = envoy_process(self.layout)
         with open(spec.log, "ab") as log:
-            self._process = subprocess.Popen(spec.argv, env=dict(spec.env), cwd=spec.cwd, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                spec.argv, env=dict(spec.env), cwd=spec.cwd, stdout=log, stderr=log
+            )
         deadline = time.monotonic() + 20
         while b"LIVE" not in self._ready():
             assert time.monotonic() < deadline and self._process.poll() is None, self.log()

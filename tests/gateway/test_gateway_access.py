@@ -1,4 +1,4 @@
-"""The access log is followed across growth, rotation and restarts: no line lost, none twice after `confirm`."""
+"""The access log across growth, rotation and restarts: no line lost, none told twice after `confirm`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from divertor.gateway.access import AccessLog, Added, Seen, parse_line
 
 
 def line(number: int, route: str = "g#isolated", **more: Any) -> bytes:
-    fields = {"time": "2026-01-02T03:04:05.000006Z", "route": route, "scope": "shop/web", "path": f"/{number}"}
+    fields = {
+        "time": "2026-01-02T03:04:05.000006Z",
+        "route": route,
+        "scope": "shop/web",
+        "path": f"/{number}",
+    }
     return json.dumps({**fields, **more}).encode() + b"\n"
 
 
@@ -44,7 +49,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("route", "kind"), [("g#divert", "diverted"), ("g#isolated", "isolated"), ("r", "refused"), (None, "refused")]
+    ("route", "kind"),
+    [("g#divert", "diverted"), ("g#isolated", "isolated"), ("r", "refused"), (None, "refused")],
 )
 def test_the_route_tells_what_happened(route: Any, kind: str) -> None:
     seen = parse_line(line(1, route), 0)
@@ -144,7 +150,9 @@ def test_long_lines_and_long_logs_are_read_in_pieces(path: Path) -> None:
 def test_nothing_is_lost_or_doubled_in_any_order_of_events(path: Path, seed: int) -> None:
     """Envoy writes (to the log it has open), the agent rotates, reads, confirms, and is killed in between."""
     rng = random.Random(seed)
-    log, told, unconfirmed, written = AccessLog(path), [], [], 0
+    log, written = AccessLog(path), 0
+    told: list[str] = []
+    unconfirmed: list[str] = []
     path.touch()
     envoy = path.open("ab", buffering=0)
     for _ in range(120):

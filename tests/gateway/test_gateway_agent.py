@@ -12,15 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-
-from divertor.envoy.plan import Endpoint, Route, Snapshot, Upstream
-from divertor.errors import UnavailableError
-from divertor.gateway import process
-from divertor.gateway.access import AccessLog
-from divertor.gateway.admin import Admin, EnvoyDown
-from divertor.gateway.agent import Agent
-from divertor.gateway.files import ConfigFiles
-from divertor.gateway.process import paths_of, prepare
 from tests.gateway.conftest import (
     SESSION,
     TOKEN,
@@ -33,6 +24,15 @@ from tests.gateway.conftest import (
     new_port,
     upstream,
 )
+
+from divertor.envoy.plan import Endpoint, Route, Snapshot, Upstream
+from divertor.errors import UnavailableError
+from divertor.gateway import process
+from divertor.gateway.access import AccessLog
+from divertor.gateway.admin import Admin, EnvoyDown
+from divertor.gateway.agent import Agent
+from divertor.gateway.files import ConfigFiles
+from divertor.gateway.process import paths_of, prepare
 
 Apps = Callable[..., App]
 
@@ -81,7 +81,9 @@ def routes(**weights: int) -> tuple[Route, ...]:
     return tuple(Route(f"r/{name}", name, weight) for name, weight in weights.items())
 
 
-def test_a_canary_from_nothing_to_everything_costs_no_request(gateway: Gateway, apps: Apps, port: int) -> None:
+def test_a_canary_from_nothing_to_everything_costs_no_request(
+    gateway: Gateway, apps: Apps, port: int
+) -> None:
     two = upstream("a", apps("a")), upstream("b", apps("b"))
     gateway.apply(Snapshot((listener(port, *routes(a=100, b=0)),), two))
     with Load(port) as load:
@@ -179,7 +181,9 @@ def test_a_full_disk_is_told_and_changes_nothing(
     assert "No space left on device" in refusal and ask(port).by == "a"
 
 
-def test_an_envoy_that_was_killed_serves_what_was_wanted_meanwhile(gateway: Gateway, apps: Apps, port: int) -> None:
+def test_an_envoy_that_was_killed_serves_what_was_wanted_meanwhile(
+    gateway: Gateway, apps: Apps, port: int
+) -> None:
     versions = upstream("a", apps("a", attack)), upstream("b", apps("b"))
     policy = isolated("b", SESSION)
     gateway.apply(Snapshot((listener(port, *routes(a=100), isolated=policy),), versions))
@@ -204,7 +208,9 @@ def _eventually(port: int) -> str | None:
     return None
 
 
-def test_a_restarted_control_plane_takes_away_what_the_last_one_left(gateway: Gateway, apps: Apps, port: int) -> None:
+def test_a_restarted_control_plane_takes_away_what_the_last_one_left(
+    gateway: Gateway, apps: Apps, port: int
+) -> None:
     """Every `apply` is a new agent: it knows the old clusters and files from the disk alone."""
     gateway.apply(Snapshot((listener(port, *routes(a=100)),), (upstream("a", apps("a")),)))
     gateway.apply(Snapshot((listener(port, *routes(b=100)),), (upstream("b", apps("b")),)))

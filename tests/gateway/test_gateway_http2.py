@@ -8,9 +8,9 @@ import struct
 from collections.abc import Callable
 
 import pytest
+from tests.gateway.conftest import SESSION, TOKEN, App, Gateway, attack, isolated, listener, upstream
 
 from divertor.envoy.plan import Route, Snapshot
-from tests.gateway.conftest import SESSION, TOKEN, App, Gateway, attack, isolated, listener, upstream
 
 Apps = Callable[..., App]
 Fields = list[tuple[str, str]]
@@ -81,7 +81,9 @@ def test_a_body_over_http2_is_replayed(shop: int) -> None:
     assert by(answer) == "audited" and json.loads(answer or b"")["length"] == 600
 
 
-@pytest.mark.parametrize("crumbs", [["a=1", "session=S"], ["session=S", "b=2"], ["a=1", "session=x", "session=S"]])
+@pytest.mark.parametrize(
+    "crumbs", [["a=1", "session=S"], ["session=S", "b=2"], ["a=1", "session=x", "session=S"]]
+)
 def test_an_isolated_session_is_found_among_crumbs(gateway: Gateway, shop: int, crumbs: list[str]) -> None:
     gateway.isolate(SESSION, "S")
     assert by(ask_http2(shop, "/", *(("cookie", crumb) for crumb in crumbs))) == "audited"

@@ -1,4 +1,4 @@
-"""Attackers through a real Envoy: diverted in the same request, kept afterwards, released at once, never hidden."""
+"""Attackers through a real Envoy: diverted in the same request, kept, released at once, never hidden."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-
-from divertor.conditions import parse, to_envoy
-from divertor.envoy.plan import Check, Endpoint, Route, Snapshot, Upstream
-from divertor.isolation.layout import FOREVER, fingerprint, scope_key
 from tests.gateway.conftest import (
     ADDRESS,
     API_KEY,
@@ -31,6 +27,10 @@ from tests.gateway.conftest import (
     upstream,
 )
 
+from divertor.conditions import parse, to_envoy
+from divertor.envoy.plan import Check, Endpoint, Route, Snapshot, Upstream
+from divertor.isolation.layout import FOREVER, fingerprint, scope_key
+
 Apps = Callable[..., App]
 _sessions = itertools.count()
 
@@ -46,7 +46,10 @@ class Shop:
 
     def serve(self, *keys: object, trusted_hops: int = 0, condition: str = "", **more: object) -> None:
         predicate = to_envoy(parse(condition)) if condition else None
-        routes = Route("shop/web/live/port", "live", 100), Route("shop/web/audited/port", "audited", 0, predicate)
+        routes = (
+            Route("shop/web/live/port", "live", 100),
+            Route("shop/web/audited/port", "audited", 0, predicate),
+        )
         policy = isolated("audited", *keys, **more)  # type: ignore[arg-type]
         front = listener(self.port, *routes, isolated=policy, trusted_hops=trusted_hops)
         self.gateway.apply(Snapshot((front,), self.versions))
@@ -113,7 +116,13 @@ def test_a_chunked_body_is_replayed_whole(shop: Shop, session: str) -> None:
 
 
 def test_a_body_that_is_announced_first_is_replayed_whole(shop: Shop, session: str) -> None:
-    head = "POST / HTTP/1.1", "Host: a", f"Cookie: session={session}", "Expect: 100-continue", "Content-Length: 6"
+    head = (
+        "POST / HTTP/1.1",
+        "Host: a",
+        f"Cookie: session={session}",
+        "Expect: 100-continue",
+        "Content-Length: 6",
+    )
     reply = shop.raw(*head, body=b"attack")
     assert reply.by == "audited" and shop.audited.asked[-1].body == b"attack"
 
@@ -140,19 +149,27 @@ def test_the_applications_own_307_passes_untouched(shop: Shop) -> None:
     own = Answer(307, [("Location", "http://elsewhere.example/x?y=1"), ("Set-Cookie", "a=1")], b"moved")
     shop.live.behave = lambda _: own
     reply = shop.ask("/old")
-    assert (reply.status, reply.get("location"), reply.body) == (307, "http://elsewhere.example/x?y=1", b"moved")
+    assert (reply.status, reply.get("location"), reply.body) == (
+        307,
+        "http://elsewhere.example/x?y=1",
+        b"moved",
+    )
     assert reply.all("set-cookie") == ["a=1"] and shop.audited.asked == []
 
 
 def test_a_307_to_itself_with_a_wrong_token_passes_without_the_token(shop: Shop) -> None:
-    shop.live.behave = lambda _: Answer(307, [("Location", "http://shop.example/"), ("X-Divertor-Token", "wrong")])
+    shop.live.behave = lambda _: Answer(
+        307, [("Location", "http://shop.example/"), ("X-Divertor-Token", "wrong")]
+    )
     reply = shop.ask("/old")
     assert reply.status == 307 and not ours(reply) and shop.audited.asked == []
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
 def test_the_token_never_reaches_the_client(shop: Shop, status: int) -> None:
-    shop.live.behave = lambda _: Answer(status, [("X-Divertor-Token", TOKEN), ("Location", "http://shop.example/")])
+    shop.live.behave = lambda _: Answer(
+        status, [("X-Divertor-Token", TOKEN), ("Location", "http://shop.example/")]
+    )
     assert not ours(shop.ask())
 
 
@@ -162,7 +179,9 @@ def test_the_audited_version_cannot_send_a_request_round_in_circles(shop: Shop, 
     assert reply.status == 403 and not ours(reply) and len(shop.audited.asked) == 1
 
 
-@pytest.mark.parametrize("name", ["X-Divertor-Token", "x-divertor-token", "X_Divertor_Token", "x-DIVERTOR_token"])
+@pytest.mark.parametrize(
+    "name", ["X-Divertor-Token", "x-divertor-token", "X_Divertor_Token", "x-DIVERTOR_token"]
+)
 def test_a_client_that_knows_the_token_gains_nothing(shop: Shop, name: str) -> None:
     reply = shop.raw("GET / HTTP/1.1", "Host: a", f"{name}: {TOKEN}")
     assert reply.by == "live" and not forged(reply, TOKEN)
@@ -178,7 +197,13 @@ def test_what_only_the_gateway_may_say_is_not_heard_from_clients(shop: Shop, wha
 
 
 def test_trailers_cannot_carry_what_only_the_gateway_may_say(shop: Shop) -> None:
-    head = "POST / HTTP/1.1", "Host: a", "Transfer-Encoding: chunked", "TE: trailers", "Trailer: X-Divertor-Token"
+    head = (
+        "POST / HTTP/1.1",
+        "Host: a",
+        "Transfer-Encoding: chunked",
+        "TE: trailers",
+        "Trailer: X-Divertor-Token",
+    )
     reply = shop.raw(*head, body=f"1\r\na\r\n0\r\nX-Divertor-Token: {TOKEN}\r\n\r\n".encode())
     assert reply.by == "live" and not forged(reply, TOKEN)
 
@@ -218,7 +243,9 @@ def test_the_client_address_is_told_once_and_the_same_in_a_replay(shop: Shop, se
         "%73ession={}",
     ],
 )
-def test_an_isolated_session_is_known_however_its_cookie_is_written(shop: Shop, session: str, cookie: str) -> None:
+def test_an_isolated_session_is_known_however_its_cookie_is_written(
+    shop: Shop, session: str, cookie: str
+) -> None:
     shop.gateway.isolate(SESSION, session)
     assert shop.ask(cookie=cookie.format(session)).by == "audited"
 
@@ -271,7 +298,9 @@ def test_control_characters_are_refused(shop: Shop, session: str, byte: str) -> 
 
 def test_both_sessions_of_an_attack_are_isolated(shop: Shop, session: str) -> None:
     shop.ask("/attack", cookie=f"session={session}-a; session={session}-b")
-    assert shop.ask(cookie=f"session={session}-a").by == shop.ask(cookie=f"session={session}-b").by == "audited"
+    assert (
+        shop.ask(cookie=f"session={session}-a").by == shop.ask(cookie=f"session={session}-b").by == "audited"
+    )
 
 
 def test_a_renewed_session_is_still_the_attackers(shop: Shop, session: str) -> None:
@@ -342,7 +371,9 @@ def test_an_ipv6_client_behind_a_trusted_proxy_is_known(shop: Shop) -> None:
 
 def test_a_request_behind_a_proxy_that_ends_tls_is_diverted(shop: Shop, session: str) -> None:
     shop.serve(trusted_hops=1)
-    reply = shop.ask("/attack", cookie=f"session={session}", x_forwarded_for="192.0.2.1", x_forwarded_proto="https")
+    reply = shop.ask(
+        "/attack", cookie=f"session={session}", x_forwarded_for="192.0.2.1", x_forwarded_proto="https"
+    )
     assert reply.by == "audited" and reply.seen["x-forwarded-proto"] == "https"
     assert reply.seen["x-divertor-origin"] == "https://shop.example/attack"
     shop.serve()
@@ -403,9 +434,7 @@ def test_an_isolated_client_gets_the_newest_version_if_so_chosen(shop: Shop, ses
 
 def test_two_gateways_may_both_fail_open(shop: Shop) -> None:
     policy = isolated("audited", open=True)
-    fronts = [
-        listener(port, Route("r", "live", 100), isolated=policy) for port in (shop.port, new_port())
-    ]
+    fronts = [listener(port, Route("r", "live", 100), isolated=policy) for port in (shop.port, new_port())]
     shop.gateway.apply(Snapshot(tuple(fronts), shop.versions))
     assert [ask(front.port).by for front in fronts] == ["live", "live"]
     shop.serve()
@@ -413,7 +442,12 @@ def test_two_gateways_may_both_fail_open(shop: Shop) -> None:
 
 def test_a_websocket_of_an_isolated_client_goes_to_the_audited_version(shop: Shop, session: str) -> None:
     shop.gateway.isolate(SESSION, session)
-    upgrade = "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA=="
+    upgrade = (
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: eA==",
+    )
     reply = shop.raw("GET /chat HTTP/1.1", "Host: a", f"Cookie: session={session}", *upgrade)
     assert (reply.status, reply.by) == (101, "audited")
     assert shop.raw("GET /chat HTTP/1.1", "Host: a", *upgrade).by == "live"
@@ -447,7 +481,9 @@ def test_a_replayed_request_is_the_same_or_refused(shop: Shop, session: str, tar
         assert shop.ask(cookie=f"session={session}").by == "audited"
 
 
-@pytest.mark.parametrize("host", ["shop.example", "shop.example:8080", "[::1]:80", "127.0.0.1", "a@b", "", "a b", "..", "é"])
+@pytest.mark.parametrize(
+    "host", ["shop.example", "shop.example:8080", "[::1]:80", "127.0.0.1", "a@b", "", "a b", "..", "é"]
+)
 def test_no_host_leads_elsewhere(shop: Shop, session: str, host: str) -> None:
     reply = shop.raw("GET /attack HTTP/1.1", f"Host: {host}", f"Cookie: session={session}")
     assert not ours(reply) and reply.get("location") is None
@@ -507,7 +543,9 @@ def test_an_envoy_that_was_killed_comes_back_with_everybody_isolated(shop: Shop,
 
 
 def test_one_among_a_million_is_found(shop: Shop, session: str) -> None:
-    shop.gateway.table.replace((number * 0x9E3779B97F4A7C15 & (1 << 64) - 1 or 1, FOREVER) for number in range(10**6))
+    shop.gateway.table.replace(
+        (number * 0x9E3779B97F4A7C15 & (1 << 64) - 1 or 1, FOREVER) for number in range(10**6)
+    )
     digest = fingerprint(scope_key(SECRET, SCOPE, SESSION), session)
     shop.gateway.table.put(digest, FOREVER, 0)
     assert shop.ask(cookie=f"session={session}").by == "audited" and shop.ask().by == "live"

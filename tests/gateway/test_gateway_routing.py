@@ -1,4 +1,4 @@
-"""Who gets which version, through a real Envoy: conditions, strength, weights, stickiness, health, failures."""
+"""Who gets which version through a real Envoy: conditions, strength, weights, stickiness, health."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from tests.gateway.conftest import Answer, App, Gateway, Reply, ask, listener, new_port, upstream
 
 from divertor.conditions import parse, to_envoy
 from divertor.envoy.plan import Check, Endpoint, Route, Snapshot, Upstream
-from tests.gateway.conftest import Answer, App, Gateway, Reply, ask, listener, new_port, upstream
 
 Apps = Callable[..., App]
 Pair = tuple[Upstream, Upstream]
@@ -22,7 +23,7 @@ def route(name: str, weight: int, condition: str = "", strength: int = 100) -> R
     return Route(f"shop/web/{name}/port", name, weight, predicate, strength)
 
 
-def shares(port: int, count: int, **headers: str) -> Counter[str | None]:
+def shares(port: int, count: int, **headers: Any) -> Counter[str | None]:
     return Counter(ask(port, **headers).by for _ in range(count))
 
 
@@ -72,7 +73,9 @@ def test_half_of_firefox_and_its_share_of_the_rest(gateway: Gateway, two: Pair, 
     assert 191 <= shares(port, 400, user_agent="Firefox/9")["b"] <= 289
 
 
-def test_a_lost_draw_goes_by_weight_and_not_to_later_conditions(gateway: Gateway, two: Pair, port: int) -> None:
+def test_a_lost_draw_goes_by_weight_and_not_to_later_conditions(
+    gateway: Gateway, two: Pair, port: int
+) -> None:
     routes = route("a", 100, "has header x-one", 0), route("b", 0, "has header x-one")
     gateway.apply(Snapshot((listener(port, *routes),), two))
     assert shares(port, 30, x_one="1") == {"a": 30}
@@ -146,7 +149,10 @@ def test_an_instance_that_refuses_connections_costs_no_request(
 
 def test_an_unhealthy_instance_gets_nothing_until_it_is_well(gateway: Gateway, apps: Apps, port: int) -> None:
     well = {"b": True}
-    apps_ = apps("a"), apps("b", lambda asked: None if well["b"] or asked.target != "/health" else Answer(500))
+    apps_ = (
+        apps("a"),
+        apps("b", lambda asked: None if well["b"] or asked.target != "/health" else Answer(500)),
+    )
     both = upstream("a", *apps_, check=Check("/health", 0.1, 1.0, 1))
     gateway.apply(Snapshot((listener(port, route("a", 100)),), (both,)))
     until(lambda: shares(port, 10).keys() == {"a", "b"})
@@ -192,7 +198,9 @@ def test_a_client_cannot_order_envoy_about(gateway: Gateway, two: Pair, port: in
     assert not {"x-envoy-max-retries", "x-envoy-upstream-rq-timeout-ms", "x-envoy-retry-on"} & told.keys()
 
 
-def test_without_isolation_nothing_of_ours_reaches_the_client(gateway: Gateway, apps: Apps, port: int) -> None:
+def test_without_isolation_nothing_of_ours_reaches_the_client(
+    gateway: Gateway, apps: Apps, port: int
+) -> None:
     app = apps("a", lambda _: Answer(200, [("X-Divertor-Token", "secret")]))
     gateway.apply(Snapshot((listener(port, route("a", 100)),), (upstream("a", app),)))
     assert ask(port).get("x-divertor-token") is None

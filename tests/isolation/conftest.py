@@ -1,4 +1,4 @@
-"""The filter's pure C, called from Python: what a client sent and what the table holds, seen by Envoy's side."""
+"""The filter's pure C, called from Python: what clients send and what the table holds, as Envoy sees it."""
 
 from __future__ import annotations
 

@@ -37,7 +37,17 @@ some = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 TRICKY = st.lists(
     st.sampled_from(
         [b"session", b"=", b";", b" ", b",", b'"', b"\\", b"\\141", b"%61", b"%", b"+", b"a", b"b"]
-        + [b"\xc2\xa0", b"\xa0", b"\x85", b"\xe2\x80\x83", b"\xef\xbb\xbf", b"\xff", b"\t", b"%3D", b"x" * 4095]
+        + [
+            b"\xc2\xa0",
+            b"\xa0",
+            b"\x85",
+            b"\xe2\x80\x83",
+            b"\xef\xbb\xbf",
+            b"\xff",
+            b"\t",
+            b"%3D",
+            b"x" * 4095,
+        ]
     ),
     max_size=12,
 ).map(b"".join)
@@ -138,7 +148,9 @@ def test_a_value_is_recognised_by_what_was_recorded_of_it(native: Filter, value:
 
 
 @some
-@given(st.lists(st.tuples(st.sampled_from(["session", "a", "b-c"]), st.text("abc1%", min_size=1)), max_size=4))
+@given(
+    st.lists(st.tuples(st.sampled_from(["session", "a", "b-c"]), st.text("abc1%", min_size=1)), max_size=4)
+)
 def test_whatever_pythons_own_reader_sees_the_filter_sees(
     native: Filter, pairs: list[tuple[str, str]]
 ) -> None:
@@ -188,7 +200,9 @@ def test_a_header_is_only_trimmed() -> None:
         (b"session=a=b", (b"session", b"a=b")),
     ],
 )
-def test_set_cookie_is_read_as_browsers_do(native: Filter, line: bytes, told: tuple[bytes, bytes] | None) -> None:
+def test_set_cookie_is_read_as_browsers_do(
+    native: Filter, line: bytes, told: tuple[bytes, bytes] | None
+) -> None:
     assert native.set_cookie(line) == told
 
 
@@ -208,7 +222,9 @@ def test_an_address_loses_its_port(native: Filter, text: bytes, address: bytes) 
 
 @some
 @given(st.ip_addresses())
-def test_an_address_is_written_as_envoy_writes_it(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+def test_an_address_is_written_as_envoy_writes_it(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     assert canonical_value(ADDRESS, address.exploded) == socket.inet_ntop(family, address.packed)
 

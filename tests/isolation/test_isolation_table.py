@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from divertor.errors import UnavailableError
 from divertor.isolation import table as tables
-from divertor.isolation.layout import FOREVER
+from divertor.isolation.layout import FOREVER, TABLE_MAGIC
 from divertor.isolation.table import SMALLEST, Recent, Table
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.Mo
 
     table = Table.open(tmp_path / "t.table")
     table.put(7, FOREVER, 0)
-    monkeypatch.setattr(tables.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(UnavailableError, match="No space left"):
         table.replace([(8, FOREVER)])
     assert table.entries() == [(7, FOREVER)] and not (tmp_path / "t.new").exists()
@@ -194,7 +194,7 @@ def test_the_reader_finds_a_file_that_was_made_anew_behind_its_back(
     if damage == "deleted":
         path.unlink()
     else:
-        tables._create(path, tables.TABLE_MAGIC, SMALLEST, 2)
+        tables._create(path, TABLE_MAGIC, SMALLEST, 2)
     table = Table.open(path)
     table.put(8, FOREVER, 0)
     eventually(lambda: native.has(file, 8, 1))
@@ -252,7 +252,7 @@ def test_a_reader_beside_a_working_writer_never_sees_what_was_not_put(tmp_path: 
 WRITER = """
 import random, sys
 from pathlib import Path
-from divertor.isolation.layout import FOREVER
+from divertor.isolation.layout import FOREVER, TABLE_MAGIC
 from divertor.isolation.table import Table
 table = Table.open(Path(sys.argv[1]))
 rng = random.Random(int(sys.argv[2]))

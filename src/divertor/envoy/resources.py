@@ -1,4 +1,5 @@
-"""A snapshot as Envoy resources (dicts, ready for JSON): bootstrap, listeners, routes, clusters, endpoints.
+"""A snapshot as Envoy resources (dicts, ready for JSON): bootstrap, listeners, routes; clusters and
+endpoints come from `upstreams.py`.
 
 Routing order is Vamp's, with the isolation before it (numbers as in `virtual_host`):
 
@@ -17,15 +18,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from ipaddress import ip_address
 from itertools import product
 from typing import Any
 
-from divertor.envoy.plan import Check, Endpoint, Isolated, Listener, Paths, Route, Snapshot, Upstream
+from divertor.envoy.plan import Isolated, Listener, Paths, Route, Snapshot
+from divertor.envoy.upstreams import (
+    REPLAY_LIMIT,
+    Resource,
+    address_of,
+    clusters,
+    endpoints,
+    file_name,
+    is_named,
+    open_name,
+)
 from divertor.isolation.layout import key_words
 from divertor.model.isolation import KeyKind
 
-Resource = dict[str, Any]
+__all__ = [
+    "bootstrap",
+    "clusters",
+    "endpoints",
+    "file_name",
+    "is_named",
+    "listeners",
+    "route_configuration",
+    "routes",
+]
 
 TOKEN_HEADER = "x-divertor-token"
 ORIGIN_HEADER = "x-divertor-origin"
@@ -42,12 +61,6 @@ OWN_HEADERS = tuple(
 #: The shared object Envoy loads (libdivertor.so, see filter/), and the filter's name in its chain.
 MODULE = "divertor"
 FILTER = "divertor.isolation"
-#: The largest request that can be replayed against another version, bytes. A larger attack is refused.
-REPLAY_LIMIT = 1 << 20
-CONNECT_TIMEOUT = "1s"
-#: Application servers close idle connections, some after two seconds; one that is reused at that very moment
-#: fails a request. So ours are given up first.
-UPSTREAM_IDLE_TIMEOUT = "1.5s"
 #: Seconds an idle request may take; long polls and slow uploads live, dead peers do not.
 STREAM_IDLE_TIMEOUT = "300s"
 
@@ -111,26 +124,6 @@ def bootstrap(paths: Paths, node: str) -> Resource:
     }
 
 
-def clusters(snapshot: Snapshot, paths: Paths) -> list[Resource]:
-    """One cluster per upstream; endpoints come by EDS, so that scaling does not disturb it. Only host names
-    are part of the cluster, because EDS takes none: they are looked up by Envoy, again and again."""
-    resources = [_cluster(upstream, paths) for upstream in snapshot.upstreams]
-    opened = (listener for listener in snapshot.listeners if listener.isolated and listener.isolated.open)
-    return [*resources, *(_open_cluster(listener) for listener in opened)]
-
-
-def endpoints(snapshot: Snapshot) -> dict[str, Resource]:
-    """The endpoints of each upstream, by its name: Envoy wants a file of its own for each."""
-    return {
-        upstream.name: {
-            "@type": _TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
-            **_assignment(upstream),
-        }
-        for upstream in snapshot.upstreams
-        if not is_named(upstream)
-    }
-
-
 def listeners(snapshot: Snapshot, paths: Paths) -> list[Resource]:
     """One listener per gateway; its routes come by RDS, so that a change of weights drains nothing."""
     return [
@@ -145,137 +138,6 @@ def routes(snapshot: Snapshot, paths: Paths) -> dict[str, Resource]:
         listener.name: route_configuration(listener, paths)
         for listener in snapshot.listeners
         if listener.protocol == "http"
-    }
-
-
-def file_name(name: str) -> str:
-    """The file a listener's routes or an upstream's endpoints are kept in: names are arbitrary text."""
-    return f"{blake2b(name.encode(), digest_size=10).hexdigest()}.json"
-
-
-def _assignment(upstream: Upstream) -> Resource:
-    return {
-        "cluster_name": upstream.name,
-        "endpoints": [{"lb_endpoints": [_endpoint(at) for at in upstream.endpoints]}],
-    }
-
-
-def is_named(upstream: Upstream) -> bool:
-    """Whether Envoy has to look up where an upstream is."""
-    return not all(_is_numeric(at.address) for at in upstream.endpoints)
-
-
-def _is_numeric(address: str) -> bool:
-    try:
-        ip_address(address)
-    except ValueError:
-        return False
-    return True
-
-
-def _discovery(upstream: Upstream, paths: Paths) -> Resource:
-    if is_named(upstream):
-        return {
-            "type": "STRICT_DNS",
-            "dns_lookup_family": "V4_PREFERRED",
-            "load_assignment": _assignment(upstream),
-        }
-    return {
-        "type": "EDS",
-        "eds_cluster_config": {
-            "eds_config": {
-                "resource_api_version": "V3",
-                "path_config_source": {
-                    "path": f"{paths.config}/eds/{file_name(upstream.name)}",
-                    "watched_directory": {"path": f"{paths.config}/eds"},
-                },
-            }
-        },
-    }
-
-
-def _endpoint(at: Endpoint) -> Resource:
-    return {"endpoint": {"address": _address(at.address, at.port)}}
-
-
-def _address(address: str, port: int) -> Resource:
-    return {"socket_address": {"address": address, "port_value": port}}
-
-
-def _cluster(upstream: Upstream, paths: Paths) -> Resource:
-    resource: Resource = {
-        "@type": _TYPE + "envoy.config.cluster.v3.Cluster",
-        "name": upstream.name,
-        **_discovery(upstream, paths),
-        "connect_timeout": CONNECT_TIMEOUT,
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": _TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "common_http_protocol_options": {"idle_timeout": UPSTREAM_IDLE_TIMEOUT},
-                "explicit_http_config": {"http_protocol_options": {}},
-            }
-        },
-        "lb_policy": "MAGLEV" if upstream.by_instance else "ROUND_ROBIN",
-        "per_connection_buffer_limit_bytes": REPLAY_LIMIT,
-        "common_lb_config": {
-            # With no healthy instance the answer is 503, never a draw among the dead.
-            "healthy_panic_threshold": {"value": 0},
-            # By default the workers hear of an instance's health up to a second late.
-            "update_merge_window": "0s",
-        },
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": 10000,
-                    "max_pending_requests": 10000,
-                    "max_requests": 50000,
-                    "max_retries": 100,
-                }
-            ]
-        },
-    }
-    if upstream.check is not None:
-        resource["health_checks"] = [_health_check(upstream.check)]
-        resource["ignore_health_on_host_removal"] = True
-    return resource
-
-
-def _health_check(check: Check) -> Resource:
-    return {
-        "timeout": f"{check.timeout:g}s",
-        "interval": f"{check.interval:g}s",
-        "no_traffic_interval": f"{check.interval:g}s",
-        # While an instance is down it is asked twice a second: back as soon as it can serve.
-        "unhealthy_interval": "0.5s",
-        "unhealthy_threshold": check.failures,
-        "healthy_threshold": 1,
-        "http_health_check": {"path": check.path, "expected_statuses": [{"start": 200, "end": 400}]},
-    }
-
-
-def _open_name(listener: Listener) -> str:
-    """Each gateway has its own, because each falls back on what it gives its customers."""
-    return f"{listener.name}?open"
-
-
-def _open_cluster(listener: Listener) -> Resource:
-    """Fail open, by choice: without the audited version, isolated traffic gets the newest one."""
-    assert listener.isolated is not None
-    audited = listener.isolated.upstream
-    others = [route for route in listener.routes if route.upstream != audited]
-    newest = sorted(others, key=lambda route: -route.weight)[:1]
-    return {
-        "@type": _TYPE + "envoy.config.cluster.v3.Cluster",
-        "name": _open_name(listener),
-        "connect_timeout": CONNECT_TIMEOUT,
-        "lb_policy": "CLUSTER_PROVIDED",
-        "cluster_type": {
-            "name": "envoy.clusters.aggregate",
-            "typed_config": {
-                "@type": _TYPE + "envoy.extensions.clusters.aggregate.v3.ClusterConfig",
-                "clusters": [audited, *(route.upstream for route in newest)],
-            },
-        },
     }
 
 
@@ -367,7 +229,7 @@ def _listener(listener: Listener, name: str, configuration: Resource) -> Resourc
     return {
         "@type": _TYPE + "envoy.config.listener.v3.Listener",
         "name": listener.name,
-        "address": _address(listener.address, listener.port),
+        "address": address_of(listener.address, listener.port),
         "per_connection_buffer_limit_bytes": REPLAY_LIMIT,
         "filter_chains": [{"filters": [{"name": name, "typed_config": configuration}]}],
     }
@@ -452,7 +314,7 @@ def _isolation_matchers(listener: Listener) -> list[Resource]:
     isolated = listener.isolated
     if isolated is None:
         return []
-    cluster = _open_name(listener) if isolated.open else isolated.upstream
+    cluster = open_name(listener) if isolated.open else isolated.upstream
     return [
         {
             "predicate": _header_is(TOKEN_HEADER, isolated.token),

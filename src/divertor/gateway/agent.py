@@ -148,10 +148,7 @@ class Agent:
         """Envoy's reason: from its admin interface or, for routes, from what it has logged since."""
         if reasons := await self._admin.rejections():
             return "; ".join(reasons)
-        with contextlib.suppress(OSError), open(self._paths.log, errors="replace") as log:
-            log.seek(logged)
-            return _reason(log.read(LOG))
-        return "see its log"
+        return await asyncio.to_thread(_logged_reason, self._paths.log, logged)
 
     def _log_size(self) -> int:
         with contextlib.suppress(OSError):
@@ -180,6 +177,15 @@ class Agent:
             if names <= found.keys() and all(found[name] == at for name, at in wanted.items()):
                 return
             await asyncio.sleep(POLL)
+
+
+def _logged_reason(path: str, start: int) -> str:
+    try:
+        with open(path, errors="replace") as log:
+            log.seek(start)
+            return _reason(log.read(LOG))
+    except OSError:
+        return "see its log"
 
 
 def _reason(log: str) -> str:

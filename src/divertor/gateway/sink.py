@@ -39,7 +39,9 @@ class TableSink:
 
     def replace(self, isolations: list[Isolation]) -> None:
         self._table.replace(
-            (digest, expiry_second(each.expires)) for each in isolations for digest in self._fingerprints(each)
+            (digest, expiry_second(each.expires))
+            for each in isolations
+            for digest in self._fingerprints(each)
         )
 
     def __len__(self) -> int:

@@ -100,7 +100,10 @@ def readings(selector: KeySelector, value: str) -> tuple[str, ...]:
 
 #: Unicode's white space in UTF-8, the two of Latin-1 as bytes of their own, and JavaScript's U+FEFF.
 _SPACES = [
-    *(chr(code).encode() for code in (0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)),
+    *(
+        chr(code).encode()
+        for code in (0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000)
+    ),
     *("\ufeff".encode(), "\x85".encode(), "\xa0".encode(), b"\x85", b"\xa0", b" ", b"\t"),
 ]
 _BEFORE = re.compile(b"(?:" + b"|".join(map(re.escape, _SPACES)) + b")+")

@@ -1,0 +1,173 @@
+"""A snapshot's upstreams as Envoy clusters and endpoints. Pure; listeners and routes: `resources.py`."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from ipaddress import ip_address
+from typing import Any
+
+from divertor.envoy.plan import Check, Endpoint, Listener, Paths, Snapshot, Upstream
+
+Resource = dict[str, Any]
+
+#: The largest request that can be replayed against another version, bytes. A larger attack is refused.
+REPLAY_LIMIT = 1 << 20
+CONNECT_TIMEOUT = "1s"
+#: Application servers close idle connections, some after two seconds; one that is reused at that very moment
+#: fails a request. So ours are given up first.
+UPSTREAM_IDLE_TIMEOUT = "1.5s"
+
+_TYPE = "type.googleapis.com/"
+
+
+def clusters(snapshot: Snapshot, paths: Paths) -> list[Resource]:
+    """One cluster per upstream; endpoints come by EDS, so that scaling does not disturb it. Only host names
+    are part of the cluster, because EDS takes none: they are looked up by Envoy, again and again."""
+    resources = [_cluster(upstream, paths) for upstream in snapshot.upstreams]
+    opened = (listener for listener in snapshot.listeners if listener.isolated and listener.isolated.open)
+    return [*resources, *(_open_cluster(listener) for listener in opened)]
+
+
+def endpoints(snapshot: Snapshot) -> dict[str, Resource]:
+    """The endpoints of each upstream, by its name: Envoy wants a file of its own for each."""
+    return {
+        upstream.name: {
+            "@type": _TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
+            **_assignment(upstream),
+        }
+        for upstream in snapshot.upstreams
+        if not is_named(upstream)
+    }
+
+
+def file_name(name: str) -> str:
+    """The file a listener's routes or an upstream's endpoints are kept in: names are arbitrary text."""
+    return f"{blake2b(name.encode(), digest_size=10).hexdigest()}.json"
+
+
+def _assignment(upstream: Upstream) -> Resource:
+    return {
+        "cluster_name": upstream.name,
+        "endpoints": [{"lb_endpoints": [_endpoint(at) for at in upstream.endpoints]}],
+    }
+
+
+def is_named(upstream: Upstream) -> bool:
+    """Whether Envoy has to look up where an upstream is."""
+    return not all(_is_numeric(at.address) for at in upstream.endpoints)
+
+
+def _is_numeric(address: str) -> bool:
+    try:
+        ip_address(address)
+    except ValueError:
+        return False
+    return True
+
+
+def _discovery(upstream: Upstream, paths: Paths) -> Resource:
+    if is_named(upstream):
+        return {
+            "type": "STRICT_DNS",
+            "dns_lookup_family": "V4_PREFERRED",
+            "load_assignment": _assignment(upstream),
+        }
+    return {
+        "type": "EDS",
+        "eds_cluster_config": {
+            "eds_config": {
+                "resource_api_version": "V3",
+                "path_config_source": {
+                    "path": f"{paths.config}/eds/{file_name(upstream.name)}",
+                    "watched_directory": {"path": f"{paths.config}/eds"},
+                },
+            }
+        },
+    }
+
+
+def _endpoint(at: Endpoint) -> Resource:
+    return {"endpoint": {"address": address_of(at.address, at.port)}}
+
+
+def address_of(address: str, port: int) -> Resource:
+    """Where something listens, in Envoy's words."""
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _cluster(upstream: Upstream, paths: Paths) -> Resource:
+    resource: Resource = {
+        "@type": _TYPE + "envoy.config.cluster.v3.Cluster",
+        "name": upstream.name,
+        **_discovery(upstream, paths),
+        "connect_timeout": CONNECT_TIMEOUT,
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": _TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "common_http_protocol_options": {"idle_timeout": UPSTREAM_IDLE_TIMEOUT},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+        "lb_policy": "MAGLEV" if upstream.by_instance else "ROUND_ROBIN",
+        "per_connection_buffer_limit_bytes": REPLAY_LIMIT,
+        "common_lb_config": {
+            # With no healthy instance the answer is 503, never a draw among the dead.
+            "healthy_panic_threshold": {"value": 0},
+            # By default the workers hear of an instance's health up to a second late.
+            "update_merge_window": "0s",
+        },
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": 10000,
+                    "max_pending_requests": 10000,
+                    "max_requests": 50000,
+                    "max_retries": 100,
+                }
+            ]
+        },
+    }
+    if upstream.check is not None:
+        resource["health_checks"] = [_health_check(upstream.check)]
+        resource["ignore_health_on_host_removal"] = True
+    return resource
+
+
+def _health_check(check: Check) -> Resource:
+    return {
+        "timeout": f"{check.timeout:g}s",
+        "interval": f"{check.interval:g}s",
+        "no_traffic_interval": f"{check.interval:g}s",
+        # While an instance is down it is asked twice a second: back as soon as it can serve.
+        "unhealthy_interval": "0.5s",
+        "unhealthy_threshold": check.failures,
+        "healthy_threshold": 1,
+        "http_health_check": {"path": check.path, "expected_statuses": [{"start": 200, "end": 400}]},
+    }
+
+
+def open_name(listener: Listener) -> str:
+    """The cluster of isolated traffic that falls back. Each gateway has its own, because each falls back on
+    what it gives its customers."""
+    return f"{listener.name}?open"
+
+
+def _open_cluster(listener: Listener) -> Resource:
+    """Fail open, by choice: without the audited version, isolated traffic gets the newest one."""
+    assert listener.isolated is not None
+    audited = listener.isolated.upstream
+    others = [route for route in listener.routes if route.upstream != audited]
+    newest = sorted(others, key=lambda route: -route.weight)[:1]
+    return {
+        "@type": _TYPE + "envoy.config.cluster.v3.Cluster",
+        "name": open_name(listener),
+        "connect_timeout": CONNECT_TIMEOUT,
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {
+            "name": "envoy.clusters.aggregate",
+            "typed_config": {
+                "@type": _TYPE + "envoy.extensions.clusters.aggregate.v3.ClusterConfig",
+                "clusters": [audited, *(route.upstream for route in newest)],
+            },
+        },
+    }
