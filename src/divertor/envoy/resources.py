@@ -61,6 +61,9 @@ OWN_HEADERS = tuple(
 #: The shared object Envoy loads (libdivertor.so, see filter/), and the filter's name in its chain.
 MODULE = "divertor"
 FILTER = "divertor.isolation"
+#: Envoy draws one number per request for all its decisions. The strength of a condition looks at its last two
+#: digits, so the weights must look at the others: else those who lose one draw are not a fair sample in the next.
+DRAW = 100
 #: Seconds an idle request may take; long polls and slow uploads live, dead peers do not.
 STREAM_IDLE_TIMEOUT = "300s"
 
@@ -396,7 +399,7 @@ def _weighted(listener: Listener) -> list[Resource]:
         "clusters": [
             {
                 "name": route.upstream,
-                "weight": route.weight,
+                "weight": route.weight * DRAW,
                 **({"response_headers_to_add": [_pin(listener, route)]} if listener.sticky != "none" else {}),
             }
             for route in drawn
