@@ -99,3 +99,9 @@ def test_what_is_not_understood_is_refused(pattern: str) -> None:
 
 def test_cases_are_all_there() -> None:
     assert (len(CASES), len(REFUSED)) == (9, 18)
+
+
+def test_nothing_repeated_a_thousand_times_a_thousand_times_takes_no_time() -> None:
+    started = process_time()
+    assert compile_regexp("((((){1000}){1000}){1000}){1000}a", ignore_case=False)("a")
+    assert process_time() - started < 1
