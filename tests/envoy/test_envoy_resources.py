@@ -146,5 +146,5 @@ def test_secrets_are_not_shown() -> None:
     assert "token" not in shown and "secret=" not in shown
 
 
-def test_every_way_to_write_our_own_headers_is_the_gateways() -> None:
-    assert len(set(resources.OWN_HEADERS)) == 16 and "x_divertor-token" in resources.OWN_HEADERS
+def test_every_way_to_write_what_the_sensor_believes_is_the_gateways() -> None:
+    assert len(set(resources.OWN_HEADERS)) == 10 and "x_divertor-client" in resources.OWN_HEADERS
