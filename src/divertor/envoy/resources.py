@@ -51,8 +51,8 @@ ORIGIN_HEADER = "x-divertor-origin"
 CLIENT_HEADER = "x-divertor-client"
 MARK_HEADER = "x-divertor-isolated"
 ORIGINAL_HEADER = "x-envoy-original-url"
-#: What only we may say. Application servers after the CGI fashion take `_` for `-`, so what the sensor believes
-#: may not come from a client in that spelling either. (Each name costs a tenth of a microsecond a request.)
+#: What only we may say. Application servers after the CGI fashion take `_` for `-`, so what the sensor
+#: believes may not come from a client in that spelling either; the others, nobody reads in it.
 OWN_HEADERS = (
     TOKEN_HEADER,
     MARK_HEADER,
