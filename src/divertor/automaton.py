@@ -116,6 +116,8 @@ class _Automaton:
             loop = self._branch(start)
             self.free[self.add(tree.part, loop)].append(loop)
             return self._branch(loop)
+        if tree.most == tree.least:
+            return start
         ends = [start]
         for _ in range(tree.most - tree.least):
             ends.append(self.add(tree.part, self._branch(ends[-1])))
