@@ -178,12 +178,17 @@ def _http_listener(listener: Listener, paths: Paths) -> Resource:
                 },
             },
         },
+        # The answer says what the application says: nobody needs to know what stands before it.
+        "server_header_transformation": "PASS_THROUGH",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_filters": [
             *([_isolation_filter()] if listener.isolated is not None else []),
             {
                 "name": "envoy.filters.http.router",
-                "typed_config": {"@type": _TYPE + "envoy.extensions.filters.http.router.v3.Router"},
+                "typed_config": {
+                    "@type": _TYPE + "envoy.extensions.filters.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
+                },
             },
         ],
     }
@@ -278,6 +283,7 @@ def virtual_host(listener: Listener, paths: Paths) -> Resource:
         },
         # An instance that refused the connection has seen nothing of the request: asking another is safe.
         "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 3},
+        "request_headers_to_add": [_header(CLIENT_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
     }
     if not host["matcher"]["matcher_list"]["matchers"]:
         del host["matcher"]["matcher_list"]
@@ -294,10 +300,9 @@ def virtual_host(listener: Listener, paths: Paths) -> Resource:
                 },
             }
         }
-        host["request_headers_to_add"] = [
-            _header(ORIGIN_HEADER, "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%REQ(:PATH)%"),
-            _header(CLIENT_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
-        ]
+        host["request_headers_to_add"].append(
+            _header(ORIGIN_HEADER, "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%REQ(:PATH)%")
+        )
     return host
 
 

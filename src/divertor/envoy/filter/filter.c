@@ -329,6 +329,13 @@ static bool follow(void *stream, const struct route *route) {
   return found;
 }
 
+/* Whether the audited version answered at all. While it is down, nobody hands out sessions: isolating the address
+ * instead would shut out everybody behind it, for an attack that has been refused anyway. */
+static bool served(void *stream) {
+  view status;
+  return header(stream, RESPONSE_HEADERS, TEXT(":status"), 0, &status) && status.length == 3 && status.at[0] != '5';
+}
+
 static void drop(void *stream, text name) {
   envoy_dynamic_module_callback_http_set_header(stream, RESPONSE_HEADERS, name, (text){NULL, 0});
 }
@@ -361,7 +368,7 @@ int envoy_dynamic_module_on_http_filter_response_headers(void *stream, const voi
   }
   if (asked && !equal(token, route->token)) drop(stream, TOKEN); /* an application's own header: not ours to obey */
   else if (asked) refuse(stream, route);
-  if ((request->diverted || request->followed) && !follow(stream, route) && request->unknown)
+  if ((request->diverted || request->followed) && !follow(stream, route) && request->unknown && served(stream))
     isolate_address(stream, route);
   return HEADERS_CONTINUE;
 }
