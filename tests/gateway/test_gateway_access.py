@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from divertor.gateway import access
 from divertor.gateway.access import AccessLog, Added, Seen, parse_line
+from divertor.model.isolation import KeyKind
 
 
 def line(number: int, route: str = "g#isolated", **more: Any) -> bytes:
@@ -58,12 +59,22 @@ def test_the_route_tells_what_happened(route: Any, kind: str) -> None:
 
 
 def test_a_key_the_gateway_isolated_is_told() -> None:
-    seen = parse_line(line(1, added_kind="cookie", added_name="session", added_value="abc"), 0)
-    assert seen is not None and seen.added == Added("cookie", "session", "abc")
+    seen = parse_line(line(1, added="cookie|session|abc cookie|session|%FF%7C%20 address||192.0.2.1"), 0)
+    assert seen is not None and seen.added == (
+        Added(KeyKind.COOKIE, "session", "abc"),
+        Added(KeyKind.COOKIE, "session", "\udcff| "),
+        Added(KeyKind.ADDRESS, "", "192.0.2.1"),
+    )
+
+
+@pytest.mark.parametrize("added", ["", "cookie|session", "telepathy||x", "%%%", None, 7])
+def test_a_key_that_is_cut_short_is_left_out(added: Any) -> None:
+    seen = parse_line(line(1, added=added), 0)
+    assert seen is not None and seen.added == ()
 
 
 def test_the_event_does_not_hold_the_isolated_key() -> None:
-    seen = parse_line(line(1, added_kind="cookie", added_name="session", added_value="hush-hush"), 0)
+    seen = parse_line(line(1, added="cookie|session|hush-hush"), 0)
     assert seen is not None
     event = seen.event(datetime(2026, 1, 2, tzinfo=UTC), "web:1.0.0")
     assert "hush-hush" not in json.dumps(event.body) and event.tags == ("request:isolated", "deployment:shop")

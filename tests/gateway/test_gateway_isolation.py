@@ -519,8 +519,25 @@ def test_the_access_log_tells_who_attacked_and_who_is_isolated(shop: Shop, sessi
     (first,) = shop.gateway.lines(lambda line: line["path"] == f"/attack-{session}")
     (later,) = shop.gateway.lines(lambda line: line["path"] == f"/later-{session}")
     assert first["route"].endswith("#divert") and later["route"].endswith("#isolated")
-    assert (first["scope"], first["added_kind"], first["added_value"]) == (SCOPE, "cookie", session)
+    assert (first["scope"], first["added"]) == (SCOPE, f"cookie|session|{session}")
     assert (first["upstream"], later["key"]) == ("audited", "cookie")
+
+
+def test_every_session_of_an_attack_is_told(shop: Shop, session: str) -> None:
+    """The application may have read any of them; only what is told becomes a lasting record."""
+    shop.ask(f"/attack-{session}", cookie=f"session={session}; session={session}-b")
+    (line,) = shop.gateway.lines(lambda line: line["path"] == f"/attack-{session}")
+    assert line["added"] == f"cookie|session|{session} cookie|session|{session}-b"
+
+
+def test_who_sends_more_sessions_than_any_client_would_is_isolated(shop: Shop, session: str) -> None:
+    cookie = "; ".join(f"session={session}-{n}" for n in range(9))
+    assert shop.ask(cookie=cookie).by == "audited"
+
+
+def test_a_refusal_that_is_easily_provoked_isolates_no_address(shop: Shop) -> None:
+    assert shop.raw("GET /attack-host HTTP/1.1", "Host: [::1", "Connection: close").status in (400, 403)
+    assert shop.ask().by == "live"
 
 
 def test_a_customer_leaves_no_line(shop: Shop, session: str) -> None:

@@ -325,6 +325,16 @@ def test_the_recent_file_gives_up_the_expired_first(tmp_path: Path, native: Filt
     recent.close()
 
 
+def test_nobody_is_forgotten_for_somebody_new(tmp_path: Path, native: Filter) -> None:
+    """Else an attacker could make room for himself, by attacking under other names."""
+    Recent(tmp_path / "r.table").close()
+    file = native.file(tmp_path / "r.table")
+    group = [7 + step * (tables.RECENT_SLOTS // 4) for step in range(5)]
+    for key in group:
+        native.remember(file, key, 500, 100)
+    assert [native.has(file, key, 200, recent=True) for key in group] == [True, True, True, True, False]
+
+
 def test_remembering_again_prolongs_in_place(tmp_path: Path, native: Filter) -> None:
     recent = Recent(tmp_path / "r.table")
     file = native.file(tmp_path / "r.table")

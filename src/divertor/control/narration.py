@@ -75,7 +75,7 @@ def _request(event: Event) -> tuple[str, str, str] | None:
     if "request:diverted" in event.tags:
         return "divert", "DIVERTED", f"{request} answered {status} by {served} instead, in the same request"
     if "request:refused" in event.tags:
-        return "divert", "REFUSED", f"{request} answered {status}: too large to be replayed"
+        return "divert", "REFUSED", f"{request} answered {status}: it could not be replayed"
     return "quiet", "watched", f"{request} answered {status} by {served}"
 
 

@@ -96,9 +96,7 @@ _LOG_FIELDS = {
     "upstream": "%UPSTREAM_CLUSTER_RAW%",
     "scope": "%DYNAMIC_METADATA(divertor:scope)%",
     "key": "%DYNAMIC_METADATA(divertor:key)%",
-    "added_kind": "%DYNAMIC_METADATA(divertor:added_kind)%",
-    "added_name": "%DYNAMIC_METADATA(divertor:added_name)%",
-    "added_value": "%DYNAMIC_METADATA(divertor:added_value)%",
+    "added": "%DYNAMIC_METADATA(divertor:added)%",
 }
 
 

@@ -16,8 +16,10 @@ from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from divertor.model.events import Event, parse_time
+from divertor.model.isolation import KeyKind
 
 #: Seconds between looks at the log; Envoy writes it every 50 ms.
 INTERVAL = 0.05
@@ -29,9 +31,9 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A key the gateway has isolated by itself: `kind` is cookie, header or address."""
+    """A key the gateway has isolated by itself."""
 
-    kind: str
+    kind: KeyKind
     name: str
     value: str
 
@@ -44,7 +46,7 @@ class Seen:
     kind: str
     time: datetime
     scope: str
-    added: Added | None
+    added: tuple[Added, ...]
     fields: dict[str, Any]
 
     def event(self, received: datetime, target: str) -> Event:
@@ -63,7 +65,7 @@ class Seen:
                 "scope": self.scope,
                 "served_by": _service(get("upstream")) or target,
                 "route": get("route"),
-                "key": get("key") or (self.added.kind if self.added else None),
+                "key": get("key") or (self.added[0].kind if self.added else None),
                 "milliseconds": get("milliseconds"),
             },
             "envoy": {"flags": get("flags")},
@@ -93,11 +95,17 @@ def parse_line(line: bytes, position: int) -> Seen | None:
         kind = "isolated"
     else:
         kind = "refused"
-    added = None
-    if fields.get("added_kind"):
-        added = Added(fields["added_kind"], fields.get("added_name") or "", fields.get("added_value") or "")
+    added = tuple(_added(item) for item in str(fields.get("added") or "").split())
     identity = blake2b(line + position.to_bytes(8, "little"), digest_size=16).hexdigest()
-    return Seen(identity, kind, time, scope, added, fields)
+    return Seen(identity, kind, time, scope, tuple(each for each in added if each), fields)
+
+
+def _added(text: str) -> Added | None:
+    """`kind|name|value`, percent-encoded; None for one that is cut short."""
+    parts = [unquote_to_bytes(part).decode("utf-8", "surrogateescape") for part in text.split("|")]
+    if len(parts) != 3 or parts[0] not in set(KeyKind):
+        return None
+    return Added(KeyKind(parts[0]), parts[1] if parts[0] != KeyKind.ADDRESS else "", parts[2])
 
 
 class AccessLog:

@@ -31,6 +31,8 @@ class TableSink:
         now = int(self._wall().timestamp())
         for digest in self._fingerprints(isolation):
             self._table.put(digest, expiry_second(isolation.expires), now)
+            # Kept for good now: its place among the recent ones is free again.
+            self._recent.forget(digest)
 
     def remove(self, isolation: Isolation) -> None:
         for digest in self._fingerprints(isolation):

@@ -35,7 +35,7 @@ from divertor.control.narration import narrate
 from divertor.control.rules import Rules
 from divertor.envoy.plan import Snapshot
 from divertor.errors import DivertorError, InputError, UnavailableError
-from divertor.gateway.access import AccessLog, Seen
+from divertor.gateway.access import AccessLog, Added, Seen
 from divertor.gateway.agent import Agent
 from divertor.gateway.planning import Choices
 from divertor.gateway.process import paths_of
@@ -43,7 +43,7 @@ from divertor.gateway.sink import TableSink
 from divertor.isolation.service import IsolationService
 from divertor.layout import Layout, Secrets, Settings
 from divertor.model.events import Event
-from divertor.model.isolation import KeyKind, KeySelector
+from divertor.model.isolation import KeySelector
 from divertor.model.reading import read_blueprint
 from divertor.plane.environment import instance_environment
 from divertor.rules import IsolateOptions, Match
@@ -338,26 +338,22 @@ class Plane:
     async def _follow_log(self) -> None:
         """What the gateway saw of attackers: recorded, and the keys it isolated by itself made lasting."""
         async for batch in self.access.follow():
-            for seen in batch:
-                await self._take(seen)
+            # In effect at once, all of them; then the records, side by side.
+            await asyncio.gather(*(self._take(seen, added) for seen in batch for added in seen.added))
             await self.outbox.publish([seen.event(wall(), self._target(seen.scope)) for seen in batch])
             self.access.confirm()
             if self.access.is_large():
                 self.access.put_aside()
                 await self.agent.reopen_logs()
 
-    async def _take(self, seen: Seen) -> None:
-        if seen.added is None:
-            return
-        kind = KeyKind(seen.added.kind)
-        name = seen.added.name if kind is not KeyKind.ADDRESS else ""
+    async def _take(self, seen: Seen, added: Added) -> None:
         method, path = seen.fields.get("method"), str(seen.fields.get("path") or "").partition("?")[0]
         why = "renewed its session" if seen.kind == "isolated" else f"attacked with {method} {path[:200]}"
         try:
             await self.isolations.add(
                 scope=seen.scope,
-                selector=KeySelector(kind, name),
-                value=seen.added.value,
+                selector=KeySelector(added.kind, added.name),
+                value=added.value,
                 by="gateway",
                 reason=why,
                 cause=str(seen.fields.get("request_id") or ""),

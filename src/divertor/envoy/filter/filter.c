@@ -19,10 +19,11 @@
 #include <time.h>
 
 enum { MAX_KEYS = 8, MAX_TEXT = 512 };
-/* Longer than any cookie that counts: what one key's value may take in the access log. */
-enum { MAX_NOTED = 4096 };
-/* No client sends one cookie this often. Looking at more would be work an attacker can order. */
-enum { MAX_COOKIES = 64 };
+/* Bytes of the access log that the keys isolated by one request may take. */
+enum { MAX_NOTED = 48 << 10 };
+/* No client sends one cookie this often. Looking at more would be work, and places in the recent file, that an
+ * attacker can order. */
+enum { MAX_COOKIES = 8 };
 static const uint64_t FOREVER = 0xffffffffULL;
 
 enum kind { COOKIE, HEADER, ADDRESS };
@@ -47,6 +48,8 @@ struct request {
   bool diverted; /* the sensor has just handed it over */
   bool followed; /* isolated by something that is the attacker's own: renewed sessions are his too */
   bool unknown;  /* diverted, and nothing in the request tells who it was */
+  char *noted;   /* the keys it isolated, for the access log */
+  size_t length;
 };
 
 #define TEXT(literal) ((text){literal, sizeof(literal) - 1})
@@ -219,43 +222,70 @@ static bool remember(void *context, uint64_t fingerprint) {
   return false;
 }
 
-static void isolate(void *stream, const struct route *route, const struct key *key, view value) {
+/* Appends `text` so that it holds neither blank, bar, percent sign nor anything unprintable. */
+static void encode(struct request *request, view text) {
+  static const char digits[] = "0123456789ABCDEF";
+  for (size_t i = 0; i < text.length && request->length + 3 <= MAX_NOTED; i++) {
+    unsigned char c = (unsigned char)text.at[i];
+    if (c > 0x20 && c < 0x7f && c != '%' && c != '|') {
+      request->noted[request->length++] = (char)c;
+    } else {
+      request->noted[request->length++] = '%';
+      request->noted[request->length++] = digits[c >> 4];
+      request->noted[request->length++] = digits[c & 15];
+    }
+  }
+}
+
+/* `kind|name|value`, separated by blanks: every key, because the record is made from it. */
+static void note_key(void *stream, struct request *request, const struct key *key, view value) {
+  if (!request->noted && !(request->noted = malloc(MAX_NOTED))) return;
+  if (request->length + 64 + 3 * (key->length + value.length) > MAX_NOTED) return;
+  if (request->length) request->noted[request->length++] = ' ';
+  encode(request, as_text(kind_name(key->kind)));
+  request->noted[request->length++] = '|';
+  encode(request, (view){key->name, key->length});
+  request->noted[request->length++] = '|';
+  encode(request, value);
+  note(stream, "added", (text){request->noted, request->length});
+}
+
+static void isolate(void *stream, struct request *request, const struct route *route, const struct key *key,
+                    view value) {
   uint64_t now = (uint64_t)time(NULL);
   uint64_t expiry = route->seconds == 0 || now + route->seconds >= FOREVER ? FOREVER : now + route->seconds;
   struct remembered until = {divertor_open(route->recent, true), expiry, now};
   if (until.recent) each_fingerprint(key, value, remember, &until);
-  if (value.length > MAX_NOTED) value.length = MAX_NOTED;
-  note(stream, "added_kind", as_text(kind_name(key->kind)));
-  note(stream, "added_name", (text){key->name, key->length});
-  note(stream, "added_value", value);
+  if (value.length > MAX_VALUE) value.length = MAX_VALUE;
+  note_key(stream, request, key, value);
 }
 
 struct attacker {
   void *stream;
+  struct request *request;
   const struct route *route;
   bool found;
 };
 static bool isolate_value(void *context, const struct key *key, view value) {
   struct attacker *attacker = context;
-  isolate(attacker->stream, attacker->route, key, value);
+  isolate(attacker->stream, attacker->request, attacker->route, key, value);
   attacker->found = true;
   return false; /* a cookie sent twice: the application may have read either */
 }
 
 /* By the first key the request carries. The address is the last resort: it waits for the answer, which may hand
  * the attacker a session. */
-static bool isolate_request(void *stream, const struct route *route) {
-  struct attacker attacker = {stream, route, false};
+static bool isolate_request(void *stream, struct request *request, const struct route *route) {
+  struct attacker attacker = {stream, request, route, false};
   for (size_t i = 0; i < route->keys && !attacker.found; i++)
     if (route->key[i].kind != ADDRESS) each_value(stream, &route->key[i], isolate_value, &attacker);
   return attacker.found;
 }
 
-static bool isolate_address(void *stream, const struct route *route) {
-  struct attacker attacker = {stream, route, false};
+static void isolate_address(void *stream, struct request *request, const struct route *route) {
+  struct attacker attacker = {stream, request, route, false};
   for (size_t i = 0; i < route->keys && !attacker.found; i++)
     if (route->key[i].kind == ADDRESS) each_value(stream, &route->key[i], isolate_value, &attacker);
-  return attacker.found;
 }
 
 struct lookup {
@@ -285,7 +315,11 @@ const void *envoy_dynamic_module_on_http_filter_new(const void *config, void *st
   (void)config, (void)stream;
   return calloc(1, sizeof(struct request));
 }
-void envoy_dynamic_module_on_http_filter_destroy(const void *request) { free((void *)request); }
+void envoy_dynamic_module_on_http_filter_destroy(const void *state) {
+  struct request *request = (struct request *)state;
+  if (request) free(request->noted);
+  free(request);
+}
 
 int envoy_dynamic_module_on_http_filter_request_headers(void *stream, const void *state, bool end) {
   (void)end;
@@ -296,7 +330,7 @@ int envoy_dynamic_module_on_http_filter_request_headers(void *stream, const void
   if (header(stream, REQUEST_HEADERS, TOKEN, 0, &token) && equal(token, route->token)) {
     request->diverted = true;
     note(stream, "scope", as_text(route->scope));
-    request->unknown = !isolate_request(stream, route);
+    request->unknown = !isolate_request(stream, request, route);
     return HEADERS_CONTINUE;
   }
   const struct key *key = isolated_by(stream, route);
@@ -312,7 +346,7 @@ int envoy_dynamic_module_on_http_filter_request_headers(void *stream, const void
 
 /* Answers -------------------------------------------------------------------------------------------------- */
 
-static bool follow(void *stream, const struct route *route) {
+static bool follow(void *stream, struct request *request, const struct route *route) {
   view line;
   bool found = false;
   for (size_t i = 0; header(stream, RESPONSE_HEADERS, TEXT("set-cookie"), i, &line); i++) {
@@ -322,7 +356,7 @@ static bool follow(void *stream, const struct route *route) {
     for (size_t k = 0; k < route->keys; k++) {
       const struct key *key = &route->key[k];
       if (key->kind != COOKIE || key->length != name.length || memcmp(key->name, name.at, name.length) != 0) continue;
-      isolate(stream, route, key, value);
+      isolate(stream, request, route, key, value);
       found = true;
     }
   }
@@ -340,9 +374,10 @@ static void drop(void *stream, text name) {
   envoy_dynamic_module_callback_http_set_header(stream, RESPONSE_HEADERS, name, (text){NULL, 0});
 }
 
-/* The sensor asked for a divert, but Envoy could not replay the request (its body was too large). The attack is
- * refused and the attacker isolated; the client sees neither the redirect nor where it pointed. */
-static void refuse(void *stream, const struct route *route) {
+/* The sensor asked for a divert, but Envoy could not replay the request (its body was too large, its host no
+ * host). The attack is refused and the attacker isolated, if he has a key of his own: a refusal is easily provoked,
+ * and behind his address there are others. The client sees neither the redirect nor where it pointed. */
+static void refuse(void *stream, struct request *request, const struct route *route) {
   view status;
   bool redirect = header(stream, RESPONSE_HEADERS, TEXT(":status"), 0, &status) && status.length == 3 &&
                   memcmp(status.at, "307", 3) == 0;
@@ -352,12 +387,12 @@ static void refuse(void *stream, const struct route *route) {
   drop(stream, TEXT("location"));
   drop(stream, TEXT("set-cookie"));
   note(stream, "scope", as_text(route->scope));
-  if (!isolate_request(stream, route)) isolate_address(stream, route);
+  isolate_request(stream, request, route);
 }
 
 int envoy_dynamic_module_on_http_filter_response_headers(void *stream, const void *state, bool end) {
   (void)end;
-  const struct request *request = state;
+  struct request *request = (struct request *)state;
   view token;
   bool asked = header(stream, RESPONSE_HEADERS, TOKEN, 0, &token);
   if (!asked && !request->diverted && !request->followed) return HEADERS_CONTINUE;
@@ -367,9 +402,9 @@ int envoy_dynamic_module_on_http_filter_response_headers(void *stream, const voi
     return HEADERS_CONTINUE;
   }
   if (asked && !equal(token, route->token)) drop(stream, TOKEN); /* an application's own header: not ours to obey */
-  else if (asked) refuse(stream, route);
-  if ((request->diverted || request->followed) && !follow(stream, route) && request->unknown && served(stream))
-    isolate_address(stream, route);
+  else if (asked) refuse(stream, request, route);
+  if (!request->diverted && !request->followed) return HEADERS_CONTINUE;
+  if (!follow(stream, request, route) && request->unknown && served(stream)) isolate_address(stream, request, route);
   return HEADERS_CONTINUE;
 }
 

@@ -114,14 +114,16 @@ bool divertor_in_recent(const shared *file, uint64_t fingerprint, uint64_t now) 
 }
 
 /* Several workers may write here at once. Each word is stored whole; should two attackers race for one place,
- * the loser is still recorded by the control plane a moment later. */
+ * the loser is still recorded by the control plane a moment later. Nobody is forgotten for somebody new: an
+ * attacker could make room for himself. The agent clears a place as soon as its key is in the table. */
 void divertor_remember(const shared *file, uint64_t fingerprint, uint64_t expiry, uint64_t now) {
   uint64_t *base = place_of(file, fingerprint);
-  uint64_t *choice = base + (fingerprint >> 62) * 2;
+  uint64_t *choice = NULL;
   for (int way = WAYS - 1; way >= 0; way--)
     if (!live(load(base + way * 2 + 1), now)) choice = base + way * 2;
   for (int way = 0; way < WAYS; way++)
     if (load(base + way * 2) == fingerprint) choice = base + way * 2;
+  if (!choice) return;
   if (load(choice) != fingerprint) store(choice, 0);
   store(choice + 1, expiry << 32);
   store(choice, fingerprint);
