@@ -12,6 +12,7 @@ from __future__ import annotations
 import mmap
 import re
 import secrets
+import shutil
 import tempfile
 import time
 import urllib.error
@@ -64,9 +65,21 @@ def measure(attacks: int, say: Callable[[str], None]) -> Reaction:
             memory = _memory(stack.pid)
             followed = sum(_is_followed(stack.app) for _ in range(attacks))
         say("reaction: reported attacks")
-        with OwnStack(shop, Path(folder) / "report", isolate=False) as stack:
+        with OwnStack(_reporting(shop, Path(folder)), Path(folder) / "report") as stack:
             times = _reported(stack, attacks)
     return Reaction(times, followed, attacks, memory)
+
+
+def _reporting(shop: Path, folder: Path) -> Path:
+    """A copy of the shop whose newest version reports attacks and lets them run."""
+    copy = folder / "shop"
+    shutil.copytree(shop, copy, ignore=shutil.ignore_patterns("data", "__pycache__"))
+    blueprint = copy / "blueprint.yaml"
+    breed, _, rest = blueprint.read_text().partition("v1_1_0.app:app\n")
+    indent = rest[: len(rest) - len(rest.lstrip(" "))]
+    report = f"{indent}environment_variables: {{DIVERTOR_MODE: report}}\n"
+    blueprint.write_text(f"{breed}v1_1_0.app:app\n{report}{rest}")
+    return copy
 
 
 def _is_followed(app: str) -> bool:
@@ -98,7 +111,7 @@ def _reported(stack: OwnStack, attacks: int) -> list[float]:
             watched = watcher.submit(_until_in_table, stack.layout, fingerprint(key, session))
             _post(stack.app, f"session={session}")
             seen[session] = watched.result()
-    detected = _detections(stack)
+    detected = _detections(stack, attacks)
     return sorted((seen[session] - detected[session]) * 1e3 for session in seen)
 
 
@@ -118,13 +131,19 @@ def _until_in_table(layout: Layout, digest: int) -> float:
     raise RuntimeError("an isolation did not come into effect")
 
 
-def _detections(stack: OwnStack) -> dict[str, float]:
-    """When the sensor saw each session attack, seconds since 1970."""
-    with stack.api() as api:
-        return {
-            detection["event"]["body"]["session"]["id"]: parse_time(detection["timestamp"]).timestamp()
-            for detection in api.get_all("detections")
-        }
+def _detections(stack: OwnStack, wanted: int) -> dict[str, float]:
+    """When the sensor saw each session attack, seconds since 1970; the store is a moment behind."""
+    deadline = time.time() + _DEADLINE
+    while time.time() < deadline:
+        with stack.api() as api:
+            found = {
+                detection["event"]["body"]["session"]["id"]: parse_time(detection["timestamp"]).timestamp()
+                for detection in api.get_all("detections")
+            }
+        if len(found) >= wanted:
+            return found
+        time.sleep(0.1)
+    raise RuntimeError("not every attack was detected")
 
 
 def _memory(pid: int) -> dict[str, float]:
