@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import time
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -12,19 +14,35 @@ from hypothesis import strategies as st
 
 from divertor.conditions import (
     And,
+    ClientAddress,
     Condition,
     Constant,
     CookieContains,
+    CookieIs,
+    CookieMatches,
     CookiePresent,
     HeaderContains,
+    HeaderIs,
+    HeaderMatches,
     HeaderPresent,
     Host,
+    Method,
     Not,
     Or,
+    PathContains,
+    PathIs,
+    PathMatches,
+    PathStartsWith,
+    QueryContains,
+    QueryIs,
+    QueryMatches,
+    QueryPresent,
+    Share,
     UserAgent,
     parse,
     to_text,
 )
+from divertor.conditions.nodes import Network
 from divertor.errors import InputError
 
 A, B, C = CookiePresent("a"), CookiePresent("b"), CookiePresent("c")
@@ -124,6 +142,78 @@ OTHERS: list[tuple[str, Condition]] = [
     ("useragent is ie", UserAgent("MSIE")),
 ]
 
+
+def clients(*networks: str) -> ClientAddress:
+    return ClientAddress(tuple(map(ip_network, networks)))
+
+
+#: What Vamp's language could not ask.
+BEYOND_VAMP: list[tuple[str, Condition]] = [
+    ("client address is 203.0.113.9", clients("203.0.113.9")),
+    ("client address = 2001:DB8::1", clients("2001:db8::1")),
+    ("Client Address IN 10.0.0.0/8, 2001:db8::/32", clients("10.0.0.0/8", "2001:db8::/32")),
+    ("client address in 10.0.0.0/8,192.0.2.1 ,::1", clients("10.0.0.0/8", "192.0.2.1", "::1")),
+    ("client address is not 203.0.113.9", Not(clients("203.0.113.9"))),
+    ("client address not in 10.0.0.0/8", Not(clients("10.0.0.0/8"))),
+    ("client address is not in 10.0.0.0/8", Not(clients("10.0.0.0/8"))),
+    ("client address misses 10.0.0.0/8", Not(clients("10.0.0.0/8"))),
+    ("client address != ::1", Not(clients("::1"))),
+    ("not client address in 10.0.0.0/8", Not(clients("10.0.0.0/8"))),
+    ("method is POST", Method(("POST",))),
+    ("method == POST", Method(("POST",))),
+    ("METHOD in GET, HEAD", Method(("GET", "HEAD"))),
+    ("method not in GET, HEAD", Not(Method(("GET", "HEAD")))),
+    ("method is not GET", Not(Method(("GET",)))),
+    ("method not GET", Not(Method(("GET",)))),
+    ("path is /x", PathIs("/x")),
+    ("path=/x", PathIs("/x")),
+    ("path is not /x", Not(PathIs("/x"))),
+    ("path Starts With /x", PathStartsWith("/x")),
+    ("not path starts with /x", Not(PathStartsWith("/x"))),
+    ("path contains x", PathContains("x")),
+    ("path misses x", Not(PathContains("x"))),
+    ("path matches /a/[0-9]+", PathMatches("/a/[0-9]+")),
+    ("path matches '/(a|b)'", PathMatches("/(a|b)")),
+    ("has query q", QueryPresent("q")),
+    ("misses query q", Not(QueryPresent("q"))),
+    ("query q is x", QueryIs("q", "x")),
+    ("query q not x", Not(QueryIs("q", "x"))),
+    ("query q contains 'union select'", QueryContains("q", "union select")),
+    ("query q misses x", Not(QueryContains("q", "x"))),
+    ("query q[] matches \\d+", QueryMatches("q[]", "\\d+")),
+    ("has query 'a=b'", QueryPresent("a=b")),
+    ("header x is v", HeaderIs("x", "v")),
+    ("header x is not v", Not(HeaderIs("x", "v"))),
+    ("header x matches v.*", HeaderMatches("x", "v.*")),
+    ("user-agent matches .*bot.*", HeaderMatches("user-agent", ".*bot.*")),
+    ("cookie x is v", CookieIs("x", "v")),
+    ("cookie x is not v", Not(CookieIs("x", "v"))),
+    ("cookie x matches [0-9a-f]{32}", CookieMatches("x", "[0-9a-f]{32}")),
+    ("25% of clients", Share(250_000)),
+    ("0.5 % by client address", Share(5_000)),
+    ("10% by header X-User", Share(100_000, "X-User")),
+    ("not 0.0001% of clients", Not(Share(1))),
+    (
+        "path is /x and (method is POST or 5% of clients)",
+        And((PathIs("/x"), Or((Method(("POST",)), Share(50_000))))),
+    ),
+    ("user-agent is not Firefox", Not(FIREFOX)),
+    ("host is not localhost", Not(LOCALHOST)),
+]
+
+#: Texts that looked like the new forms, and keep what they have always meant.
+AS_BEFORE: list[tuple[str, Condition]] = [
+    ("user-agent is not", UserAgent("not")),
+    ("user-agent is not and has cookie a", And((UserAgent("not"), A))),
+    ("user-agent is not || has cookie a", Or((UserAgent("not"), A))),
+    ("(host is not)", Host("not")),
+    ("host not in", Not(Host("in"))),
+    ("user-agent is matches", UserAgent("matches")),
+    ("has cookie path", CookiePresent("path")),
+    ("cookie is has x", CookieContains("is", "x")),
+    ("header method contains in", HeaderContains("method", "in")),
+]
+
 #: Raw HAProxy rules: the same specifications accept these, we do not.
 RAW = [
     "<water ⇒ ice>",
@@ -142,6 +232,16 @@ def test_every_example_of_vamps_condition_specifications_reads_as_it_says(
     assert parse(text) == condition
 
 
+@pytest.mark.parametrize(("text", "condition"), BEYOND_VAMP)
+def test_what_vamp_could_not_ask_is_read(text: str, condition: Condition) -> None:
+    assert parse(text) == condition
+
+
+@pytest.mark.parametrize(("text", "condition"), AS_BEFORE)
+def test_the_new_words_take_no_meaning_from_old_texts(text: str, condition: Condition) -> None:
+    assert parse(text) == condition
+
+
 @pytest.mark.parametrize(("text", "condition"), BOOLEANS)
 def test_every_example_of_vamps_boolean_specification_reads_as_it_says(
     text: str, condition: Condition
@@ -156,17 +256,31 @@ def test_a_raw_haproxy_rule_is_refused(text: str) -> None:
         parse(text)
 
 
+MANUAL = (Path(__file__).parents[2] / "docs/reference/conditions.md").read_text(encoding="utf-8")
+
+
 def test_every_example_of_the_manual_is_read() -> None:
-    manual = (Path(__file__).parents[2] / "docs/reference/conditions.md").read_text(encoding="utf-8")
-    table = manual.partition("## What can be asked")[2].partition("`user-agent` and `host` are compared")[0]
-    examples = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE) + re.findall(r"`([^`|]+ [^`|]+)`[,.]", table)
-    for example in examples:
+    table = MANUAL.partition("## What can be asked")[2].partition("## What is refused")[0]
+    rows = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    opposites = re.findall(r"`([^`]+)`[,.]", table.partition("Each has an opposite")[2].partition("\n\n")[0])
+    blocks = re.findall(r"^    (\S.*)$", table, re.MULTILINE)
+    for example in rows + opposites + blocks:
         parse(example)
-    assert len(examples) == 12
+    assert (len(rows), len(opposites), len(blocks)) == (26, 12, 6)
+
+
+def test_every_refusal_of_the_manual_is_refused() -> None:
+    table = MANUAL.partition("## What is refused")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    for text in rows:
+        with pytest.raises(InputError):
+            parse(text)
+    assert len(rows) == 11
 
 
 def test_no_example_is_missing() -> None:
     assert (len(OPERANDS), len(BOOLEANS), len(OTHERS), len(RAW)) == (32, 31, 9, 6)
+    assert (len(BEYOND_VAMP), len(AS_BEFORE)) == (47, 9)
 
 
 @pytest.mark.parametrize("word", ["not", "NOT", "Not", "nOT"])
@@ -203,7 +317,31 @@ def test_a_quoted_browser_name_means_the_text_itself() -> None:
         ("has header a:b", "condition:1:12: 'a:b' cannot be a header's name"),
         ("has cookie a=b", "condition:1:12: 'a=b' cannot be a cookie's name"),
         ("cookie a has b;c", "condition:1:14: a cookie's value never contains"),
-        ("cookie a is b", "condition:1:10: .*expected has, contains or misses"),
+        ("cookie a was b", "condition:1:10: unexpected 'was'; expected has, contains, misses, is,"),
+        ("cookie a starts with b", "condition:1:10: unexpected 'starts'"),
+        ("cookie a is 'b;c'", "condition:1:13: a cookie's value never contains"),
+        ("client address is 10.0.0.1/8", "condition:1:19: .*the network is 10.0.0.0/8"),
+        ("client address in ::1, 10.0.0", "condition:1:24: not an address or network: '10.0.0'"),
+        ("client address in ::1, ", "condition:1:24: unexpected 'end of the condition'; expected a value"),
+        ("client address is ::ffff:10.0.0.1", "condition:1:19: .*is an IPv4 network"),
+        ("client address is fe80::1%eth0", "condition:1:19: not an address"),
+        ("client adress is ::1", "condition:1:1: unexpected 'client'"),
+        ("client address has ::1", "condition:1:16: unexpected 'has'; expected is, is not, in or not in"),
+        ("method is post", "condition:1:11: not a method: 'post' \\(methods are written in capitals"),
+        ("path is x", "condition:1:9: a path begins with '/'"),
+        ("path is /x?a=1", "condition:1:9: a path ends before"),
+        ("path has '#'", "condition:1:10: a path ends before"),
+        ("path is '/" + "a" * 1024 + "'", "condition:1:9: a value longer than 1024"),
+        ("path matches ^/a", "condition:1:14: no \\^ is needed.*character 1 of the pattern"),
+        ("path matches '/(a'", "condition:1:14: \\( without an end.*character 2"),
+        ("has query q=x", "condition:1:11: 'q=x' as a parameter's name; expected a name, or quotes"),
+        ("query q x", "condition:1:9: unexpected 'x'; expected has,"),
+        ("has method GET", "condition:1:5: .*expected cookie, header or query"),
+        ("25%", "condition:1:4: a share of what\\? .*condition_strength.*; expected 'of clients'"),
+        ("25% by cookie session", "condition:1:5: a share by cookie: Envoy draws"),
+        ("101% of clients", "condition:1:1: a share is from 0% to 100%"),
+        ("1000% of clients", "condition:1:1: a share of 1000%; expected 0% to 100%"),
+        ("0.00001% of clients", "condition:1:1: a share of 0.00001%"),
         ("has cookie a\nand hsot is b", "condition:2:5: unexpected 'hsot'"),
         ("has\u00a0cookie a", "condition:1:4: invisible character U\\+00A0"),
         ("user-agent = 'a\x00'", "condition:1:16: invisible character U\\+0000"),
@@ -238,10 +376,23 @@ def test_a_long_chain_is_read_quickly_and_is_not_nesting() -> None:
     assert time.perf_counter() - started < 2
 
 
+def networks(version: Literal[4, 6]) -> st.SearchStrategy[Network]:
+    bits = 32 if version == 4 else 128
+    return st.builds(
+        lambda address, length: ip_network((address, length), strict=False),
+        st.ip_addresses(v=version).filter(lambda one: not getattr(one, "ipv4_mapped", None)),
+        st.integers(min_value=0 if version == 4 else 97, max_value=bits),
+    )
+
+
 VALUES = st.text(
     st.characters(codec="utf-8", exclude_categories=("C", "Z")) | st.just(" "), min_size=1
 ).filter(str.isprintable)
 NAMES = st.from_regex(r"[A-Za-z0-9_.'!-]{1,8}", fullmatch=True)
+PATTERNS = st.sampled_from(["a", ".*", "[^a-c]{1,2}|b c", "it's (a|\\(b)", "(?i)é+", "in", "\\\\"])
+PATH_VALUES = VALUES.filter(lambda value: "?" not in value and "#" not in value).map(
+    lambda value: "/" + value
+)
 LEAVES: st.SearchStrategy[Condition] = st.one_of(
     st.builds(Constant, st.booleans()),
     st.builds(UserAgent, VALUES | st.sampled_from(["Safari", "chrome", "IE", "Edge"])),
@@ -250,6 +401,21 @@ LEAVES: st.SearchStrategy[Condition] = st.one_of(
     st.builds(HeaderContains, NAMES, VALUES),
     st.builds(CookiePresent, NAMES),
     st.builds(CookieContains, NAMES, VALUES.filter(lambda value: ";" not in value)),
+    st.builds(HeaderIs, NAMES, VALUES),
+    st.builds(HeaderMatches, NAMES, PATTERNS),
+    st.builds(CookieIs, NAMES, VALUES.filter(lambda value: ";" not in value)),
+    st.builds(CookieMatches, NAMES, PATTERNS),
+    st.builds(Method, st.lists(st.from_regex(r"[A-Z!-]{1,5}", fullmatch=True), min_size=1).map(tuple)),
+    st.builds(ClientAddress, st.lists(networks(4) | networks(6), min_size=1, max_size=3).map(tuple)),
+    st.builds(PathIs, PATH_VALUES),
+    st.builds(PathStartsWith, PATH_VALUES),
+    st.builds(PathContains, PATH_VALUES),
+    st.builds(PathMatches, PATTERNS),
+    st.builds(QueryPresent, VALUES),
+    st.builds(QueryIs, VALUES, VALUES),
+    st.builds(QueryContains, VALUES, VALUES),
+    st.builds(QueryMatches, VALUES, PATTERNS),
+    st.builds(Share, st.integers(0, 1_000_000), st.none() | NAMES),
 )
 CONDITIONS: st.SearchStrategy[Condition] = st.recursive(
     LEAVES,
@@ -270,6 +436,8 @@ def test_a_condition_survives_being_written_and_read(condition: Condition) -> No
 
 WORDS = st.sampled_from(
     "host user-agent cookie header has misses contains is not and or true 1 a b".split()
+    + "client address method path query in matches starts with , %".split()
+    + "of clients by 5% 10.0.0.0/8 /x GET [a]+".split()
     + "== != ! & | && || ( ) ' \" '' < >".split()
 )
 
@@ -286,3 +454,26 @@ def test_any_text_is_read_or_refused_and_never_breaks_the_reader(text: str) -> N
     except InputError:
         return
     assert parse(to_text(condition)) == condition
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "client address in " + "10.0.0.1," * 7000 + "10.0.0.1",
+        "path matches '" + "a" * 1000 + "'",
+        "path matches " + "[" * 60_000,
+        "query a is " + " " * 60_000,
+        "client" + " " * 60_000 + "adress",
+        "1" * 60_000 + "%",
+        "cookie " * 9_000,
+        "user-agent is " + "not " * 15_000,
+        "'" * 60_001,
+    ],
+)
+def test_a_hostile_text_is_read_or_refused_quickly(text: str) -> None:
+    started = time.process_time()
+    try:
+        parse(text)
+    except InputError:
+        pass
+    assert time.process_time() - started < 2

@@ -88,3 +88,43 @@ def test_values_keep_their_case() -> None:
 )
 def test_constants_combine(condition: str, answer: bool) -> None:
     assert matches(parse(condition), request()) is answer
+
+
+@pytest.mark.parametrize(
+    ("condition", "client", "answer"),
+    [
+        ("client address is 203.0.113.9", "203.0.113.9", True),
+        ("client address is 203.0.113.9", "203.0.113.90", False),
+        ("client address in 10.0.0.0/8, 2001:db8::/32", "10.255.0.1", True),
+        ("client address in 10.0.0.0/8, 2001:db8::/32", "2001:db8:1::1", True),
+        ("client address in 10.0.0.0/8, 2001:db8::/32", "11.0.0.1", False),
+        ("client address in 10.0.0.0/8", "::ffff:10.0.0.1", True),
+        ("client address in ::/0", "10.0.0.1", False),
+        ("client address not in 10.0.0.0/8", "11.0.0.1", True),
+        ("client address in 0.0.0.0/0, ::/0", "", False),
+        ("100% of clients", "10.0.0.1", True),
+        ("100% of clients", "", False),
+    ],
+)
+def test_a_client_is_its_address(condition: str, client: str, answer: bool) -> None:
+    assert matches(parse(condition), RequestView(client=client)) is answer
+
+
+@pytest.mark.parametrize(
+    ("condition", "answer"),
+    [
+        ("method is POST", True),
+        ("method in GET, HEAD", False),
+        ("method not in GET, HEAD", True),
+        ("header a is b", True),
+        ("header a is B", False),
+        ("header a is not bb", True),
+        ("header c is d", False),
+        ("header a matches '(?i)B'", True),
+        ("header c matches .*", False),
+        ("100% by header a", True),
+        ("100% by header c", False),
+    ],
+)
+def test_methods_and_headers_are_compared_whole(condition: str, answer: bool) -> None:
+    assert matches(parse(condition), RequestView("POST", headers=(("a", "b"),))) is answer

@@ -6,22 +6,33 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 
+from divertor.automaton import compile_tree
 from divertor.conditions.nodes import (
     HOST,
     And,
+    ClientAddress,
     Condition,
     Constant,
     CookieContains,
     CookiePresent,
     HeaderContains,
+    HeaderIs,
     HeaderPresent,
     Host,
+    Method,
+    Network,
     Not,
     Or,
     RequestView,
+    Share,
     UserAgent,
 )
+from divertor.conditions.readings import MAX_STATES, reading
+from divertor.conditions.shares import is_in_share
 
 _PORT = re.compile(r":[0-9]*$")
 
@@ -55,8 +66,38 @@ def _operand_matches(condition: Condition, request: RequestView) -> bool:
             return bool(_cookie_values(request, name))
         case CookieContains(name, value):
             return any(_wire(value) in found for found in _cookie_values(request, name))
+        case HeaderIs(name, value):
+            return _header(request, name) == _wire(value)
+        case Method(names):
+            return request.method in names
+        case ClientAddress(networks):
+            return _is_within(request.client, networks)
+        case Share(millionths, header):
+            key = request.client or None if header is None else _header(request, header)
+            return key is not None and is_in_share(key.encode("latin-1"), millionths)
         case _:
-            raise AssertionError(f"not an operand: {condition!r}")
+            return _is_read(condition, request)
+
+
+def _is_read(question: Condition, request: RequestView) -> bool:
+    source, _ = reading(question)
+    value = request.path if source == ":path" else _header(request, source)
+    return value is not None and _compiled(question)(value)
+
+
+@lru_cache(maxsize=256)
+def _compiled(question: Condition) -> Callable[[str], bool]:
+    _, tree = reading(question)
+    return compile_tree(tree, max_states=MAX_STATES)
+
+
+def _is_within(client: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return any(address in network or (mapped is not None and mapped in network) for network in networks)
 
 
 def _header(request: RequestView, name: str) -> str | None:

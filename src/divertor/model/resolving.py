@@ -5,18 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from divertor.conditions import (
-    And,
-    Constant,
-    CookieContains,
-    CookiePresent,
-    HeaderContains,
-    HeaderPresent,
-    Host,
-    Not,
-    Or,
-    UserAgent,
-)
+from divertor.conditions import Condition
 from divertor.errors import InputError, Position
 from divertor.model.artifacts import (
     Blueprint,
@@ -33,19 +22,6 @@ from divertor.model.checks import check_blueprint
 from divertor.model.fields import suggestion
 
 T = TypeVar("T")
-
-_CONDITIONS = (
-    And,
-    Or,
-    Not,
-    Constant,
-    UserAgent,
-    Host,
-    HeaderPresent,
-    HeaderContains,
-    CookiePresent,
-    CookieContains,
-)
 
 
 def resolve(blueprint: Blueprint, library: Library) -> Blueprint:
@@ -87,7 +63,7 @@ def _route(route: Route, library: Library) -> Route:
     if reference is None:
         return route
     value = _look_up(reference, library)
-    if not isinstance(value, _CONDITIONS):
+    if not isinstance(value, Condition):
         raise InputError(f"{reference.name!r} is no condition", reference.position)
     return replace(route, condition=value, condition_reference=None)
 
