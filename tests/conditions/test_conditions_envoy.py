@@ -319,6 +319,17 @@ EVERY_LEAF: list[Condition] = [
     *(Share(500_000, header) for header in (None, "x-a", "user-agent")),
 ]
 
+#: As large as they may be, and a request for which each holds.
+ODD = "[" + "".join(f"\\x{byte:02x}" for byte in range(48, 123) if byte % 3) + "]"
+LARGEST: list[tuple[Condition, dict[str, Any]]] = [
+    (CookieContains("s", "x" * 50_000), {"headers": [(b"cookie", b"s=" + b"x" * 50_000)]}),
+    (CookieIs("s" * 1024, "é" * 4096), {"headers": [(b"cookie", b"s" * 1024 + b"=" + "é".encode() * 4096)]}),
+    (QueryIs("q" * 1024, "𝄞" * 1024), {"target": "/?" + "%71" * 1024 + "=" + "%F0%9d%84%9E" * 1024}),
+    (QueryMatches("q", ODD + "{500}"), {"target": "/?q=" + "%61z" * 250}),
+    (PathMatches("[^a]{500}"), {"target": "/" + "b" * 499}),
+    (ClientAddress(tuple(ip_network((i << 12, 32)) for i in range(4000))), {"client": "0.249.240.0"}),
+]
+
 #: Asked by the tests further down.
 SINGLE: dict[str, Condition] = {
     text: parse(text)
@@ -336,7 +347,13 @@ SINGLE: dict[str, Condition] = {
 def conditions_to_ask() -> list[Condition]:
     """The single ones, every leaf, then random trees of them."""
     rng = random.Random(SEED)
-    return [*SINGLE.values(), *EVERY_LEAF, *(random_condition(rng) for _ in range(RANDOM_CONDITIONS))]
+    largest = (condition for condition, _ in LARGEST)
+    return [
+        *SINGLE.values(),
+        *largest,
+        *EVERY_LEAF,
+        *(random_condition(rng) for _ in range(RANDOM_CONDITIONS)),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -400,8 +417,14 @@ def test_envoy_answers_every_condition_as_the_predicate_does(asker: Asker) -> No
             expected = matches(condition, asked.view())
             assert asker.ask(number, asked) is expected, (to_text(condition), asked)
             answers[expected] += 1
-    assert sum(answers.values()) == len(conditions) * REQUESTS_EACH == 502 * 24
+    assert sum(answers.values()) == len(conditions) * REQUESTS_EACH == 508 * 24
     assert min(answers.values()) > 800
+
+
+def test_the_largest_questions_are_answered_too(asker: Asker) -> None:
+    for number, (condition, request) in enumerate(LARGEST, start=len(SINGLE)):
+        assert matches(condition, Asked(**request).view()), number
+        assert asker.ask(number, Asked(**request)), number
 
 
 def test_every_kind_of_question_was_asked_and_answered_both_ways() -> None:

@@ -26,8 +26,10 @@ HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?P<port>:[0-9]+)?")
 
 #: RFC 9110, section 9.1: a token, case-sensitive, and by custom in capitals.
 METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]+")
-#: Characters of a value that is looked for in the ways it may be encoded; each becomes a few states.
+#: Characters of a name or value that is looked for in all ways it may be written; each becomes a few states.
 MAX_ENCODED = 1024
+#: The same for a cookie's value: what browsers keep of one.
+MAX_COOKIE = 4096
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -141,7 +143,9 @@ class CookieIs:
 
     def __post_init__(self) -> None:
         _check_name(self.name, COOKIE_NAME, "cookie")
+        _check_length(self.name, MAX_ENCODED)
         _check_cookie_value(self.value)
+        _check_length(self.value, MAX_COOKIE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,7 @@ class CookieMatches:
 
     def __post_init__(self) -> None:
         _check_name(self.name, COOKIE_NAME, "cookie")
+        _check_length(self.name, MAX_ENCODED)
         _check_pattern(self.pattern)
 
 
@@ -389,8 +394,12 @@ def _check_cookie_value(value: str) -> None:
 
 def _check_encoded(value: str) -> None:
     _check_value(value)
-    if len(value) > MAX_ENCODED:
-        raise ValueError(f"a value longer than {MAX_ENCODED} characters")
+    _check_length(value, MAX_ENCODED)
+
+
+def _check_length(text: str, most: int) -> None:
+    if len(text) > most:
+        raise ValueError(f"longer than {most} characters")
 
 
 def _check_path(value: str) -> None:
