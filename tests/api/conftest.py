@@ -25,6 +25,7 @@ from divertor.isolation.service import IsolationService
 from divertor.model.deployments import Deployment
 from divertor.model.events import Event
 from divertor.model.isolation import Isolation
+from divertor.rules import IsolateOptions, Match
 from divertor.store import EventStore
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -134,7 +135,7 @@ async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
         lambda port: None,
     )
     isolations = IsolationService(state, Held(), deployments.policies, feed.publish, wall)
-    rules = Rules(state, bus, store, lambda report: Dispatcher({}, report), feed.publish, wall)
+    rules = Rules(state, bus, store, lambda report: Dispatcher({}, report), feed.publish, _nobody, wall)
     services = Services(artifacts, deployments, isolations, rules, feed, Well())
     auth, admin, ingest = Auth.create(directory / "auth.json")
     app = create_app(services, auth, now=wall)
@@ -143,6 +144,10 @@ async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
     finally:
         await store.close()
         await bus.close()
+
+
+async def _nobody(match: Match, options: IsolateOptions) -> None:
+    """No rule of these tests isolates."""
 
 
 @pytest.fixture

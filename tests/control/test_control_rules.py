@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from divertor.alerts import Dispatcher
+from divertor.alerts import Dispatcher, Outcome
 from divertor.alerts.contract import DeliveryError
+from divertor.alerts.isolate import Isolate
 from divertor.bus import Bus, Change, State
 from divertor.control.rules import CURSORS, KIND, Rules
 from divertor.errors import ConflictError, InputError, NotFoundError
 from divertor.model.events import Event
-from divertor.rules import Match
+from divertor.rules import IsolateOptions, Match
 from divertor.store import EventStore
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +55,7 @@ class Watch:
     state: State
     pager: Pager
     told: list[Event]
+    isolated: list[str]
 
 
 @asynccontextmanager
@@ -65,12 +67,19 @@ async def watch(broker: Any, tmp_path: Path, folder: Path | None = None) -> Asyn
     async def publish(events: list[Event]) -> None:
         told.extend(events)
 
-    rules = Rules(state, bus, store, lambda ended: Dispatcher({"debug": pager}, ended), publish, lambda: NOW)
+    async def isolate(match: Match, options: IsolateOptions) -> None:
+        isolated.append(match.event_id)
+
+    def dispatcher(ended: Callable[[Outcome], None]) -> Dispatcher:
+        return Dispatcher({"debug": pager, "isolate": Isolate(isolate)}, ended)
+
+    isolated = list[str]()
+    rules = Rules(state, bus, store, dispatcher, publish, isolate, lambda: NOW)
     await rules.load(folder)
     running = asyncio.create_task(rules.run())
     try:
         await until(lambda: rules._position[0])
-        yield Watch(rules, bus, state, pager, told)
+        yield Watch(rules, bus, state, pager, told, isolated)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -172,3 +181,21 @@ async def test_a_killed_broker_costs_no_event(broker: Any, tmp_path: Path) -> No
         await here.bus.ready()
         await here.bus.publish([event(2)])
         await until(lambda: here.pager.delivered == ["e1", "e2"])
+
+
+async def test_whom_a_rule_wants_isolated_is_isolated_before_the_event_is_stored(
+    broker: Any, tmp_path: Path
+) -> None:
+    """Every one of them: a rule's `realert` silences messages, not isolations."""
+    async with watch(broker, tmp_path) as seen:
+        await seen.rules.put("iso", "name: iso\ntype: any\nindex: logs\nalert: isolate\n", "me")
+        await seen.rules.react([event(1), event(2)])
+        assert seen.isolated == ["e1", "e2"]
+
+
+async def test_only_rules_without_a_memory_react(broker: Any, tmp_path: Path) -> None:
+    text = "name: f\ntype: frequency\nindex: logs\nnum_events: 1\ntimeframe: {hours: 1}\nalert: isolate\n"
+    async with watch(broker, tmp_path) as seen:
+        await seen.rules.put("f", text, "me")
+        await seen.rules.react([event(1)])
+        assert seen.isolated == []

@@ -145,6 +145,19 @@ def test_a_log_that_was_cut_short_is_read_from_its_start(path: Path) -> None:
     assert drain(log) == ["/3"]
 
 
+def test_a_restored_copy_of_the_state_tells_nothing_again(path: Path) -> None:
+    """A copy has another inode; what was released meanwhile must not be isolated once more."""
+    write(path, line(1), line(2))
+    log = AccessLog(path)
+    drain(log)
+    log.confirm()
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+    write(path, line(3))
+    assert drain(AccessLog(path)) == ["/3"]
+
+
 @pytest.mark.parametrize("mark", ["", "x", "1", "1 2 3", "-1 -1", "\0"])
 def test_a_damaged_position_means_from_the_start(path: Path, mark: str) -> None:
     write(path, line(1))

@@ -215,3 +215,46 @@ async def test_a_record_nobody_can_read_isolates_nobody(broker: Any) -> None:
 async def test_a_key_elsewhere_has_another_id() -> None:
     places = [("a/b", SESSION, "x"), ("a/c", SESSION, "x"), ("a/b", ADDRESS, "x"), ("a/b", SESSION, "y")]
     assert len({isolation_id(*place) for place in places}) == 4
+
+
+async def test_a_renewed_session_is_isolated_as_long_as_the_old_one_and_for_its_cause(broker: Any) -> None:
+    async with office(broker) as here:
+        old = await here.add("old", duration=timedelta(minutes=5), reason="union", cause="e1")
+        here.clock.now += timedelta(minutes=4)
+        new = await here.service.renew("shop/web", (SESSION, "old"), (SESSION, "new"))
+        assert new is not None and (new.expires, new.cause, new.parent) == (old.expires, "e1", old.id)
+        assert new.reason == "renewed its session; union" and set(here.held.values) == {"old", "new"}
+
+
+async def test_the_old_session_is_found_however_it_was_written(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.add("old")
+        assert await here.service.renew("shop/web", (SESSION, '"old"'), (SESSION, "new")) is not None
+
+
+async def test_releasing_one_session_of_a_client_releases_all_of_them(broker: Any) -> None:
+    async with office(broker) as here:
+        first = await here.add("one")
+        await here.add("somebody else")
+        await here.service.renew("shop/web", (SESSION, "one"), (SESSION, "two"))
+        await here.service.renew("shop/web", (SESSION, "two"), (SESSION, "three"))
+        await here.service.remove(first.id, "me")
+        assert set(here.held.values) == {"somebody else"} == await here.recorded()
+
+
+async def test_a_session_handed_out_after_the_release_is_free(broker: Any) -> None:
+    async with office(broker) as here:
+        old = await here.add("old")
+        await here.service.remove(old.id, "me")
+        assert await here.service.renew("shop/web", (SESSION, "old"), (SESSION, "new")) is None
+        assert here.held.values == {} and await here.recorded() == set()
+
+
+async def test_who_attacks_without_a_pause_is_not_recorded_without_a_pause(broker: Any) -> None:
+    async with office(broker) as here:
+        first = await here.add()
+        here.clock.now += timedelta(seconds=1)
+        assert await here.add() == first
+        here.clock.now += timedelta(minutes=2)
+        again = await here.add()
+        assert again.expires == here.clock.now + timedelta(hours=1)

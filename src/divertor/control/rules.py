@@ -18,10 +18,11 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
 
-from divertor.alerts import Dispatcher, Outcome, subject
+from divertor.alerts import Dispatcher, Isolator, Outcome, subject
+from divertor.alerts.dispatcher import ISOLATE
 from divertor.bus import Bus, State
 from divertor.control.audit import archive_event
-from divertor.errors import ConflictError, NotFoundError, UnavailableError
+from divertor.errors import ConflictError, DivertorError, NotFoundError, UnavailableError
 from divertor.model.events import Event
 from divertor.rules import Engine, Match, Rule, load_rule, load_rules
 from divertor.store import EventQuery, EventStore
@@ -58,6 +59,7 @@ class Rules:
         store: EventStore,
         dispatcher: Callable[[Callable[[Outcome], None]], Dispatcher],
         publish: Callable[[list[Event]], Awaitable[None]],
+        isolate: Isolator,
         wall: Callable[[], datetime],
     ) -> None:
         self._state = state
@@ -66,6 +68,8 @@ class Rules:
         self._publish = publish
         self._wall = wall
         self._engine = Engine()
+        self._reflexes = Engine()
+        self._isolate = isolate
         self._status: dict[str, RuleStatus] = {}
         self._dispatcher = dispatcher(self._ended)
         self._outcomes: asyncio.Queue[Event] = asyncio.Queue(10000)
@@ -121,6 +125,25 @@ class Rules:
         await self._state.delete(KIND, name)
         self._use({known.rule.name: known.rule for known in self._status.values() if known.rule.name != name})
         await self._publish([archive_event(self._wall(), KIND, name, "delete", by, None)])
+
+    async def react(self, events: Sequence[Event]) -> None:
+        """Isolates at once whom a rule of type `any` wants isolated, before the events are even stored.
+
+        The same events come along the stream later and are judged as ever; isolating twice changes nothing.
+        So this costs no guarantee, saves the way through the broker, and holds while the broker is down. A
+        rule's `realert` keeps messages rare; it must not let the second attacker of a minute go.
+        """
+        for event in events:
+            try:
+                matches = self._reflexes.push(event, self._wall())
+                for match in matches:
+                    for alert in match.rule.alerts:
+                        if alert.name == ISOLATE:
+                            await self._isolate(match, alert.options["isolate"])
+            except DivertorError:
+                continue  # the stream's judgement tells of it, and tries again
+            except Exception:
+                log.exception("event %s could not be reacted to", event.id)
 
     async def run(self) -> None:
         """Follows the stream for ever; ends with cancellation."""
@@ -209,6 +232,12 @@ class Rules:
 
     def _use(self, rules: dict[str, Rule]) -> None:
         self._engine.replace(rules.values())
+        quick = (rule for rule in rules.values() if rule.type == "any")
+        self._reflexes.replace(
+            replace(rule, realert=timedelta(0))
+            for rule in quick
+            if any(alert.name == ISOLATE for alert in rule.alerts)
+        )
         self._status = {
             name: replace(self._status.get(name, RuleStatus(rule)), rule=rule) for name, rule in rules.items()
         }

@@ -96,6 +96,7 @@ _LOG_FIELDS = {
     "upstream": "%UPSTREAM_CLUSTER_RAW%",
     "scope": "%DYNAMIC_METADATA(divertor:scope)%",
     "key": "%DYNAMIC_METADATA(divertor:key)%",
+    "by": "%DYNAMIC_METADATA(divertor:by)%",
     "added": "%DYNAMIC_METADATA(divertor:added)%",
 }
 

@@ -47,6 +47,8 @@ class Seen:
     time: datetime
     scope: str
     added: tuple[Added, ...]
+    #: The isolated key of the client, when it is his own.
+    by: Added | None
     fields: dict[str, Any]
 
     def event(self, received: datetime, target: str) -> Event:
@@ -97,7 +99,8 @@ def parse_line(line: bytes, position: int) -> Seen | None:
         kind = "refused"
     added = tuple(_added(item) for item in str(fields.get("added") or "").split())
     identity = blake2b(line + position.to_bytes(8, "little"), digest_size=16).hexdigest()
-    return Seen(identity, kind, time, scope, tuple(each for each in added if each), fields)
+    by = _added(str(fields.get("by") or ""))
+    return Seen(identity, kind, time, scope, tuple(each for each in added if each), by, fields)
 
 
 def _added(text: str) -> Added | None:
@@ -115,7 +118,7 @@ class AccessLog:
         self._path = path
         self._aside = path.with_suffix(".old")
         self._mark = path.with_suffix(".position")
-        self._inode, self._offset = self._read_mark()
+        self._inode, self._offset, self._before = self._read_mark()
 
     async def follow(self) -> AsyncIterator[list[Seen]]:
         """New requests, in batches, for ever."""
@@ -130,7 +133,7 @@ class AccessLog:
         """Everything told so far is dealt with."""
         # Not synced: after a power cut some requests are told twice, which is what "at least once" means.
         draft = self._mark.with_suffix(".new")
-        draft.write_text(f"{self._inode} {self._offset}\n")
+        draft.write_text(f"{self._inode} {self._offset} {self._before}\n")
         draft.replace(self._mark)
         if self._inode and self._inode == _inode(self._path):
             self._aside.unlink(missing_ok=True)  # we are past it, and that is recorded
@@ -173,16 +176,36 @@ class AccessLog:
         for line in data.splitlines(keepends=True):
             seen = parse_line(line.rstrip(b"\n"), self._offset)
             self._offset += len(line)
+            self._before = _digest(line)
             if seen is not None:
                 found.append(seen)
         return found
 
-    def _read_mark(self) -> tuple[int, int]:
+    def _read_mark(self) -> tuple[int, int, str]:
+        """Which file we were in, how far, and what its last line was. A copied or restored state directory
+        holds the same log under another inode: what was dealt with there must not happen again.
+        """
         try:
-            inode, offset = self._mark.read_text().split()
-            return int(inode), int(offset)
+            inode, offset, before = self._mark.read_text().split()
+            mark = int(inode), int(offset), before
         except (OSError, ValueError):
-            return 0, 0
+            return 0, 0, ""
+        for path in (self._path, self._aside):
+            if _inode(path) not in (0, mark[0]) and _last_line(path, mark[1]) == before:
+                return _inode(path), mark[1], before
+        return mark
+
+
+def _digest(line: bytes) -> str:
+    return blake2b(line, digest_size=8).hexdigest()
+
+
+def _last_line(path: Path, end: int) -> str:
+    """The digest of the line that ends at byte `end`."""
+    with path.open("rb") as handle:
+        handle.seek(max(0, end - CHUNK))
+        data = handle.read(min(end, CHUNK))
+    return _digest(data[data.rfind(b"\n", 0, -1) + 1 :])
 
 
 def _inode(path: Path) -> int:

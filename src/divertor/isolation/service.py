@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -18,7 +18,7 @@ from typing import Protocol
 
 from divertor.bus import Change, State, Synced
 from divertor.errors import InputError, NotFoundError, Position, UnavailableError
-from divertor.isolation.layout import canonical_value
+from divertor.isolation.layout import canonical_value, readings
 from divertor.model.artifacts import IsolationPolicy
 from divertor.model.events import Event
 from divertor.model.isolation import Isolation, KeySelector
@@ -26,6 +26,8 @@ from divertor.model.isolation import Isolation, KeySelector
 KIND = "isolations"
 #: Seconds between looks for what has expired, and before a record that could not be written is tried again.
 SWEEP = 1.0
+#: An isolation is prolonged in steps of a twentieth of its length, of a minute at most.
+PROLONG = timedelta(minutes=1)
 #: Bytes of a key, as the gateway counts them.
 MAX_VALUE = 4096
 
@@ -112,10 +114,12 @@ class IsolationService:
         by: str,
         reason: str,
         cause: str = "",
+        parent: str = "",
     ) -> Isolation:
         """Isolates a key from now on; one that is isolated already is prolonged, never shortened.
 
-        `duration` None: until removed; left out: as the scope's policy says.
+        `duration` None: until removed; left out: as the scope's policy says. `parent` is the id of another
+        key of the same client: released together.
 
         :raises InputError: the scope has no policy, the key is none of the policy's, or the value or target
             is not understood.
@@ -127,33 +131,90 @@ class IsolationService:
         length = policy.duration if isinstance(duration, EllipsisType) else duration
         expires = None if length is None else now + length
         id = isolation_id(scope, selector, value)
-        known = self._known.get(id)
-        if known is not None and (
-            known.expires is None or (expires is not None and known.expires >= expires)
-        ):
-            return known
-        if known is None:
-            isolation = Isolation(id, scope, selector, value, policy.to, now, expires, by, reason, cause)
-        else:
-            isolation = replace(known, expires=expires)
-        self._known[id] = isolation
-        self._sink.put(isolation)
-        await self._save(id, isolation)
-        if known is None:
-            await self._tell("added", isolation, by, reason)
-        return isolation
+        made = Isolation(id, scope, selector, value, policy.to, now, expires, by, reason, cause, parent)
+        return await self._hold(made)
+
+    async def renew(
+        self, scope: str, old: tuple[KeySelector, str], new: tuple[KeySelector, str]
+    ) -> Isolation | None:
+        """An isolated client was handed a new key: isolated as long as the old one, and for the same cause.
+        None, and the new key is free, when the old one was released meanwhile.
+
+        :raises InputError: as for `add`.
+        """
+        policy = self._policy(scope)
+        _check(policy, scope, new[0], "")
+        value = _checked_value(*new)
+        id = isolation_id(scope, new[0], value)
+        parent = self._find(scope, *old)
+        now = self._wall()
+        if parent is None:
+            self._sink.remove(Isolation(id, scope, new[0], value, policy.to, now, now, "", ""))
+            return None
+        reason = parent.reason if parent.parent else f"renewed its session; {parent.reason}"
+        made = Isolation(
+            id,
+            scope,
+            new[0],
+            value,
+            policy.to,
+            now,
+            parent.expires,
+            "gateway",
+            reason,
+            parent.cause,
+            parent.id,
+        )
+        return made if id == parent.id else await self._hold(made)
 
     async def remove(self, id: str, by: str, reason: str = "") -> Isolation:
-        """Releases a key at once.
+        """Releases a key at once, and every other key of the same client with it.
 
         :raises NotFoundError: there is none of that id.
         """
         isolation = self.get(id)
-        del self._known[id]
-        self._sink.remove(isolation)
-        await self._save(id, None)
-        await self._tell("removed", isolation, by, reason)
+        for member in self._family(isolation):
+            await self._drop(member, by, reason)
         return isolation
+
+    async def _hold(self, made: Isolation) -> Isolation:
+        known = self._known.get(made.id)
+        if known is not None and not _is_longer(made, known):
+            return known
+        isolation = made if known is None else replace(known, expires=made.expires)
+        self._known[made.id] = isolation
+        self._sink.put(isolation)
+        await self._save(made.id, isolation)
+        if known is None:
+            await self._tell("added", isolation, made.by, made.reason)
+        return isolation
+
+    async def _drop(self, isolation: Isolation, by: str, reason: str) -> None:
+        self._known.pop(isolation.id, None)
+        self._sink.remove(isolation)
+        await self._save(isolation.id, None)
+        await self._tell("removed", isolation, by, reason)
+
+    def _find(self, scope: str, selector: KeySelector, value: str) -> Isolation | None:
+        """The isolation of a key as the gateway saw it, which may be written in another way."""
+        for reading in readings(selector, value):
+            found = self._known.get(isolation_id(scope, selector, reading))
+            if found is not None:
+                return found
+        return None
+
+    def _family(self, isolation: Isolation) -> Sequence[Isolation]:
+        """All keys of one client: those handed out one after the other, from the first on."""
+
+        def first(each: Isolation) -> str:
+            seen = {each.id}
+            while each.parent in self._known and each.parent not in seen:
+                each = self._known[each.parent]
+                seen.add(each.id)
+            return each.id
+
+        root = first(isolation)
+        return [each for each in list(self._known.values()) if first(each) == root]
 
     async def synced(self) -> None:
         """Waits until everything that was recorded is known and in the table."""
@@ -197,8 +258,7 @@ class IsolationService:
             now = self._wall()
             for isolation in list(self._known.values()):
                 if isolation.expires is not None and isolation.expires <= now:
-                    with contextlib.suppress(NotFoundError):
-                        await self.remove(isolation.id, "divertor", "expired")
+                    await self._drop(isolation, "divertor", "expired")
 
     async def _retry(self) -> None:
         while True:
@@ -256,6 +316,15 @@ class IsolationService:
                 f"nobody can be isolated in {scope!r}", Position("isolation"), f"one of: {known}"
             )
         return policies[scope]
+
+
+def _is_longer(made: Isolation, known: Isolation) -> bool:
+    """Whether it is worth recording: who attacks without a pause prolongs himself by moments."""
+    if known.expires is None:
+        return False
+    if made.expires is None:
+        return True
+    return made.expires - known.expires > min(PROLONG, (made.expires - made.created) / 20)
 
 
 def _check(policy: IsolationPolicy, scope: str, selector: KeySelector, target: str) -> None:

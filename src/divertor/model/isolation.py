@@ -37,7 +37,8 @@ class Isolation:
     `scope` is `deployment/cluster`: the same value in another application is somebody else.
     `target` is the service that serves it. `expires` is None for "until removed".
     `by` names who decided (a rule, the gateway, a user of the API), `reason` says why in words, and
-    `cause` is the id of the detection behind it, if any.
+    `cause` is the id of the detection behind it, if any. `parent` is the isolation this one continues: the
+    client was isolated by that when it was handed this key.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Isolation:
     by: str
     reason: str
     cause: str = ""
+    parent: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -64,6 +66,7 @@ class Isolation:
             "by": self.by,
             "reason": self.reason,
             "cause": self.cause,
+            "parent": self.parent,
         }
 
     @classmethod
@@ -85,6 +88,7 @@ class Isolation:
                 by=str(data["by"]),
                 reason=str(data["reason"]),
                 cause=str(data.get("cause", "")),
+                parent=str(data.get("parent", "")),
             )
         except (KeyError, TypeError) as problem:
             raise ValueError(f"not an isolation: {problem}") from problem

@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +36,7 @@ from divertor.control.narration import narrate
 from divertor.control.rules import Rules
 from divertor.envoy.plan import Snapshot
 from divertor.errors import DivertorError, InputError, UnavailableError
-from divertor.gateway.access import AccessLog, Added, Seen
+from divertor.gateway.access import AccessLog, Seen
 from divertor.gateway.agent import Agent
 from divertor.gateway.planning import Choices
 from divertor.gateway.process import paths_of
@@ -80,8 +81,10 @@ class Events:
     store: EventStore
     live: Live
     bus: Bus
+    react: Callable[[Sequence[Event]], Awaitable[None]]
 
     async def publish(self, events: list[Event]) -> object:
+        await self.react(events)
         return await self.bus.publish(events)
 
 
@@ -186,13 +189,19 @@ class Plane:
         )
         alerters = standard_alerters(webhooks, self.isolate, logging.getLogger("divertor.alerts"))
         self.rules = Rules(
-            state, bus, store, lambda ended: Dispatcher(alerters, ended), self.outbox.publish, wall
+            state,
+            bus,
+            store,
+            lambda ended: Dispatcher(alerters, ended),
+            self.outbox.publish,
+            self.isolate,
+            wall,
         )
         self.agent = Agent(paths_of(layout), self.applied, self.trouble)
         self.access = AccessLog(layout.access_log)
         self._routed: set[str] = set()
         self._patient_until = time.monotonic() + PATIENCE
-        events = Events(store, self.live, bus)
+        events = Events(store, self.live, bus, self.rules.react)
         services = Services(self.artifacts, self.deployments, self.isolations, self.rules, events, self)
         self.app = create_app(services, auth)
 
@@ -339,27 +348,41 @@ class Plane:
         """What the gateway saw of attackers: recorded, and the keys it isolated by itself made lasting."""
         async for batch in self.access.follow():
             # In effect at once, all of them; then the records, side by side.
-            await asyncio.gather(*(self._take(seen, added) for seen in batch for added in seen.added))
+            await asyncio.gather(*(self._take(seen) for seen in batch if seen.added))
             await self.outbox.publish([seen.event(wall(), self._target(seen.scope)) for seen in batch])
             self.access.confirm()
             if self.access.is_large():
                 self.access.put_aside()
                 await self.agent.reopen_logs()
 
-    async def _take(self, seen: Seen, added: Added) -> None:
-        method, path = seen.fields.get("method"), str(seen.fields.get("path") or "").partition("?")[0]
-        why = "renewed its session" if seen.kind == "isolated" else f"attacked with {method} {path[:200]}"
+    async def _take(self, seen: Seen) -> None:
         try:
-            await self.isolations.add(
+            if seen.by is not None:
+                old = KeySelector(seen.by.kind, seen.by.name), seen.by.value
+                for added in seen.added:
+                    await self.isolations.renew(
+                        seen.scope, old, (KeySelector(added.kind, added.name), added.value)
+                    )
+                return
+            await self._attacked(seen)
+        except InputError as problem:
+            log.warning("the gateway isolated somebody nobody can be told about: %s", problem)
+
+    async def _attacked(self, seen: Seen) -> None:
+        """All keys of the request, and of its answer, are one client."""
+        method, path = seen.fields.get("method"), str(seen.fields.get("path") or "").partition("?")[0]
+        first = ""
+        for added in seen.added:
+            isolation = await self.isolations.add(
                 scope=seen.scope,
                 selector=KeySelector(added.kind, added.name),
                 value=added.value,
                 by="gateway",
-                reason=why,
+                reason=f"attacked with {method} {path[:200]}",
                 cause=str(seen.fields.get("request_id") or ""),
+                parent=first,
             )
-        except InputError as problem:
-            log.warning("the gateway isolated somebody nobody can be told about: %s", problem)
+            first = first or isolation.id
 
     def _target(self, scope: str) -> str:
         policy = self.isolations.scopes().get(scope)

@@ -238,7 +238,7 @@ static void encode(struct request *request, view text) {
 }
 
 /* `kind|name|value`, separated by blanks: every key, because the record is made from it. */
-static void note_key(void *stream, struct request *request, const struct key *key, view value) {
+static void note_key(void *stream, struct request *request, const char *name, const struct key *key, view value) {
   if (!request->noted && !(request->noted = malloc(MAX_NOTED))) return;
   if (request->length + 64 + 3 * (key->length + value.length) > MAX_NOTED) return;
   if (request->length) request->noted[request->length++] = ' ';
@@ -247,7 +247,7 @@ static void note_key(void *stream, struct request *request, const struct key *ke
   encode(request, (view){key->name, key->length});
   request->noted[request->length++] = '|';
   encode(request, value);
-  note(stream, "added", (text){request->noted, request->length});
+  note(stream, name, (text){request->noted, request->length});
 }
 
 static void isolate(void *stream, struct request *request, const struct route *route, const struct key *key,
@@ -257,7 +257,7 @@ static void isolate(void *stream, struct request *request, const struct route *r
   struct remembered until = {divertor_open(route->recent, true), expiry, now};
   if (until.recent) each_fingerprint(key, value, remember, &until);
   if (value.length > MAX_VALUE) value.length = MAX_VALUE;
-  note_key(stream, request, key, value);
+  note_key(stream, request, "added", key, value);
 }
 
 struct attacker {
@@ -291,6 +291,7 @@ static void isolate_address(void *stream, struct request *request, const struct 
 struct lookup {
   const shared *table, *recent;
   uint64_t now;
+  view found; /* the value that is isolated */
 };
 static bool is_isolated(void *context, uint64_t fingerprint) {
   const struct lookup *lookup = context;
@@ -298,16 +299,26 @@ static bool is_isolated(void *context, uint64_t fingerprint) {
          (lookup->recent && divertor_in_recent(lookup->recent, fingerprint, lookup->now));
 }
 static bool look_up(void *context, const struct key *key, view value) {
-  return each_fingerprint(key, value, is_isolated, context);
+  struct lookup *lookup = context;
+  if (!each_fingerprint(key, value, is_isolated, context)) return false;
+  /* It may lie in a buffer that is gone after this call; what the record needs is copied. */
+  static __thread char kept[MAX_VALUE];
+  size_t length = value.length < MAX_VALUE ? value.length : MAX_VALUE;
+  memcpy(kept, value.at, length);
+  lookup->found = (view){kept, length};
+  return true;
 }
 
-static const struct key *isolated_by(void *stream, const struct route *route) {
+static const struct key *isolated_by(void *stream, const struct route *route, view *value) {
   const shared *table = divertor_open(route->table, false), *recent = divertor_open(route->recent, true);
   struct lookup lookup = {table && divertor_any(table) ? table : NULL, recent && divertor_any(recent) ? recent : NULL,
-                          (uint64_t)time(NULL)};
+                          (uint64_t)time(NULL), {NULL, 0}};
   if (!lookup.table && !lookup.recent) return NULL;
   for (size_t i = 0; i < route->keys; i++)
-    if (each_value(stream, &route->key[i], look_up, &lookup)) return &route->key[i];
+    if (each_value(stream, &route->key[i], look_up, &lookup)) {
+      *value = lookup.found;
+      return &route->key[i];
+    }
   return NULL;
 }
 
@@ -333,8 +344,13 @@ int envoy_dynamic_module_on_http_filter_request_headers(void *stream, const void
     request->unknown = !isolate_request(stream, request, route);
     return HEADERS_CONTINUE;
   }
-  const struct key *key = isolated_by(stream, route);
+  view value = {NULL, 0};
+  const struct key *key = isolated_by(stream, route, &value);
   if (key) {
+    if (key->kind != ADDRESS && value.at) {
+      note_key(stream, request, "by", key, value);
+      request->length = 0; /* what is added by the answer is a list of its own */
+    }
     request->followed = key->kind != ADDRESS; /* behind an address there may be others */
     note(stream, "scope", as_text(route->scope));
     note(stream, "key", as_text(kind_name(key->kind)));
