@@ -43,7 +43,7 @@ class Case(NamedTuple):
     def check(self, settings: Settings | None = None) -> None:
         check(Wish(self.layout, settings or self.settings))
 
-    def rewrite(self, type: str = "command", definition: str = "serve") -> None:
+    def rewrite(self, type: str = "command", definition: str = "true") -> None:
         text = BLUEPRINT.format(port=self.port, type=type, definition=definition)
         self.blueprint.write_text(text)
 
@@ -82,6 +82,14 @@ def test_a_blueprint_is_refused_at_its_place(case: Case) -> None:
         case.check()
 
 
+def test_a_program_that_is_not_there_is_refused_at_its_place(case: Case) -> None:
+    case.rewrite(definition="no-such-program --port $PORT")
+    with pytest.raises(
+        InputError, match=r"blueprint.yaml:\d+:\d+: web:1: there is no program 'no-such-program'"
+    ):
+        case.check()
+
+
 def test_a_deployable_nobody_can_run_is_refused(case: Case) -> None:
     case.rewrite(type="container/docker", definition="shop:latest")
     with pytest.raises(InputError, match="not supported yet"):
@@ -89,13 +97,13 @@ def test_a_deployable_nobody_can_run_is_refused(case: Case) -> None:
 
 
 def test_a_command_that_cannot_be_split_is_refused(case: Case) -> None:
-    case.rewrite(definition="""'serve "unbalanced'""")
+    case.rewrite(definition="""'true "unbalanced'""")
     with pytest.raises(InputError, match="cannot be split"):
         case.check()
 
 
 def test_a_command_may_name_what_only_the_running_stack_knows(case: Case) -> None:
-    case.rewrite(definition="serve $PORT $DIVERTOR_DATA")
+    case.rewrite(definition="true $PORT $DIVERTOR_DATA")
     case.check()
 
 

@@ -21,7 +21,7 @@ from divertor.errors import ConflictError, InputError, Position, UnavailableErro
 from divertor.gateway.process import envoy_binary, envoy_process
 from divertor.gateway.process import prepare as prepare_envoy
 from divertor.layout import Layout, Settings, write_private
-from divertor.model.artifacts import Blueprint, Gateway, Reference
+from divertor.model.artifacts import ADDRESS, COMMAND, Blueprint, Breed, Gateway, Reference
 from divertor.model.deploying import deploy
 from divertor.model.reading import read_blueprint
 from divertor.model.resolving import resolve
@@ -101,6 +101,10 @@ def read_wished_blueprint(path: Path) -> Blueprint:
     :raises UnavailableError: it cannot be read.
     """
     blueprint = read_blueprint(read_text(path), str(path))
+    for cluster in blueprint.clusters:
+        for service in cluster.services:
+            if isinstance(service.breed, Breed):
+                require_runnable(service.breed, service.position, path.parent)
     if not _names_artifacts(blueprint):
         deployment = deploy(resolve(blueprint, {}), blueprint.name or "deployment")
         later: dict[str, str] = dict.fromkeys(_LATER, "-")
@@ -108,6 +112,22 @@ def read_wished_blueprint(path: Path) -> Blueprint:
         host = CommandHost(path.parent, path.parent, sys.executable, inherited, lambda _: later)
         Drivers([ProcessDriver(SupervisorClient(path.parent), host), AddressDriver()]).check(deployment)
     return blueprint
+
+
+def require_runnable(breed: Breed, position: Position, directory: Path) -> None:
+    """:raises InputError: there is no driver for it, or no such program on this machine."""
+    if breed.deployable.type not in (COMMAND, ADDRESS):
+        raise InputError(
+            f"{breed.name}: deployables of type {breed.deployable.type!r} are not supported yet",
+            position,
+            f"`{COMMAND}` or `{ADDRESS}`",
+        )
+    words = breed.deployable.definition.split() if breed.deployable.type == COMMAND else []
+    if not words or "$" in words[0] or words[0] in ("python", "python3"):
+        return
+    program = str(directory / words[0]) if "/" in words[0] else words[0]
+    if shutil.which(program.strip("'\"")) is None:
+        raise InputError(f"{breed.name}: there is no program {words[0][:200]!r}", position, "one on the PATH")
 
 
 def require_distinct(gateways: Iterable[Gateway], settings: Settings) -> None:
@@ -153,11 +173,19 @@ def write(checked: Checked) -> None:
     """
     layout, settings = checked.wish.layout, checked.wish.settings
     layout.write_settings(settings)
+    put_logs_aside(layout)
     create_tokens(layout)
     password = layout.read_secrets().nats_password
     config = server_config(settings.nats_port, layout.nats / "js", password)
     write_private(layout.nats / "nats.conf", config)
     prepare_envoy(layout)
+
+
+def put_logs_aside(layout: Layout) -> None:
+    """What an earlier run said goes to `NAME.log.1`: a message that quotes a log must quote this run's."""
+    for log in layout.logs.glob("*.log"):
+        if log != layout.live_log:
+            log.replace(log.with_name(f"{log.name}.1"))
 
 
 def create_tokens(layout: Layout) -> None:

@@ -185,7 +185,11 @@ class Plane:
             lambda port: require_free(port, settings.listen),
         )
         self.isolations = IsolationService(
-            state, self.sink, lambda: self.deployments.policies(), self.outbox.publish, wall
+            state,
+            self.sink,
+            lambda: self.deployments.policies() if settings.isolate else {},
+            self.outbox.publish,
+            wall,
         )
         alerters = standard_alerters(webhooks, self.isolate, logging.getLogger("divertor.alerts"))
         self.rules = Rules(
@@ -241,6 +245,8 @@ class Plane:
 
     async def isolate(self, match: Match, options: IsolateOptions) -> None:
         """A rule decided so."""
+        if not self.settings.isolate:
+            return
         event = match.event
         attacker = attacker_of(event, self.isolations.scopes(), options.keys)
         if attacker is None:
