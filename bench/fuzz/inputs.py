@@ -61,8 +61,8 @@ WORDS = (
 ).split(" ")
 YAML_WORDS = (
     "name: clusters: gateways: routes: services: breed: scale: ports: weight: condition: isolation: keys: "
-    "to: for: { } [ ] , : - ? | > & * ! !!str &a *a << ~ null yes 50% 8080 80/http 1e999 0x1f 24h 512MB '' \" # "
-    "--- ... \n \n\n \t $A ${c.B} -"
+    "to: for: { } [ ] , : - ? | > & * ! !!str &a *a << ~ null yes 50% 8080 80/http 1e999 0x1f 24h 512MB '' "
+    '" # --- ... \n \n\n \t $A ${c.B} -'
 ).split(" ")
 #: Beyond what keyboards have: control characters, surrogates' neighbours, other breaks, combining marks.
 STRANGE = "\0\x07\x1b\x7f\x85\xa0\u200b\u2028\u202e\ufeff\ufffd\uffff\U0001f600\u0301\r"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor.control.attackers import Attacker, attacker_of, reason_of, scope_of
-from divertor.control.narration import narrate, visible
+from divertor.control.narration import Narrator, narrate, visible
 from divertor.errors import InputError
 from divertor.model.artifacts import IsolationPolicy
 from divertor.model.events import Event
@@ -134,3 +134,13 @@ def test_what_matters_is_told(kind: str, tags: tuple[str, ...], word: str) -> No
 
 def test_what_does_not_matter_is_not_told() -> None:
     assert narrate(event({}, "metric"), color=False) is None
+
+
+def test_a_flood_of_watched_requests_does_not_drown_the_log() -> None:
+    tags = ("request:isolated",)
+    second, next_second = datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 2, 0, 0, 1, tzinfo=UTC)
+    flood = [Event(str(n), "request", second, second, (), tags, None, {}) for n in range(100)]
+    narrator = Narrator(color=False)
+    assert sum(len(narrator.lines(event)) for event in flood) == 5
+    later = narrator.lines(Event("x", "request", next_second, next_second, (), tags, None, {}))
+    assert "… and 95 more requests" in later[0] and len(later) == 2

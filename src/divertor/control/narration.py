@@ -11,6 +11,8 @@ from typing import Any
 from divertor.model.events import Event
 
 WIDTH = 100
+#: Watched requests that are told each second.
+WATCHED = 5
 
 _STYLES = {
     "attack": "1;31",
@@ -34,6 +36,32 @@ def narrate(event: Event, color: bool) -> str | None:
     if color:
         return f"\x1b[2m{time}\x1b[0m \x1b[{_STYLES[style]}m{label}\x1b[0m {text}"
     return f"{time} {label} {text}"
+
+
+class Narrator:
+    """The live log: a line for each event that deserves one. Of watched requests, which an attacker can send
+    by the thousand, only the first few of each second are told, then how many more there were.
+    """
+
+    def __init__(self, color: bool) -> None:
+        self._color = color
+        self._second = 0
+        self._watched = 0
+
+    def lines(self, event: Event) -> list[str]:
+        told = narrate(event, self._color)
+        if told is None:
+            return []
+        second = int(event.received.timestamp())
+        if second != self._second:
+            missed, self._second, self._watched = self._watched - WATCHED, second, 0
+            before = [f"             watched   … and {missed} more requests"] if missed > 0 else []
+            return [*before, *self.lines(event)]
+        if "request:isolated" in event.tags:
+            self._watched += 1
+            if self._watched > WATCHED:
+                return []
+        return [told]
 
 
 def visible(value: Any, width: int = WIDTH) -> str:

@@ -32,7 +32,7 @@ from divertor.control.artifacts import Artifacts
 from divertor.control.attackers import attacker_of, reason_of
 from divertor.control.deployments import Deployments
 from divertor.control.live import Live
-from divertor.control.narration import narrate
+from divertor.control.narration import Narrator
 from divertor.control.rules import Rules
 from divertor.envoy.plan import Snapshot
 from divertor.errors import DivertorError, InputError, UnavailableError
@@ -342,13 +342,11 @@ class Plane:
 
     async def _watch_live(self) -> None:
         """Shows what happens to whoever watches, and writes the live log."""
+        narrator = Narrator(self.settings.color)
         with self.layout.live_log.open("a", encoding="utf-8", buffering=1) as out:
             async for batch in self.bus.events(None):
                 self.live.tell(batch.events)
-                for event in batch.events:
-                    line = narrate(event, self.settings.color)
-                    if line is not None:
-                        out.write(line + "\n")
+                out.writelines(line + "\n" for event in batch.events for line in narrator.lines(event))
 
     async def _follow_log(self) -> None:
         """What the gateway saw of attackers: recorded, and the keys it isolated by itself made lasting."""
