@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from divertor_sensor.bodies import MAX_DEPTH, read_body
+from divertor_sensor.derived import derived_values
 from divertor_sensor.inputs import (
-    MAX_DEPTH,
     MAX_INPUTS,
     Inputs,
     cookie_pairs,
-    derived_values,
-    read_body,
     read_cookies,
     read_headers,
     read_pairs,
@@ -41,12 +40,21 @@ def found(inputs: Inputs) -> set[tuple[str, str, str]]:
 def test_a_query_is_decoded_and_an_odd_name_is_a_value_too() -> None:
     inputs = Inputs()
     read_pairs(inputs, "query", "a=1%27+x&b[%27]=2&&c")
-    assert found(inputs) == {("query", "a", "1' x"), ("query", "b[']", "2"), ("query", "b[']", "b[']")}
+    assert found(inputs) == {
+        ("query", "a", "1' x"),
+        ("query", "a", "1'+x"),
+        ("query", "b[']", "2"),
+        ("query", "b[']", "b[']"),
+    }
 
 
-def test_a_multipart_form_gives_its_texts_and_its_file_names() -> None:
+def test_a_multipart_form_gives_its_texts_its_file_names_and_contents() -> None:
     inputs = body("multipart/form-data; boundary=B", MULTIPART)
-    assert found(inputs) == {("form", "title", "hello; world"), ("file", "up", "../../x.sh")}
+    assert found(inputs) == {
+        ("form", "title", "hello; world"),
+        ("file", "up", "../../x.sh"),
+        ("form", "up", "content"),
+    }
 
 
 def test_json_gives_nested_values_and_odd_keys() -> None:

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from divertor_sensor.detectors import Candidate, Finding, path
 from divertor_sensor.inputs import Input
+from divertor_sensor.work import Work
 
 NAMES = st.lists(st.sampled_from(["..", ".", "a", "b", "", "..x"]), min_size=1, max_size=6).map("/".join)
 
 
 def finding(opened: str, value: str) -> Finding | None:
     origin = Input("query", "q", value)
-    return path.judge(opened, [Candidate(text, origin) for text in path.select(value)]).finding
+    return path.judge(opened, [Candidate(text, origin) for text in path.select(value)], Work()).finding
 
 
 @given(NAMES)

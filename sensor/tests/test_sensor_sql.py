@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from divertor_sensor.detectors import Candidate, Judgement, sql
 from divertor_sensor.inputs import Input
+from divertor_sensor.work import Work
 
 PIECES = st.sampled_from(
     [
@@ -43,7 +44,7 @@ PAYLOADS = st.lists(PIECES, min_size=1, max_size=12).map("".join)
 
 def judge(statement: str, *values: str) -> Judgement:
     found = [Candidate(text, Input("query", "q", value)) for value in values for text in sql.select(value)]
-    return sql.judge(statement, found)
+    return sql.judge(statement, found, Work())
 
 
 @given(PAYLOADS)

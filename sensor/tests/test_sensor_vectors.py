@@ -11,6 +11,7 @@ import pytest
 from divertor_sensor import detectors
 from divertor_sensor.detectors import Candidate, Detector, path, shell, sql
 from divertor_sensor.inputs import Input
+from divertor_sensor.work import Work
 
 FOLDER = Path(detectors.__file__).parent
 DETECTORS: dict[str, ModuleType] = {"sql": sql, "shell": shell, "path": path}
@@ -31,13 +32,13 @@ def cases() -> list[tuple[str, str, str, str]]:
 
 CASES = cases()
 #: How many there are: a vector that silently stops being read is a failure.
-COUNT = 169
+COUNT = 201
 
 
 def judged(detector: Detector, statement: str, value: str) -> bool | None:
     origin = Input("query", "q", value)
     candidates = [Candidate(text, origin) for text in detector.select(value)]
-    finding = detector.judge(statement, candidates).finding
+    finding = detector.judge(statement, candidates, Work()).finding
     return None if finding is None else finding.hostile
 
 

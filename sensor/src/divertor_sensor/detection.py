@@ -83,6 +83,8 @@ def export_request(
 def log_record(detection: Detection) -> dict[str, Any]:
     """One detection as an OTLP log record."""
     attributes = _attributes(_pairs(detection))
+    # What the gateway fingerprints is the cookie's bytes: those must survive.
+    attributes.append({"key": "session.id", "value": _wire(detection.subject.session)})
     attributes.append({"key": "divertor.detection.frames", "value": _frame_list(detection.frames)})
     return {
         "timeUnixNano": str(detection.time),
@@ -102,7 +104,6 @@ def _pairs(detection: Detection) -> list[tuple[str, str | int]]:
         ("url.path", subject.path),
         ("client.address", subject.address),
         ("user_agent.original", subject.user_agent),
-        ("session.id", subject.session),
         ("divertor.session.cookie", subject.session_cookie),
         ("http.request.id", subject.request_id),
         ("divertor.detection.id", detection.id),
@@ -128,6 +129,11 @@ def _pairs(detection: Detection) -> list[tuple[str, str | int]]:
 
 def _attributes(pairs: Iterable[tuple[str, str | int]]) -> list[dict[str, Any]]:
     return [{"key": key, "value": _value(value)} for key, value in pairs]
+
+
+def _wire(text: str) -> dict[str, Any]:
+    """Text as it is: lone surrogates stand for bytes that are no UTF-8, and JSON can carry them."""
+    return {"stringValue": text[:MAX_STATEMENT]}
 
 
 def _value(value: str | int) -> dict[str, Any]:

@@ -65,6 +65,21 @@ def app_frame(frame: FrameType) -> FrameType:
     return frame
 
 
+def is_constant(text: str, frame: FrameType) -> bool:
+    """Whether `text` stands as a constant in the code of an app's function on the stack: then it is the
+    program's own, whatever a request holds.
+    """
+    found: FrameType | None = frame
+    for _ in range(_MAX_SITE_WALK):
+        if found is None:
+            break
+        code = found.f_code
+        if _kind(code.co_filename) == "app" and text in code.co_consts:
+            return True
+        found = found.f_back
+    return False
+
+
 def with_source(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     """The same frames with their source lines, trimmed; reads files, so not for the request path."""
     return tuple(

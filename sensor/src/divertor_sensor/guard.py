@@ -15,11 +15,12 @@ from divertor_sensor import context
 from divertor_sensor.detection import MAX_PAYLOAD, MAX_STATEMENT, Detection
 from divertor_sensor.detectors import Detector, Finding
 from divertor_sensor.faults import Faults
-from divertor_sensor.frames import app_frame, capture
+from divertor_sensor.frames import app_frame, capture, is_constant
 from divertor_sensor.memory import Site, StatementMemory, site_of
 from divertor_sensor.report import Reporter, make_reporter
 from divertor_sensor.request import AttackInterrupted, Request
 from divertor_sensor.settings import Mode, Settings
+from divertor_sensor.work import Spent
 
 #: Tells the gateway where the request came from; only a gateway that knows the divert token acts on the
 #: answer.
@@ -76,13 +77,47 @@ def check(request: Request, detector: Detector, sink: str, statement: str, depth
 def _examine(
     request: Request, detector: Detector, sink: str, statement: str, site: Site, caller: FrameType
 ) -> bool:
-    candidates = request.candidates(detector)
-    judgement = detector.judge(statement, candidates)
-    if judgement.finding is not None:
-        return _found(request, detector, sink, statement, judgement.finding, caller)
-    if not judgement.touched and request.inputs().complete:
-        request.sensor.memory.learn(site, statement)
+    memory = request.sensor.memory
+    if is_constant(statement, caller):
+        memory.learn(site, statement)
+        return False
+    key = (detector.type, statement)
+    if key in request.cleared and request.is_current():
+        return False
+    finding, clean = _judged(request, detector, statement)
+    if finding is not None and _found(request, detector, sink, statement, finding, caller):
+        return True
+    if clean:
+        memory.propose(site, statement, request.fingerprints, lambda: request.is_apart(statement))
+    if finding is None:
+        request.cleared.add(key)
     return False
+
+
+def _judged(request: Request, detector: Detector, statement: str) -> tuple[Finding | None, bool]:
+    """The finding, and whether the statement is clean beyond doubt: no input occurs in it, and all were
+    seen.
+
+    What could not be judged is an attack, unless the statement has no room for one, or nothing of it is in
+    the request. Else a bound of the sensor would be a way around it.
+    """
+    try:
+        judgement = detector.judge(statement, request.candidates(detector), request.work)
+        finding, complete = judgement.finding, request.is_complete(detector)
+    except Spent:
+        finding, complete, judgement = None, False, None
+    if complete or (finding is not None and finding.hostile):
+        return finding, judgement is not None and not judgement.touched
+    if detector.is_innocent(statement) or _is_unrelated(request, detector, statement):
+        return finding, False
+    return Finding(request.excess(), True), False
+
+
+def _is_unrelated(request: Request, detector: Detector, statement: str) -> bool:
+    try:
+        return request.is_unrelated(detector.marks(statement))
+    except Spent:
+        return False
 
 
 def _found(

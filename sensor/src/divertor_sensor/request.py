@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from divertor_sensor.bodies import read_body
 from divertor_sensor.detection import Subject
 from divertor_sensor.detectors import Candidate, Detector
 from divertor_sensor.inputs import (
+    Input,
     Inputs,
     cookie_pairs,
-    read_body,
     read_cookies,
     read_headers,
     read_pairs,
     read_path,
 )
+from divertor_sensor.raw import raw_text
+from divertor_sensor.work import Work
 
 if TYPE_CHECKING:
     from divertor_sensor.guard import Sensor
@@ -33,6 +36,11 @@ MAX_BODY = 1024 * 1024
 #: Seconds after the response for which code started by the request is still held to its inputs.
 _AFTERLIFE = 30.0
 _CACHED_LENGTH = 256
+#: The longest raw request that a statement is learned from.
+_MAX_TAUGHT = 16 * 1024
+_LONG_VALUE = 12
+#: Headers that are the same in every request of a browser.
+_COMMON_HEADERS = frozenset({"user-agent", "accept", "accept-encoding", "accept-language", "host", "referer"})
 
 
 class AttackInterrupted(BaseException):
@@ -92,11 +100,15 @@ class Request:
         "_inputs",
         "_inputs_size",
         "_load",
+        "_raw",
+        "_searching",
         "_seen",
         "body",
+        "cleared",
         "interrupted",
         "replaceable",
         "sensor",
+        "work",
     )
 
     def __init__(self, sensor: Sensor, load: Callable[[], Head]) -> None:
@@ -111,6 +123,11 @@ class Request:
         self._candidates: dict[str, Sequence[Candidate]] = {}
         self._closed_at = 0.0
         self._seen: set[tuple[str, str, str]] = set()
+        self._raw: str | None = None
+        self.work = Work()
+        self._searching = Work()
+        #: Statements judged already, by the detector's type: the inputs they were judged by are the same.
+        self.cleared: set[tuple[str, str]] = set()
 
     @property
     def head(self) -> Head:
@@ -142,19 +159,75 @@ class Request:
             self._inputs = self._extract()
             self._inputs_size = self.body.size
             self._candidates.clear()
+            self.cleared.clear()
+            self._raw = None
         return self._inputs
+
+    def is_current(self) -> bool:
+        """Whether the inputs are those of all that was read of the body so far."""
+        return self._inputs is not None and self._inputs_size == self.body.size
+
+    def is_complete(self, detector: Detector) -> bool:
+        """Whether all that could matter to `detector` is among the inputs. The content of long files cannot
+        name a path.
+        """
+        inputs = self.inputs()
+        return inputs.complete and (not inputs.cut_content or detector.type == "path_traversal")
+
+    def raw(self) -> str:
+        """All that was seen of the request as one text, as several decoders read it, in lower case."""
+        if self._raw is None:
+            head = self.head
+            self._raw = raw_text(head.query, head.path, head.headers, self.body.content())
+        return self._raw
+
+    def is_unrelated(self, marks: Sequence[str]) -> bool:
+        """Whether none of `marks` occurs anywhere in the request, all of which was seen.
+
+        :raises Spent: there is too much to search.
+        """
+        if self.body.size > MAX_BODY:
+            return False
+        self._searching.spend(self.body.size)
+        raw = self.raw()
+        self._searching.spend(len(marks) * (8 + len(raw) // 8))
+        return not any(mark in raw for mark in marks)
+
+    def is_apart(self, statement: str) -> bool:
+        """Whether the request and `statement` have no four characters in a row in common."""
+        if self.body.size > _MAX_TAUGHT or len(self.raw()) > _MAX_TAUGHT:
+            return False
+        raw, text = self.raw(), statement.lower()
+        return not any(text[at : at + 4] in raw for at in range(max(1, len(text) - 3)))
+
+    def fingerprints(self) -> frozenset[int]:
+        """Of the values long enough to hide an attack, except what every request of a browser repeats."""
+        return frozenset(
+            hash(found.value)
+            for found in self.inputs().values
+            if len(found.value) >= _LONG_VALUE
+            and not (found.source == "header" and found.name in _COMMON_HEADERS)
+        )
+
+    def excess(self) -> Input:
+        """What to name in a report when there was too much input to judge."""
+        source, text = ("form", self.body.content()[:4096].decode("utf-8", "replace"))
+        if not text:
+            source, text = "query", self.head.query
+        return Input(source, "(too much input to judge)", text[:4096])
 
     def candidates(self, detector: Detector) -> Sequence[Candidate]:
         """The inputs that matter to `detector`, in the forms it looks for."""
         inputs = self.inputs()
         found = self._candidates.get(detector.type)
         if found is None:
-            found = _candidates(detector, inputs)
+            found = _candidates(detector, inputs, self.work)
             self._candidates[detector.type] = found
         return found
 
     def _extract(self) -> Inputs:
         head = self.head
+        self.work.spend(min(self.body.size, MAX_BODY) // 4)
         inputs = Inputs()
         read_pairs(inputs, "query", head.query)
         if self.body.size:
@@ -168,7 +241,7 @@ class Request:
     def subject(self) -> Subject:
         """Who sent this request, for the report."""
         head, settings = self.head, self.sensor.settings
-        cookies = dict(reversed(list(cookie_pairs(head.headers.get("cookie", "")))))
+        cookies = dict(reversed(list(cookie_pairs(_on_the_wire(head.headers.get("cookie", ""))))))
         name = next((name for name in settings.session_cookies if cookies.get(name)), "")
         return Subject(
             method=head.method,
@@ -181,11 +254,26 @@ class Request:
         )
 
 
-def _candidates(detector: Detector, inputs: Inputs) -> Sequence[Candidate]:
+def _on_the_wire(text: str) -> str:
+    """A header's text (Latin-1, as protocols give it) so that it stands for the same bytes in UTF-8."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("latin-1").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text
+
+
+def _candidates(detector: Detector, inputs: Inputs, work: Work) -> Sequence[Candidate]:
     found: dict[str, Candidate] = {}
     for origin in inputs.values:
         value = origin.value
-        texts = _selected(detector, value) if len(value) <= _CACHED_LENGTH else detector.select(value)
+        if len(value) <= _CACHED_LENGTH:
+            texts = _selected(detector, value)
+        else:
+            texts = detector.select(value)
+            work.spend(sum(map(len, texts)))
+        work.spend(16 + len(value))
         for text in texts:
             if text not in found:
                 found[text] = Candidate(text, origin)

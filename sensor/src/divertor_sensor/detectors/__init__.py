@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from divertor_sensor.inputs import Input
+from divertor_sensor.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,20 @@ class Detector:
     """A detector's declaration: the type it reports, the weakness, and its two pure functions.
 
     `select` picks, from one input, the texts worth searching for (most inputs give none);
-    `judge` decides over a statement.
+    `judge` decides over a statement, and raises `divertor_sensor.work.Spent` when that would cost too much.
+
+    The last two are for a request whose inputs could not all be judged. `is_innocent` tells that a statement
+    has nowhere an input could have done harm; `marks` gives the pieces of a statement of which at least one
+    occurs in the raw request when an input is in it.
     """
 
     type: str
     cwe: str
     owasp: str
     select: Callable[[str], Sequence[str]]
-    judge: Callable[[str, Sequence[Candidate]], Judgement]
+    judge: Callable[[str, Sequence[Candidate], Work], Judgement]
+    is_innocent: Callable[[str], bool]
+    marks: Callable[[str], Sequence[str]]
 
 
 def worst(first: Finding | None, second: Finding | None) -> Finding | None:
@@ -64,3 +71,9 @@ def worst(first: Finding | None, second: Finding | None) -> Finding | None:
     if first is None or (second is not None and second.hostile and not first.hostile):
         return second
     return first
+
+
+def windows(statement: str) -> list[str]:
+    """Overlapping pieces of a statement: whatever shares six characters in a row with it holds one."""
+    text = statement.lower()
+    return list(dict.fromkeys(text[at : at + 5] for at in range(0, max(1, len(text) - 4), 2)))

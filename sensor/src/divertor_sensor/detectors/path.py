@@ -14,8 +14,9 @@ import posixpath
 import re
 from collections.abc import Sequence
 
+from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement
-from divertor_sensor.inputs import derived_values
+from divertor_sensor.work import Work
 
 _STEP = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 _LEADING_STEPS = re.compile(r"^(?:\.{1,2}/+)*\.\./+(?:\.{1,2}/+)*")
@@ -28,9 +29,9 @@ _MAX_LENGTH = 4096
 def select(value: str) -> list[str]:
     """The forms of an input that can steer a path: `..` steps, absolute paths, NUL."""
     texts: list[str] = []
-    if len(value) > _MAX_LENGTH:
-        return texts
     for form in derived_values(value):
+        if len(form) > _MAX_LENGTH:
+            continue
         if "\0" in form or _STEP.search(form) or (form.startswith("/") and len(form) > 1):
             texts.append(form)
             plain = _REPEATED.sub("/", form).rstrip("/")
@@ -39,10 +40,14 @@ def select(value: str) -> list[str]:
     return texts
 
 
-def judge(statement: str, candidates: Sequence[Candidate]) -> Judgement:
-    """Whether a candidate decides the directory of the path `statement`."""
+def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
+    """Whether a candidate decides the directory of the path `statement`.
+
+    :raises Spent: there is too much to look at.
+    """
     touched = False
     for candidate in candidates:
+        work.spend(8 + len(candidate.text))
         at = statement.find(candidate.text)
         if at >= 0:
             touched = True
@@ -86,4 +91,22 @@ def _resolved(path: str, text: str) -> bool:
     return len(tail) > _MIN_TAIL and ".." not in tail and path.endswith(tail)
 
 
-DETECTOR = Detector(type="path_traversal", cwe="CWE-22", owasp="A01:2021", select=select, judge=judge)
+def is_innocent(path: str) -> bool:
+    """Whether a path names something below the working directory, and no input can have led out of it."""
+    return not path.startswith("/") and not _STEP.search(path) and "\0" not in path
+
+
+def marks(path: str) -> list[str]:
+    """What an input that decided about the directory leaves in the path: the file's name, or its end."""
+    return [path.rstrip("/").rpartition("/")[2].lower() or "/"]
+
+
+DETECTOR = Detector(
+    type="path_traversal",
+    cwe="CWE-22",
+    owasp="A01:2021",
+    select=select,
+    judge=judge,
+    is_innocent=is_innocent,
+    marks=marks,
+)

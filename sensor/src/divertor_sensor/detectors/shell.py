@@ -2,9 +2,9 @@
 
 Rule: where an input occurs in a command line that a POSIX shell will read, it must stay within one word:
 unquoted and free of everything the shell acts on, or inside single quotes without one, or inside double
-quotes without what stays active there. A separator, substitution or redirection that comes from the input
-is an attack; a mere space, wildcard or stray quote shows that the line is vulnerable. An input that is the
-whole command is an attack.
+quotes without what stays active there. A separator, substitution, redirection, comment, or a new line outside
+quotes that comes from the input is an attack, NUL always; a mere space, wildcard or stray quote shows that
+the line is vulnerable. An input that is the whole command is an attack.
 
 What it does not do: judge the options of a program called without a shell, or know what a called script
 does with its arguments.
@@ -15,16 +15,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, worst
-from divertor_sensor.inputs import derived_values
+from divertor_sensor.derived import derived_values
+from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.work import Work
 
-_MAX_OCCURRENCES = 256
-#: Characters of occurrences judged per input, so that many overlapping long ones cannot cost quadratic time.
-_MAX_JUDGED = 64 * 1024
+#: A plain search looks at this many characters in the time of one step.
+_SEARCH = 16
 _SAFE = re.compile(r"[\w@%+:,./=^-]*")
 _PLAIN = re.compile(r"[\w.]*")
-_ATTACK = re.compile(r"[;&|<>\n`]|\$[({]")
+_ATTACK = re.compile(r"[;&|<>\n\0`]|\$[({]")
 _ATTACK_IN_DOUBLE = re.compile(r"`|\$[({]")
 _ACTIVE_IN_DOUBLE = re.compile(r'["$`\\]')
 #: What delimits quoting in a POSIX command line, as segments.
@@ -32,7 +33,8 @@ _SEGMENTS = re.compile(
     r"""(?P<single>'[^']*+(?:'|\Z))
       |(?P<double>"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))
       |(?P<escape>\\.)
-      |(?P<bare>[^'"\\]++|\\\Z)""",
+      |(?P<comment>(?:\A|(?<=[\s;&|()<>`]))\#[^\n]*+)
+      |(?P<bare>[^'"\\\#]++|\#|\\\Z)""",
     re.VERBOSE | re.DOTALL,
 )
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "busybox"})
@@ -44,13 +46,17 @@ def select(value: str) -> list[str]:
     return [form for form in derived_values(value) if len(form) > 1 or not form.isalnum()]
 
 
-def judge(statement: str, candidates: Sequence[Candidate]) -> Judgement:
-    """Whether a candidate leaves its word in the command line `statement`."""
-    segments: list[tuple[int, int, str]] | None = None
-    touched = False
+def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
+    """Whether a candidate leaves its word in the command line `statement`.
+
+    :raises Spent: there is too much to look at.
+    """
+    lexed: _Lexed | None = None
     finding: Finding | None = None
     command = statement.strip()
+    cost = 2 + len(statement) // _SEARCH
     for candidate in candidates:
+        work.spend(cost)
         at = statement.find(candidate.text)
         if at < 0:
             continue
@@ -58,40 +64,61 @@ def judge(statement: str, candidates: Sequence[Candidate]) -> Judgement:
             return Judgement(True, Finding(candidate.origin, True))
         if _PLAIN.fullmatch(candidate.text):
             continue
-        touched = True
-        if segments is None:
-            segments = [(*match.span(), match.lastgroup or "") for match in _SEGMENTS.finditer(statement)]
-        finding = worst(finding, _worst_occurrence(statement, segments, candidate, at))
+        if lexed is None:
+            lexed = _lex(statement, work)
+        finding = worst(finding, _worst_occurrence(lexed, candidate, at, work))
         if finding is not None and finding.hostile:
             break
-    return Judgement(True, finding) if touched else UNTOUCHED
+    return UNTOUCHED if lexed is None else Judgement(True, finding)
 
 
-def _worst_occurrence(
-    statement: str, segments: list[tuple[int, int, str]], candidate: Candidate, at: int
-) -> Finding | None:
+class _Lexed(NamedTuple):
+    """A command line and its segments, in order: where each starts and ends, and its kind."""
+
+    line: str
+    segments: list[tuple[int, int, str]]
+
+
+def _lex(line: str, work: Work) -> _Lexed:
+    work.spend(len(line))
+    return _Lexed(line, [(*match.span(), _kind(match)) for match in _SEGMENTS.finditer(line)])
+
+
+def _kind(match: re.Match[str]) -> str:
+    """The segment's kind. Double quotes around a substitution quote nothing for sure: there is another
+    command inside, with quotes of its own.
+    """
+    kind = match.lastgroup or ""
+    return "nested" if kind == "double" and _ATTACK_IN_DOUBLE.search(match[0]) else kind
+
+
+def _worst_occurrence(lexed: _Lexed, candidate: Candidate, at: int, work: Work) -> Finding | None:
     finding: Finding | None = None
-    for _ in range(min(_MAX_OCCURRENCES, 1 + _MAX_JUDGED // len(candidate.text))):
-        if at < 0:
-            break
-        severity = _severity(statement, segments, at, at + len(candidate.text))
+    while at >= 0:
+        severity = _severity(lexed, at, at + len(candidate.text), work)
         if severity is not None:
             finding = worst(finding, Finding(candidate.origin, severity))
-        at = statement.find(candidate.text, at + 1)
+            if severity:
+                return finding
+        following = lexed.line.find(candidate.text, at + 1)
+        work.spend((following - at if following > 0 else len(lexed.line) - at) // _SEARCH)
+        at = following
     return finding
 
 
-def _severity(statement: str, segments: list[tuple[int, int, str]], start: int, end: int) -> bool | None:
+def _severity(lexed: _Lexed, start: int, end: int, work: Work) -> bool | None:
     """None: within its word. False: out of it, to no effect. True: the shell acts on it."""
     crosses = True
-    first = bisect_right(segments, start, key=_start) - 1
-    for opened, closed, kind in segments[max(first, 0) :]:
+    first = bisect_right(lexed.segments, start, key=_start) - 1
+    for index in range(max(first, 0), len(lexed.segments)):
+        opened, closed, kind = lexed.segments[index]
         if opened >= end:
             break
-        part = statement[max(start, opened) : min(end, closed)]
-        if _acts(kind, part):
+        work.spend(8 + min(end, closed) - max(start, opened))
+        part = lexed.line[max(start, opened) : min(end, closed)]
+        if _acts(kind, part, begins=opened >= start):
             return True
-        if _is_inside(kind, statement, opened, closed, start, end):
+        if _is_inside(kind, lexed.line, opened, closed, start, end):
             crosses = kind == "double" and _ACTIVE_IN_DOUBLE.search(part) is not None
     return False if crosses else None
 
@@ -100,14 +127,27 @@ def _start(segment: tuple[int, int, str]) -> int:
     return segment[0]
 
 
-def _acts(kind: str, part: str) -> bool:
+def _acts(kind: str, part: str, begins: bool) -> bool:
+    """Whether the shell acts on an input's `part` of a segment; it `begins` the segment or comes later in
+    it.
+    """
+    if "\0" in part:
+        return True
+    if kind == "comment":
+        return begins
+    if kind == "nested":
+        return _ATTACK.search(part) is not None or "'" in part or '"' in part
     if kind == "bare":
         return _ATTACK.search(part) is not None
+    if kind == "escape":
+        return "\n" in part
     return kind == "double" and _ATTACK_IN_DOUBLE.search(part) is not None
 
 
 def _is_inside(kind: str, statement: str, opened: int, closed: int, start: int, end: int) -> bool:
     """Whether the input stays in this segment: between its quotes, or an innocent part of a bare word."""
+    if kind == "comment":
+        return opened < start and end <= closed
     if kind in {"single", "double"}:
         ends_quoted = closed - opened > 1 and statement[closed - 1] == statement[opened]
         return opened < start and end <= closed - (1 if ends_quoted else 0)
@@ -134,4 +174,17 @@ def shell_line(argv: Sequence[object]) -> str | None:
     return None
 
 
-DETECTOR = Detector(type="shell_injection", cwe="CWE-78", owasp="A03:2021", select=select, judge=judge)
+def _is_innocent(line: str) -> bool:
+    """Never: any word can come from an input."""
+    return False
+
+
+DETECTOR = Detector(
+    type="shell_injection",
+    cwe="CWE-78",
+    owasp="A03:2021",
+    select=select,
+    judge=judge,
+    is_innocent=_is_innocent,
+    marks=windows,
+)

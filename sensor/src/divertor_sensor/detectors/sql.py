@@ -8,10 +8,11 @@ Three cures keep honest requests out of it:
  - a statement seen before at the same call site without the input is the program's own (kept by the caller);
  - an unquoted fragment that can only order, list or page (`name desc`, `1, 2, 3`) is harmless by a small
     grammar;
- - a literal broken by text that does not go on as SQL (`O'Brien`) is a vulnerability reached, and no attack.
+ - a literal broken by what can only be the rest of a name (`O'Brien`) is a vulnerability reached, and no
+    attack. In doubt it is one.
 
 What it does not do: follow input through storage (second order), or through a transformation other than those
-of `divertor_sensor.inputs.derived_values` and truncation. Only SQLite's lexical rules are built in; another
+of `divertor_sensor.derived.derived_values` and truncation. Only SQLite's lexical rules are built in; another
 dialect is one more pair of patterns.
 """
 
@@ -22,12 +23,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, worst
-from divertor_sensor.inputs import derived_values
+from divertor_sensor.derived import derived_values
+from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.work import Work
 
-_MAX_OCCURRENCES = 1024
-#: Characters of occurrences judged per input, so that many overlapping long ones cannot cost quadratic time.
-_MAX_JUDGED = 256 * 1024
+#: A plain search looks at this many characters in the time of one step.
+_SEARCH = 16
 #: The grammar of harmless fragments is for short ones; its patterns may look at white space twice.
 _MAX_FRAGMENT = 256
 #: An input cut by the app is recognised by its first characters; fewer would meet by chance.
@@ -41,37 +42,35 @@ _SHIELDS = re.compile(
       |(?P<open>['"`\[].*+|/\*.*+)""",
     re.VERBOSE | re.DOTALL,
 )
-_FINE = re.compile(
-    r"""(?P<comment>--|/\*)
-      |(?P<operand>'(?:[^']++|'')*+(?:'|\Z)|"(?:[^"]++|"")*+(?:"|\Z)|`(?:[^`]++|``)*+(?:`|\Z)
-        |[@:$]\w+|\?|0x[0-9a-f]+|\d+(?:\.\d*)?(?:e[+-]?\d+)?|\.\d+)
-      |(?P<word>[^\W\d][\w$]*(?:\s*\.\s*[^\W\d][\w$]*)*)
-      |(?P<end>;)
-      |(?P<close>\))
-      |(?P<operator>[=<>|&+\-*/%~!(,])
-      |(?P<other>\S)""",
-    re.VERBOSE,
+#: Every keyword of SQLite, and some of other dialects: what makes a word more than a name.
+_KEYWORD = re.compile(
+    r"\b(?:"
+    + "|".join(
+        """
+        abort action add after all alter always analyze and any as asc attach autoincrement before begin
+        between by cascade case cast check collate column commit conflict constraint create cross current
+        current_date current_time current_timestamp database default deferrable deferred delete desc detach
+        distinct div do drop each else end escape except exclude exclusive exec execute exists explain fail
+        false filter first following for foreign from full generated glob group groups having if ignore
+        immediate in index indexed initially inner insert instead intersect into is isnull join key last left
+        like limit match materialized mod natural no not nothing notnull null nulls of offset on or order
+        others outer outfile over partition plan pragma preceding primary procedure query raise range
+        recursive references regexp reindex release rename replace restrict returning right rlike rollback
+        row rows savepoint select set some table temp temporary then ties to transaction trigger true truncate
+        unbounded union unique update using vacuum values view virtual waitfor when where window with without
+        xor
+        """.split()
+    )
+    + r")\b"
 )
-_KEYWORDS = frozenset(
-    """
-    all and any as asc attach begin between by case collate create cross delete desc detach distinct div
-    drop else end escape except exec execute exists from full glob group having if in inner insert
-    intersect into is isnull join left like limit match mod natural not notnull offset on or order outer
-    outfile pragma procedure regexp replace returning right rlike select set some table then truncate
-    union update using values when where with xor
-    """.split()
-)
-_STATEMENTS = (
-    r"(?:select|insert|update|delete|drop|create|alter|attach|pragma|replace|truncate|exec|with|vacuum)\b"
-)
-_STRONG = re.compile(
-    r"--|/\*|\|\||\(\s*select\b"
-    r"|\bunion\s+(?:all\s+|distinct\s+)?select\b"
-    r"|;\s*" + _STATEMENTS + r"|\b(?:or|and|xor)\b[^=<>]{1,64}?[=<>]"
-    r"|\b(?:load_extension|randomblob|sleep|pg_sleep|benchmark|extractvalue|updatexml|char|sqlite_version)\s*\("
-    r"|\bwaitfor\s+delay\b|\binto\s+(?:out|dump)file\b|\b(?:information_schema|sqlite_master|sqlite_schema)\b",
-    re.DOTALL,
-)
+#: The rest of a name after an apostrophe that was not escaped: words first, so that two operands meet, which
+#: no expression allows.
+_REST_OF_NAME = re.compile(r"\s?[^\W\d][\w\s]*+(?:[.&][\w\s]*+){0,3}|\s*")
+_MAX_REST = 64
+#: As an input on its own, one of them meets those of the program.
+_QUOTES = frozenset("'\"`")
+#: Words that follow each other without any sign.
+_PROSE = re.compile(r"\s*\w+(?:\s+\w+)*+[\s.]*")
 
 _NAME = r"(?:\w+(?:\.\w+){0,2})"
 _COLUMN = (
@@ -79,7 +78,7 @@ _COLUMN = (
 )
 _ORDERED = rf"{_COLUMN}(?:\s+collate\s+\w+)?(?:\s+(?:asc|desc))?(?:\s+nulls\s+(?:first|last))?"
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
-_LITERAL = rf"(?:{_NUMBER}|'[^']*')"
+_LITERAL = rf"(?:{_NUMBER}|'[^']*'|\"[^\"]*\")"
 _HARMLESS = re.compile(
     rf"\s*(?:{_ORDERED}(?:\s*,\s*{_ORDERED})*"
     rf"|[(]?\s*{_LITERAL}(?:\s*,\s*{_LITERAL})*\s*[)]?"
@@ -109,41 +108,70 @@ def select(value: str) -> list[str]:
     return texts
 
 
-def judge(statement: str, candidates: Sequence[Candidate]) -> Judgement:
-    """Whether a candidate leaves its token in `statement` (SQLite's lexical rules)."""
+def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
+    """Whether a candidate leaves its token in `statement` (SQLite's lexical rules).
+
+    :raises Spent: there is too much to look at.
+    """
     text = statement.lower()
-    shields: list[_Shield] | None = None
+    lexed: _Lexed | None = None
     finding: Finding | None = None
+    cost = 2 + len(text) // _SEARCH
     for candidate in candidates:
-        occurrences = _occurrences(text, candidate.text)
-        if not occurrences:
+        work.spend(cost)
+        at = text.find(candidate.text)
+        if at < 0 and (len(candidate.text) <= _HEAD or candidate.text[:_HEAD] not in text):
             continue
-        if shields is None:
-            shields = [_Shield(*match.span(), match.lastgroup or "") for match in _SHIELDS.finditer(text)]
-        found = _first_crossing(text, shields, candidate, occurrences)
-        finding = worst(finding, found)
+        if lexed is None:
+            lexed = _lex(text, work)
+        finding = worst(finding, _worst_occurrence(lexed, candidate, at, work))
         if finding is not None and finding.hostile:
             break
-    return UNTOUCHED if shields is None else Judgement(True, finding)
+    return UNTOUCHED if lexed is None else Judgement(True, finding)
 
 
-def _occurrences(text: str, needle: str) -> list[tuple[int, int]]:
-    at = text.find(needle)
+class _Lexed(NamedTuple):
+    """A statement and what shields parts of it, in order; `starts` is where the shields begin."""
+
+    text: str
+    shields: list[_Shield]
+    starts: list[int]
+
+
+def _lex(text: str, work: Work) -> _Lexed:
+    work.spend(len(text))
+    shields = [_Shield(*match.span(), match.lastgroup or "") for match in _SHIELDS.finditer(text)]
+    return _Lexed(text, shields, [shield.start for shield in shields])
+
+
+def _worst_occurrence(lexed: _Lexed, candidate: Candidate, at: int, work: Work) -> Finding | None:
+    finding: Finding | None = None
+    for start, end in _occurrences(lexed.text, candidate.text, at, work):
+        index = bisect_right(lexed.starts, start) - 1
+        shield = lexed.shields[index] if index >= 0 and start < lexed.shields[index].end else None
+        severity = _severity(lexed.text, shield, start, end)
+        if severity is not None:
+            finding = worst(finding, Finding(candidate.origin, severity))
+            if severity:
+                return finding
+    return finding
+
+
+def _occurrences(text: str, needle: str, at: int, work: Work) -> Iterator[tuple[int, int]]:
     if at < 0:
-        return _cut_occurrence(text, needle)
-    spans: list[tuple[int, int]] = []
-    limit = min(_MAX_OCCURRENCES, 1 + _MAX_JUDGED // len(needle))
-    while at >= 0 and len(spans) < limit:
-        spans.append((at, at + len(needle)))
-        at = text.find(needle, at + 1)
-    return spans
+        yield _cut_occurrence(text, needle, work)
+    while at >= 0:
+        work.spend(8 + len(needle))
+        yield at, at + len(needle)
+        following = text.find(needle, at + 1)
+        work.spend((following - at if following > 0 else len(text) - at) // _SEARCH)
+        at = following
 
 
-def _cut_occurrence(text: str, needle: str) -> list[tuple[int, int]]:
+def _cut_occurrence(text: str, needle: str, work: Work) -> tuple[int, int]:
     """Where an app cut a long input: as much of it as the statement holds."""
-    at = text.find(needle[:_HEAD]) if len(needle) > _HEAD else -1
-    if at < 0:
-        return []
+    work.spend(8 + len(needle))
+    at = text.find(needle[:_HEAD])
     low, high = _HEAD, len(needle)
     while low < high:
         middle = (low + high + 1) // 2
@@ -151,23 +179,7 @@ def _cut_occurrence(text: str, needle: str) -> list[tuple[int, int]]:
             low = middle
         else:
             high = middle - 1
-    return [(at, at + low)]
-
-
-def _first_crossing(
-    text: str, shields: list[_Shield], candidate: Candidate, occurrences: list[tuple[int, int]]
-) -> Finding | None:
-    finding: Finding | None = None
-    starts = [shield.start for shield in shields]
-    for start, end in occurrences:
-        index = bisect_right(starts, start) - 1
-        shield = shields[index] if index >= 0 and start < shields[index].end else None
-        severity = _severity(text, shield, start, end)
-        if severity is not None:
-            finding = worst(finding, Finding(candidate.origin, severity))
-            if severity:
-                return finding
-    return finding
+    return at, at + low
 
 
 def _severity(text: str, shield: _Shield | None, start: int, end: int) -> bool | None:
@@ -181,7 +193,7 @@ def _severity(text: str, shield: _Shield | None, start: int, end: int) -> bool |
         return _unquoted_severity(text[start:end])
     if shield.kind == "open":
         return False
-    return _goes_on(text[shield.end : end], after_operand=True)
+    return _goes_on(text[shield.end : end])
 
 
 def _holds(shield: _Shield, start: int, end: int) -> bool:
@@ -193,7 +205,11 @@ def _holds(shield: _Shield, start: int, end: int) -> bool:
 
 
 def _unquoted_severity(fragment: str) -> bool | None:
-    return None if _is_harmless(fragment) else _goes_on(fragment, after_operand=False)
+    if _is_harmless(fragment):
+        return None
+    if fragment.strip() in _QUOTES:
+        return False
+    return _KEYWORD.search(fragment) is not None or not _PROSE.fullmatch(fragment)
 
 
 def _is_harmless(fragment: str) -> bool:
@@ -203,42 +219,33 @@ def _is_harmless(fragment: str) -> bool:
 
 
 def _without_paging(fragment: str) -> str:
-    return re.sub(r"\b(?:limit|offset)\b(?=\s+\d)", "", re.sub(r"'[^']*'", "", fragment))
+    return re.sub(r"\b(?:limit|offset)\b(?=\s+\d)", "", re.sub(r"'[^']*'|\"[^\"]*\"", "", fragment))
 
 
-def _goes_on(rest: str, after_operand: bool) -> bool:
-    """Whether text after a break reads on as SQL: operands and operators take turns, or a strong sign is
-    there.
+def _goes_on(rest: str) -> bool:
+    """Whether text after a broken literal could go on as SQL. In doubt it does: only the short rest of a
+    name (`O'Brien`, `D'Arcy & Co.`) does not.
     """
-    return _alternates(_tokens(rest), after_operand) or _STRONG.search(rest) is not None
+    if len(rest) > _MAX_REST or not _REST_OF_NAME.fullmatch(rest):
+        return True
+    return _KEYWORD.search(rest) is not None
 
 
-def _tokens(text: str) -> Iterator[str]:
-    for match in _FINE.finditer(text):
-        kind = match.lastgroup or ""
-        if kind == "word":
-            kind = "operator" if match[0] in _KEYWORDS else "operand"
-        yield kind
+_PLACEHOLDER = re.compile(r"\?\d*|(?<![\w:])[:@$]\w+|%s|%\(\w+\)s")
+_PAGING = re.compile(r"\b(?:limit|offset)\s+\d+")
+_QUOTED_NAME = re.compile(r'"[\w.$ ]*"')
+_FREE_OF_VALUES = re.compile(r"[\w\s.,()*=<>!+$]*+")
+_NOT_INNOCENT = re.compile(
+    r"\b\d|\b(?:union|except|intersect|case|attach|pragma|load_extension)\b|\bselect\b.*\bselect\b", re.DOTALL
+)
 
 
-def _alternates(kinds: Iterator[str], after_operand: bool) -> bool:
-    """False at the first place where two operands meet: prose does that, SQL's expressions do not."""
-    operators = 0
-    for kind in kinds:
-        if kind in {"comment", "end"}:
-            return True
-        if kind == "operand":
-            if after_operand:
-                return False
-            after_operand = True
-        elif kind == "close":
-            after_operand = True
-        elif kind == "other":
-            return False
-        else:
-            operators += 1
-            after_operand = False
-    return operators > 0
+def is_innocent(statement: str) -> bool:
+    """Whether a statement holds no literal, number or comment and one query only: every value in it is
+    bound.
+    """
+    text = _QUOTED_NAME.sub("n", _PAGING.sub("", _PLACEHOLDER.sub("", statement.lower())))
+    return _FREE_OF_VALUES.fullmatch(text) is not None and _NOT_INNOCENT.search(text) is None
 
 
 DETECTOR = Detector(
@@ -247,4 +254,6 @@ DETECTOR = Detector(
     owasp="A03:2021",
     select=select,
     judge=judge,
+    is_innocent=is_innocent,
+    marks=windows,
 )

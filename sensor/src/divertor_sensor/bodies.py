@@ -1,0 +1,171 @@
+"""Turns what an app has read of a request's body into values: forms, multipart forms, JSON, raw text.
+
+Pure. Which parser an app uses is not for the sensor to know (a content type can say one thing and the app do
+another), so every parser that could apply is run and all they find counts. Bounded: JSON no deeper than
+`MAX_DEPTH`, multipart no more than `MAX_PARTS` parts of `MAX_PART` bytes; hitting a bound is told.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from email.message import Message
+from typing import Any
+from urllib.parse import unquote
+
+from divertor_sensor.derived import JSON_STRING, json_unescaped, readings
+from divertor_sensor.inputs import MAX_INPUTS, Inputs, read_pairs
+
+MAX_DEPTH = 64
+MAX_PARTS = 512
+#: Bytes of one part of a multipart form, a file's content included; a longer one is no value.
+MAX_PART = 256 * 1024
+_MAX_BOUNDARIES = 4
+
+_BOUNDARY = re.compile(r'boundary\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^";,\s]{1,200}))', re.IGNORECASE)
+_FIRST_LINE = re.compile(rb"--([^\r\n]{1,200})\r?\n")
+_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"?')
+_NAMES = re.compile(r"""(file)?name(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"?|([^;\r\n]*))""", re.IGNORECASE)
+_JSON_STARTS = frozenset('{["')
+
+
+def read_body(into: Inputs, content_type: str, body: bytes, whole: bool) -> None:
+    """What the app has read of the body so far; `whole` is False for a cut recording."""
+    if not whole:
+        into.complete = False
+    kind = content_type.partition(";")[0].strip().lower()
+    boundaries = _boundaries(content_type, body)
+    for boundary in boundaries:
+        _read_multipart(into, boundary, body)
+    is_json = _read_json_bytes(into, body, kind.endswith("json"))
+    if not boundaries:
+        _read_plain(into, kind, body, is_json)
+
+
+def _read_plain(into: Inputs, kind: str, body: bytes, is_json: bool) -> None:
+    """A body without parts: a form, unless it is plainly something else; other text is one value as well."""
+    is_form = kind == "application/x-www-form-urlencoded" or not kind
+    if is_form or (not is_json and b"=" in body):
+        read_pairs(into, "form", body.decode("latin-1"))
+    if not is_form and not is_json:
+        into.add_all("form", "(body)", readings(body))
+
+
+def _read_json_bytes(into: Inputs, body: bytes, declared: bool) -> bool:
+    """Read the body as JSON when it could be: any of its encodings, with or without a byte order mark."""
+    head = body[:8]
+    if not declared and b"\0" not in head and head[:1] not in b"\xef\xfe\xff" and not _opens_json(body):
+        return False
+    for text in _json_texts(body):
+        if declared or text.lstrip()[:1] in _JSON_STARTS:
+            return _read_json(into, text)
+    return False
+
+
+def _opens_json(body: bytes) -> bool:
+    return body[:64].lstrip()[:1] in (b"{", b"[", b'"') or not body[:64].strip()
+
+
+def _json_texts(body: bytes) -> Iterator[str]:
+    try:
+        encoding = json.detect_encoding(body)
+        yield body.decode(encoding, "surrogatepass").removeprefix("\ufeff")
+    except (UnicodeDecodeError, ValueError):
+        yield body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+
+
+def _read_json(into: Inputs, text: str) -> bool:
+    try:
+        _walk_json(into, "", json.loads(text, object_pairs_hook=_Pairs, strict=False), 0)
+        return True
+    except (ValueError, RecursionError):
+        # Cut, or not JSON after all: every quoted string in it is still something the app may have used.
+        for match in JSON_STRING.finditer(text):
+            if not into.add("json", "", json_unescaped(match[1])):
+                break
+        return False
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object's pairs, repeated keys included: parsers differ in which of them they keep."""
+
+
+def _walk_json(into: Inputs, name: str, node: Any, depth: int) -> None:
+    if depth > MAX_DEPTH or len(into.values) >= MAX_INPUTS:
+        into.complete = False
+    elif isinstance(node, str):
+        into.add("json", name, node)
+    elif isinstance(node, _Pairs):
+        for key, value in node[: MAX_INPUTS + 1]:
+            inner = f"{name}.{key}".lstrip(".")[:200]
+            if not key.isidentifier():
+                into.add("json", inner, key)
+            _walk_json(into, inner, value, depth + 1)
+    elif isinstance(node, list):
+        for index, value in enumerate(node[: MAX_INPUTS + 1]):
+            _walk_json(into, f"{name}[{index}]"[:200], value, depth + 1)
+    if isinstance(node, list) and len(node) > MAX_INPUTS:
+        into.complete = False
+
+
+def _boundaries(content_type: str, body: bytes) -> list[bytes]:
+    """Every boundary that a parser could find in the header; the one the body begins with when there is
+    none.
+    """
+    found: dict[str, None] = {}
+    if "boundary" in content_type.lower():
+        message = Message()
+        message["content-type"] = content_type.replace("\r", " ").replace("\n", " ")
+        parsed = message.get_param("boundary")
+        if isinstance(parsed, str):
+            found[parsed] = None
+        for quoted, bare in _BOUNDARY.findall(content_type)[:_MAX_BOUNDARIES]:
+            found[re.sub(r"\\(.)", r"\1", quoted) or bare] = None
+    boundaries = [name.encode("latin-1", "replace") for name in found if name]
+    first = _FIRST_LINE.match(body.lstrip(b"\r\n")[:256])
+    if first is not None and first[1] not in boundaries:
+        boundaries.append(first[1].rstrip())
+    return list(dict.fromkeys(boundary for boundary in boundaries if b"--" + boundary in body))
+
+
+def _read_multipart(into: Inputs, boundary: bytes, body: bytes) -> None:
+    line = re.compile(rb"(?:\A|\r\n|\n|\r)--" + re.escape(boundary) + rb"(?:--)?[ \t]*(?=\r|\n|\Z)")
+    parts = line.split(body, MAX_PARTS + 1)
+    if len(parts) > MAX_PARTS:
+        into.complete = False
+    for part in parts[1 : MAX_PARTS + 1]:
+        _read_part(into, part)
+
+
+def _read_part(into: Inputs, part: bytes) -> None:
+    part = part.removeprefix(b"\r\n") if part.startswith(b"\r\n") else part[1:]
+    blank = _BLANK_LINE.search(part)
+    head, content = (part[: blank.start()], part[blank.end() :]) if blank else (part, b"")
+    name = _read_names(into, head.decode("utf-8", "replace"))
+    if len(content) > MAX_PART:
+        into.cut_content = True
+    elif b"\0" not in content[:1024]:
+        into.add_all("form", name, readings(content))
+    elif (text := content.replace(b"\0", b"").lstrip(b"\xff\xfe")).isascii():
+        into.add("form", name, text.decode("ascii"))
+    # Other content with NUL is binary: a database, a shell and a file system all refuse it as it is.
+
+
+def _read_names(into: Inputs, head: str) -> str:
+    """The names in a part's head; parsers differ in which they take for the file's, so each is a value."""
+    name = ""
+    for is_file, extended, quoted, bare in _NAMES.findall(head):
+        value = re.sub(r'\\(["\\])', r"\1", quoted) if quoted else bare.strip()
+        value = unquote(value.rpartition("'")[2]) if extended else value
+        if is_file:
+            into.add("file", name, value)
+        elif not name:
+            name = value
+        if not is_file and not value.isidentifier():
+            into.add("form", name, value)
+    for match in _QUOTED.finditer(head):
+        if not match[1].isidentifier():
+            into.add("file", name, match[1])
+    return name
