@@ -117,6 +117,22 @@ NETWORKS = [
 CLIENTS = ["10.1.2.3", "10.9.9.9", "192.0.2.7", "::ffff:10.1.2.3", "2001:db8::5", "::1", "203.0.113.9"]
 
 
+ATOMS: list[str] = [*"abs.=,qA", "[ab]", "[^a,]", "é", "\\d", "\\W", "[\\w ]", "\\xff", " ", "\\\\", ".*"]
+
+
+def random_pattern(rng: random.Random, depth: int = 3) -> str:
+    """One from the list, or one that nobody thought of."""
+    if depth == 3 and rng.random() < 0.3:
+        return rng.choice(PATTERNS)
+    kind = rng.choice(["atom", "row", "either", "many"]) if depth else "atom"
+    if kind == "atom":
+        return rng.choice(ATOMS)
+    parts = [random_pattern(rng, depth - 1) for _ in range(2)]
+    if kind == "many":
+        return f"(?:{parts[0]}){rng.choice(['*', '+', '?', '{2}', '{1,3}', '{0,}'])}"
+    return "".join(parts) if kind == "row" else f"({'|'.join(parts)})"
+
+
 #: One entry per kind of question.
 LEAVES: list[Callable[[random.Random], Condition]] = [
     lambda rng: UserAgent(rng.choice(VALUES)),
@@ -127,9 +143,9 @@ LEAVES: list[Callable[[random.Random], Condition]] = [
     lambda rng: CookieContains(rng.choice(COOKIES), rng.choice(VALUES)),
     lambda rng: Constant(rng.random() < 0.5),
     lambda rng: HeaderIs(rng.choice(HEADERS), rng.choice([*VALUES, *HOSTS])),
-    lambda rng: HeaderMatches(rng.choice(HEADERS), rng.choice(PATTERNS)),
+    lambda rng: HeaderMatches(rng.choice(HEADERS), random_pattern(rng)),
     lambda rng: CookieIs(rng.choice(COOKIES[:4]), rng.choice(VALUES)),
-    lambda rng: CookieMatches(rng.choice(COOKIES[:4]), rng.choice(PATTERNS)),
+    lambda rng: CookieMatches(rng.choice(COOKIES[:4]), random_pattern(rng)),
     lambda rng: Method(tuple(rng.sample(METHODS, rng.randint(1, 3)))),
     lambda rng: ClientAddress(tuple(map(ip_network, rng.sample(NETWORKS, rng.randint(1, 3))))),
     lambda rng: PathIs(rng.choice(PATHS[:-2])),
@@ -139,7 +155,7 @@ LEAVES: list[Callable[[random.Random], Condition]] = [
     lambda rng: QueryPresent(rng.choice(QUERY_NAMES)),
     lambda rng: QueryIs(rng.choice(QUERY_NAMES[:3]), rng.choice(VALUES)),
     lambda rng: QueryContains(rng.choice(QUERY_NAMES[:3]), rng.choice([*VALUES, "+", "&", ";", "#", "%"])),
-    lambda rng: QueryMatches(rng.choice(QUERY_NAMES[:3]), rng.choice(PATTERNS)),
+    lambda rng: QueryMatches(rng.choice(QUERY_NAMES[:3]), random_pattern(rng)),
     lambda rng: Share(rng.choice([0, 1, 250_000, 500_000, 999_999, 1_000_000]), rng.choice([None, "X-A"])),
 ]
 
@@ -322,7 +338,10 @@ EVERY_LEAF: list[Condition] = [
 #: As large as they may be, and a request for which each holds.
 ODD = "[" + "".join(f"\\x{byte:02x}" for byte in range(48, 123) if byte % 3) + "]"
 LARGEST: list[tuple[Condition, dict[str, Any]]] = [
-    (CookieContains("s", "x" * 50_000), {"headers": [(b"cookie", b"s=" + b"x" * 50_000)]}),
+    (
+        CookieContains("s", "x" * 4096),
+        {"headers": [(b"cookie", b"s=" + (b"x" * 4095 + b"y") * 11 + b"x" * 4096)]},
+    ),
     (CookieIs("s" * 1024, "é" * 4096), {"headers": [(b"cookie", b"s" * 1024 + b"=" + "é".encode() * 4096)]}),
     (QueryIs("q" * 1024, "𝄞" * 1024), {"target": "/?" + "%71" * 1024 + "=" + "%F0%9d%84%9E" * 1024}),
     (QueryMatches("q", ODD + "{500}"), {"target": "/?q=" + "%61z" * 250}),

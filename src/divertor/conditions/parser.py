@@ -83,9 +83,9 @@ _MEMBERSHIP = re.compile(
 _MATCHES = re.compile(r"matches(?=[ \t\r\n])", re.IGNORECASE)
 _PRESENCE = re.compile(r"(?P<has>has|contains)(?=[ \t\r\n])|misses(?=[ \t\r\n])", re.IGNORECASE)
 _FIELD = re.compile(r"(?P<kind>cookie|header|query)(?=[ \t\r\n])", re.IGNORECASE)
-_PATH = re.compile(r"path(?=[ \t\r\n=!])", re.IGNORECASE)
-_METHOD = re.compile(r"method(?=[ \t\r\n=!])", re.IGNORECASE)
-_CLIENT = re.compile(r"client[ \t\r\n]+address(?=[ \t\r\n=!])", re.IGNORECASE)
+_PATH = re.compile(r"path(?=[ \t\r\n=!]|$)", re.IGNORECASE)
+_METHOD = re.compile(r"method(?=[ \t\r\n=!]|$)", re.IGNORECASE)
+_CLIENT = re.compile(r"client[ \t\r\n]+address(?=[ \t\r\n=!]|$)", re.IGNORECASE)
 _SHARE = re.compile(r"(?P<whole>[0-9]+)(?:\.(?P<rest>[0-9]+))?[ \t\r\n]*%(?=[ \t\r\n()]|$)")
 _SHARE_OF_CLIENTS = re.compile(
     r"(?:of[ \t\r\n]+clients|by[ \t\r\n]+client[ \t\r\n]+address)(?=[ \t\r\n()&|]|$)", re.IGNORECASE
