@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from divertor_sensor.derived import JSON_STRING, json_unescaped, readings
 from divertor_sensor.inputs import MAX_INPUTS, Inputs, read_pairs
+from divertor_sensor.recording import LATE_PART
 
 MAX_DEPTH = 64
 MAX_PARTS = 512
@@ -26,6 +27,10 @@ _MAX_BOUNDARIES = 4
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^";,\s]{1,200}))', re.IGNORECASE)
 _FIRST_LINE = re.compile(rb"--([^\r\n]{1,200})\r?\n")
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
+_LINE_OF_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r)--")
+_PLAINLY_A_FILE = re.compile(
+    rb'content-disposition: form-data; name="[^"\\;]*"; filename="[^"\\;]*"(?:\r?\n|\Z)', re.IGNORECASE
+)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"?')
 _NAMES = re.compile(r"""(file)?name(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"?|([^;\r\n]*))""", re.IGNORECASE)
 _JSON_STARTS = frozenset('{["')
@@ -33,15 +38,19 @@ _JSON_STARTS = frozenset('{["')
 
 def read_body(into: Inputs, content_type: str, body: bytes, whole: bool) -> None:
     """What the app has read of the body so far; `whole` is False for a cut recording."""
-    if not whole:
-        into.complete = False
     kind = content_type.partition(";")[0].strip().lower()
     boundaries = _boundaries(content_type, body)
     for boundary in boundaries:
         _read_multipart(into, boundary, body)
     is_json = _read_json_bytes(into, body, kind.endswith("json"))
-    if not boundaries:
+    has_parts = bool(boundaries) and kind == "multipart/form-data"
+    if not has_parts:
         _read_plain(into, kind, body, is_json)
+    if not whole and has_parts:
+        # The heads of the parts that follow are kept (`divertor_sensor.recording`).
+        into.cut_content = True
+    elif not whole:
+        into.complete = False
 
 
 def _read_plain(into: Inputs, kind: str, body: bytes, is_json: bool) -> None:
@@ -145,12 +154,35 @@ def _read_part(into: Inputs, part: bytes) -> None:
     head, content = (part[: blank.start()], part[blank.end() :]) if blank else (part, b"")
     name = _read_names(into, head.decode("utf-8", "replace"))
     if len(content) > MAX_PART:
-        into.cut_content = True
+        _leave_out(into, head)
     elif b"\0" not in content[:1024]:
         into.add_all("form", name, readings(content))
     elif (text := content.replace(b"\0", b"").lstrip(b"\xff\xfe")).isascii():
         into.add("form", name, text.decode("ascii"))
     # Other content with NUL is binary: a database, a shell and a file system all refuse it as it is.
+
+
+def read_late_part(into: Inputs, part: bytes) -> None:
+    """A part of which only the beginning was kept: its names, and its content when that is short."""
+    blank = _BLANK_LINE.search(part)
+    if blank is None:
+        into.complete = False
+        return
+    name = _read_names(into, part[: blank.start()].decode("utf-8", "replace"))
+    content, *rest = _LINE_OF_BOUNDARY.split(part[blank.end() :], 1)
+    if not rest and len(part) >= LATE_PART:
+        _leave_out(into, part[: blank.start()])
+    into.add_all("form", name, readings(content))
+
+
+def _leave_out(into: Inputs, head: bytes) -> None:
+    """Note that a part's content is not among the values. Only a head that no parser reads in two ways
+    makes it a file's.
+    """
+    if _PLAINLY_A_FILE.search(head):
+        into.cut_content = True
+    else:
+        into.complete = False
 
 
 def _read_names(into: Inputs, head: str) -> str:

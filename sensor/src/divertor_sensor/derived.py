@@ -26,7 +26,7 @@ _MAX_JSON = 64 * 1024
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
 _SEPARATORS = re.compile(r"[|,;\n\t&]|(?<=\w)-(?=')|:")
 _SPACES = re.compile(r"[\t\n\r\f\v]| {2,}")
-_ASCII_RUN = re.compile(r"[\x00-\x7f]{%d,}" % _MIN_RUN)
+_ASCII_RUN = re.compile(rf"[\x00-\x7f]{{{_MIN_RUN},}}")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
 

@@ -35,8 +35,7 @@ class Input(NamedTuple):
 class Inputs:
     """The values of a request, in the order they are looked at. `complete` is False once a bound was hit.
 
-    `cut_content` is True when only the content of a long part of a form was left out: its names and all
-    short values are there.
+    `cut_content` is True when the content of a long uploaded file was left out, and only that.
     """
 
     values: list[Input] = field(default_factory=list)
@@ -47,45 +46,59 @@ class Inputs:
         """Append a value; False when the list is full. Empty values are dropped: they change nothing."""
         if not value:
             return True
-        if len(self.values) >= MAX_INPUTS:
-            self.complete = False
+        if self.is_full():
             return False
         self.values.append(Input(source, name, value))
         return True
 
+    def is_full(self) -> bool:
+        """Whether there is no room for another value, although there is another."""
+        if len(self.values) >= MAX_INPUTS:
+            self.complete = False
+        return len(self.values) >= MAX_INPUTS
+
+    def add_plain(self, source: str, name: str, value: str) -> bool:
+        """Append a value that no decoder changes; False, and nothing is done, for any other."""
+        if "%" in value or "+" in value or not value.isascii():
+            return False
+        self.add(source, name, value)
+        return True
+
     def add_all(self, source: str, name: str, values: Iterable[str]) -> bool:
         """Append each of several readings of one value; False when the list is full."""
-        return all([self.add(source, name, value) for value in values])
+        is_room = True
+        for value in values:
+            is_room = self.add(source, name, value)
+        return is_room
 
 
 def read_pairs(into: Inputs, source: str, text: str) -> None:
     """`a=1&b=2`, percent-encoded, as ASCII or Latin-1 text: values under their names, and odd names too."""
-    for piece in re.finditer(r"[^&]+", text):
-        name, _, value = piece[0].partition("=")
-        names = _decoded(name)
-        if not into.add_all(source, names[0], _decoded(value)):
+    for piece in filter(None, text.split("&")):
+        if into.is_full():
             return
+        name, _, value = piece.partition("=")
+        if name.isidentifier() and into.add_plain(source, name, value):
+            continue
+        names = _decoded(name)
+        into.add_all(source, names[0], _decoded(value))
         if not names[0].isidentifier():
             into.add_all(source, names[0], names)
 
 
 def _decoded(text: str) -> list[str]:
-    if "%" not in text and "+" not in text and text.isascii():
-        return [text]
-    raw = text.encode("utf-8" if not _is_latin(text) else "latin-1", "surrogateescape")
+    raw = text.encode("latin-1" if not text or max(text) <= "\xff" else "utf-8", "surrogateescape")
     found = readings(unquote_to_bytes(raw.replace(b"+", b" ")))
     return found + readings(unquote_to_bytes(raw)) if b"+" in raw else found
-
-
-def _is_latin(text: str) -> bool:
-    return not text or max(text) <= "\xff"
 
 
 def read_cookies(into: Inputs, header: str) -> None:
     """The values of a `Cookie` header."""
     for name, value in cookie_pairs(header):
-        if not into.add_all("cookie", name, text_readings(value)):
-            return
+        if value.isascii():
+            into.add("cookie", name, value)
+        else:
+            into.add_all("cookie", name, text_readings(value))
         if "'" in name or '"' in name:
             into.add_all("cookie", name, text_readings(f"{name}={value}"))
 
@@ -112,8 +125,10 @@ def read_headers(into: Inputs, headers: Iterable[tuple[str, str]]) -> None:
     for name, value in headers:
         if name == "cookie" or name.startswith("x-divertor-"):
             continue
-        if not into.add_all("header", name, text_readings(value)):
-            return
+        if value.isascii():
+            into.add("header", name, value)
+        else:
+            into.add_all("header", name, text_readings(value))
         if name == "authorization":
             _read_credentials(into, value)
 

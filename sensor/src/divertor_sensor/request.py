@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from divertor_sensor.bodies import read_body
+from divertor_sensor.bodies import read_body, read_late_part
 from divertor_sensor.detection import Subject
 from divertor_sensor.detectors import Candidate, Detector
 from divertor_sensor.inputs import (
@@ -26,13 +26,12 @@ from divertor_sensor.inputs import (
     read_path,
 )
 from divertor_sensor.raw import raw_text
+from divertor_sensor.recording import MAX_BODY, Body
 from divertor_sensor.work import Work
 
 if TYPE_CHECKING:
     from divertor_sensor.guard import Sensor
 
-#: How much of a body is recorded, in bytes; an app may read more.
-MAX_BODY = 1024 * 1024
 #: Seconds after the response for which code started by the request is still held to its inputs.
 _AFTERLIFE = 30.0
 _CACHED_LENGTH = 256
@@ -64,27 +63,6 @@ class Head:
     query: str
     headers: Mapping[str, str]
     peer: str
-
-
-class Body:
-    """What the app has read of a body: the first `MAX_BODY` bytes, and how many there were."""
-
-    __slots__ = ("_pieces", "size")
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self.size = 0
-
-    def record(self, piece: bytes) -> None:
-        """Take note of a piece the app has just read."""
-        room = MAX_BODY - self.size
-        if room > 0:
-            self._pieces.append(piece[:room])
-        self.size += len(piece)
-
-    def content(self) -> bytes:
-        """What was kept."""
-        return b"".join(self._pieces)
 
 
 class Request:
@@ -233,6 +211,10 @@ class Request:
         if self.body.size:
             content_type = head.headers.get("content-type", "")
             read_body(inputs, content_type, self.body.content(), self.body.size <= MAX_BODY)
+        if self.body.size > MAX_BODY:
+            inputs.complete = inputs.complete and not self.body.late_missed
+            for part in self.body.late_parts():
+                read_late_part(inputs, part)
         read_cookies(inputs, head.headers.get("cookie", ""))
         read_path(inputs, head.path)
         read_headers(inputs, head.headers.items())
@@ -266,14 +248,15 @@ def _on_the_wire(text: str) -> str:
 
 def _candidates(detector: Detector, inputs: Inputs, work: Work) -> Sequence[Candidate]:
     found: dict[str, Candidate] = {}
+    work.spend(8 * len(inputs.values))
     for origin in inputs.values:
         value = origin.value
         if len(value) <= _CACHED_LENGTH:
             texts = _selected(detector, value)
         else:
+            work.spend(len(value))
             texts = detector.select(value)
             work.spend(sum(map(len, texts)))
-        work.spend(16 + len(value))
         for text in texts:
             if text not in found:
                 found[text] = Candidate(text, origin)

@@ -54,9 +54,8 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
     lexed: _Lexed | None = None
     finding: Finding | None = None
     command = statement.strip()
-    cost = 2 + len(statement) // _SEARCH
+    work.spend(len(candidates) * (2 + len(statement) // _SEARCH))
     for candidate in candidates:
-        work.spend(cost)
         at = statement.find(candidate.text)
         if at < 0:
             continue

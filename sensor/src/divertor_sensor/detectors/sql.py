@@ -116,9 +116,8 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
     text = statement.lower()
     lexed: _Lexed | None = None
     finding: Finding | None = None
-    cost = 2 + len(text) // _SEARCH
+    work.spend(len(candidates) * (2 + len(text) // _SEARCH))
     for candidate in candidates:
-        work.spend(cost)
         at = text.find(candidate.text)
         if at < 0 and (len(candidate.text) <= _HEAD or candidate.text[:_HEAD] not in text):
             continue
