@@ -209,7 +209,7 @@ def test_the_user_name_of_basic_authentication_is_an_input(shop: Shop) -> None:
 
 @pytest.mark.parametrize(
     "cookie",
-    [f"q={ATTACK}", f'q="{ATTACK}"', f'q="\\303\\251{ATTACK}"', f"q=\xc3\xa9{ATTACK}", f"q=\xff{ATTACK}"],
+    [f'q="{ATTACK}"', f'q="\\303\\251{ATTACK}"', f'q="\xc3\xa9{ATTACK}"', f'q="\xff{ATTACK}"'],
 )
 def test_a_cookie_is_read_as_its_reader_does(cookie: str, shop: Shop) -> None:
     environ = {"HTTP_COOKIE": cookie}
