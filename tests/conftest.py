@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import pytest
 
-from divertor.bus.server import server_binary, server_config
+from divertor.bus.server import STORE_MIB, server_binary, server_config
 from divertor.errors import UnavailableError
 
 
@@ -50,11 +50,13 @@ class Broker:
         self.password = 'a "quoted" secret'
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
+        self.store_mib = STORE_MIB
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         config = self.directory / "nats.conf"
-        config.write_text(server_config(self.port, self.directory / "js", self.password))
+        text = server_config(self.port, self.directory / "js", self.password, max_store_mib=self.store_mib)
+        config.write_text(text)
         config.chmod(0o600)
         with (self.directory / "nats.log").open("ab") as log:
             self._process = subprocess.Popen(

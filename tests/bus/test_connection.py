@@ -216,3 +216,37 @@ async def test_a_line_that_is_no_event_does_not_stop_those_behind_it(broker: Any
         await bus.link.ask("divertor.events.batch", b"no json\n[]\n" + b"[" * 5000)
         await bus.publish([event(2)])
         assert numbers(await collect(bus, 1, 2)) == [2]
+
+
+async def size_of(bus: Bus) -> int:
+    """MiB of the event stream."""
+    config = (await bus.link.api("STREAM.INFO.EVENTS"))["config"]
+    return int(config["max_bytes"]) >> 20
+
+
+async def test_where_the_broker_may_store_little_the_event_stream_is_smaller(broker: Any) -> None:
+    broker.kill()
+    broker.store_mib = 100
+    broker.start()
+    async with connected(broker) as bus:
+        assert await size_of(bus) == 64
+
+
+async def test_a_restart_leaves_a_small_event_stream_as_large_as_it_is(broker: Any) -> None:
+    broker.kill()
+    broker.store_mib = 100
+    for _ in range(2):
+        broker.start()
+        async with connected(broker) as bus:
+            assert await bus.publish([event(1)]) == 1
+            assert await size_of(bus) == 64
+        broker.kill()
+
+
+async def test_a_small_event_stream_grows_when_there_is_room(broker: Any) -> None:
+    broker.kill()
+    for broker.store_mib, size in ((100, 64), (5120, 1024)):
+        broker.start()
+        async with connected(broker) as bus:
+            assert await size_of(bus) == size
+        broker.kill()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from divertor.bus import server
-from divertor.bus.server import server_binary, server_config
+from divertor.bus.server import server_binary, server_config, store_mib
 from divertor.errors import UnavailableError
 
 
@@ -47,3 +47,17 @@ def test_a_port_that_cannot_be_is_refused(port: int) -> None:
 def test_a_password_that_would_break_the_file_is_refused(password: str) -> None:
     with pytest.raises(ValueError, match="password|control character"):
         server_config(1234, Path("/x"), password)
+
+
+@pytest.mark.parametrize(("disk_mib", "stored"), [(10_000_000, 5120), (6000, 3000), (200, 100), (50, 64)])
+def test_the_broker_may_fill_half_of_a_disk_and_no_more_than_it_needs(disk_mib: int, stored: int) -> None:
+    assert store_mib(disk_mib * 1024**2) == stored
+
+
+def test_what_the_broker_was_promised_is_kept_on_a_smaller_disk() -> None:
+    before = server_config(12345, Path("/x"), "secret", max_store_mib=3000)
+    assert store_mib(200 * 1024**2, before) == 3000
+
+
+def test_what_the_broker_may_store_does_not_depend_on_what_is_free() -> None:
+    assert "  max_file_store: 5120MB" in server_config(12345, Path("/x"), "secret").splitlines()

@@ -5,7 +5,8 @@ Nothing outside this package speaks to the broker; nothing in it knows what an e
 
 from divertor.bus.connection import Batch, Bus
 from divertor.bus.follow import StreamState
-from divertor.bus.server import server_binary, server_config
+from divertor.bus.mending import mend
+from divertor.bus.server import server_binary, server_config, store_mib
 from divertor.bus.state import Change, Entry, State, Synced
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "State",
     "StreamState",
     "Synced",
+    "mend",
     "server_binary",
     "server_config",
+    "store_mib",
 ]

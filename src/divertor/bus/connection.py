@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from divertor.bus.follow import Delivered, StreamState, follow, stream_state
+from divertor.bus.follow import STREAM_MISSING, Delivered, StreamState, follow, stream_state
 from divertor.bus.link import ApiError, Link, acknowledged
 from divertor.bus.server import MAX_PAYLOAD
 from divertor.errors import InputError, Position, UnavailableError
@@ -34,7 +34,9 @@ EVENT_BYTES = MAX_PAYLOAD - 1024 * 1024
 _BATCH_SUBJECT = "divertor.events.batch"
 _DAY = 24 * 3600 * 10**9
 _DUPLICATES = 120 * 10**9
-_OTHER_CONFIGURATION = 10058
+_NO_STORAGE = 10047
+#: The event stream is never made smaller than this, in bytes.
+_LEAST_BYTES = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Bus:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._refuses = False
 
     @classmethod
     async def connect(
@@ -71,7 +74,8 @@ class Bus:
         """Connect and make sure the event stream and the state bucket exist; reconnects for ever afterwards.
 
         `url` is `nats://host:port`; `name` is what the broker's own listing shows; `max_bytes` and
-        `max_age_days` bound the event stream (the oldest events go first).
+        `max_age_days` bound the event stream (the oldest events go first); where the broker may not store so
+        much, it is made as large as halving `max_bytes` finds room for.
 
         :raises UnavailableError: the broker does not answer within `timeout` seconds or refuses.
         """
@@ -87,6 +91,11 @@ class Bus:
     def connected(self) -> bool:
         """Whether the broker answers now."""
         return self._link.connected
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the broker was there and did not store the events last published: see `mending`."""
+        return self._refuses
 
     @property
     def link(self) -> Link:
@@ -119,8 +128,17 @@ class Bus:
         """
         seq = 0
         for payload, identity in _messages(events):
+            seq = await self._store(payload, identity, timeout)
+        return seq
+
+    async def _store(self, payload: bytes, identity: str, timeout: float) -> int:
+        try:
             answer = await self._link.ask(_BATCH_SUBJECT, payload, {"Nats-Msg-Id": identity}, timeout)
             seq = acknowledged(answer)
+        except UnavailableError:
+            self._refuses = self._link.connected
+            raise
+        self._refuses = False
         return seq
 
     async def events(self, start: int | None) -> AsyncGenerator[Batch, None]:
@@ -247,9 +265,43 @@ def _state_stream() -> dict[str, Any]:
 
 
 async def _ensure_stream(link: Link, config: Mapping[str, Any]) -> None:
+    """Makes the stream, or makes it what it should be; a smaller one where there is no room for it.
+
+    :raises UnavailableError: the broker refuses.
+    """
+    name, present = config["name"], await _configuration(link, config["name"])
+    for size in _sizes(config["max_bytes"], present.get("max_bytes", 0)):
+        wanted = {**config, "max_bytes": size}
+        if all(present.get(key) == value for key, value in wanted.items()):
+            return  # nothing is written: the disk may be full
+        try:
+            await link.api_now(f"STREAM.{'UPDATE' if present else 'CREATE'}.{name}", wanted)
+        except ApiError as problem:
+            refused = problem
+            if problem.code != _NO_STORAGE:
+                break
+        else:
+            if size < config["max_bytes"]:
+                log.warning("the stream %s holds %d MiB: there is no room for more", name, size // 1024**2)
+            return
+    raise UnavailableError(f"the stream {name} cannot be made: {refused}") from refused
+
+
+async def _configuration(link: Link, name: str) -> dict[str, Any]:
+    """How a stream is configured; empty when there is none."""
     try:
-        await link.api_now(f"STREAM.CREATE.{config['name']}", config)
+        found: dict[str, Any] = (await link.api_now(f"STREAM.INFO.{name}", {}))["config"]
     except ApiError as problem:
-        if problem.code != _OTHER_CONFIGURATION:
-            raise UnavailableError(f"the stream {config['name']} cannot be made: {problem}") from problem
-        await link.api_now(f"STREAM.UPDATE.{config['name']}", config)
+        if problem.code != STREAM_MISSING:
+            raise
+        return {}
+    return found
+
+
+def _sizes(wanted: int, present: int) -> list[int]:
+    """Sizes to be tried, the best first. What is there is not made smaller for want of room."""
+    least = max(_LEAST_BYTES, present if 0 < present < wanted else 0)
+    halves = [wanted]
+    while halves[-1] // 2 > least:
+        halves.append(halves[-1] // 2)
+    return halves if least >= wanted else [*halves, least]

@@ -8,6 +8,7 @@ be lost when the power goes.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -19,6 +20,12 @@ USER = "divertor"
 
 #: Largest message the broker takes, in bytes. A message holds at most 500 events.
 MAX_PAYLOAD = 8 * 1024 * 1024
+
+#: MiB the broker stores at most: events, and beside them the state.
+STORE_MIB = 5 * 1024
+#: And at least: with less there would be no room for events.
+LEAST_STORE_MIB = 64
+_STORE = re.compile(r"^ *max_file_store: (\d+)MB$", re.MULTILINE)
 
 
 def server_binary() -> Path:
@@ -52,12 +59,25 @@ def _binary_on_path() -> Path | None:
     return Path(found) if found else None
 
 
+def store_mib(disk: int, before: str = "") -> int:
+    """How much the broker may store on a disk of `disk` bytes (its size, not what is free), in MiB.
+
+    Left to itself the broker takes three quarters of what is free when it starts, and refuses its own streams
+    after a start on a full disk, for as long as it runs. `before` is the configuration it ran with last, if
+    any: what it was promised is kept, because it would not load a stream that is larger than its share.
+    """
+    found = _STORE.search(before)
+    promised = int(found[1]) if found else 0
+    return max(promised, LEAST_STORE_MIB, min(STORE_MIB, disk // 2 // 1024**2))
+
+
 def server_config(
     port: int,
     store_dir: Path,
     password: str,
     *,
     max_memory_mib: int = 16,
+    max_store_mib: int = STORE_MIB,
     server_name: str = "divertor",
 ) -> str:
     """The text of a `nats-server` configuration for one machine: loopback, JetStream, no monitoring port.
@@ -80,6 +100,7 @@ def server_config(
             "jetstream {",
             f"  store_dir: {_quoted(str(store_dir))}",
             f"  max_memory_store: {max_memory_mib}MB",
+            f"  max_file_store: {max_store_mib}MB",
             "  sync_interval: always",
             "}",
             "authorization {",

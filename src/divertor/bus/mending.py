@@ -1,0 +1,46 @@
+"""After a full disk: the broker is started anew.
+
+A stream that once met a full disk takes nothing more, not even when there is room again, and the broker
+does not say so: it leaves publishers without an answer. Only a restart mends it (it takes milliseconds, and
+loses nothing that was acknowledged). Who restarts it, and how much is free, are arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from divertor.bus.connection import Bus
+from divertor.errors import UnavailableError
+
+log = logging.getLogger("divertor.bus")
+
+#: Seconds between two looks.
+INTERVAL = 5.0
+#: Looks to leave out after a restart, so that a broker which is merely slow is not restarted over and over.
+REST = 12
+#: Bytes that must be free for a restart to be of use.
+ROOM = 16 * 1024**2
+
+
+async def mend(
+    bus: Bus,
+    free: Callable[[], int],
+    restart: Callable[[], Awaitable[object]],
+    interval: float = INTERVAL,
+) -> None:
+    """Restarts the broker when it refuses events although there is room; ends with cancellation.
+
+    `free` tells the bytes that are free on the broker's disk.
+    """
+    while True:
+        await asyncio.sleep(interval)
+        if not bus.refuses or free() < ROOM:
+            continue
+        log.error("the broker stores no more events although there is room: it is started anew")
+        try:
+            await restart()
+        except UnavailableError as problem:
+            log.error("the broker cannot be started anew: %s", problem)
+        await asyncio.sleep(interval * REST)
