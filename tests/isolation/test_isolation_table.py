@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from divertor.errors import UnavailableError
 from divertor.isolation import table as tables
-from divertor.isolation.layout import FOREVER, TABLE_MAGIC
+from divertor.isolation.layout import COUNT, FOREVER, TABLE_MAGIC
 from divertor.isolation.table import SMALLEST, Recent, Table
 
 if TYPE_CHECKING:
@@ -116,17 +116,107 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
     Table.open(tmp_path / "t.table").close()
 
 
-def test_a_full_disk_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes the disk full when it is called."""
+
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    return lambda: monkeypatch.setattr(os, "posix_fallocate", full)
+
+
+def test_on_a_full_disk_the_old_table_takes_what_replaces_its_content(
+    tmp_path: Path, full_disk: Callable[[], None]
+) -> None:
     table = Table.open(tmp_path / "t.table")
     table.put(7, FOREVER, 0)
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UnavailableError, match="No space left"):
-        table.replace([(8, FOREVER)])
-    assert table.entries() == [(7, FOREVER)] and not (tmp_path / "t.new").exists()
+    full_disk()
+    table.replace([(8, FOREVER), (9, 50)])
+    assert dict(table.entries()) == {8: FOREVER, 9: 50} and "No space left" in table.trouble
+    assert not (tmp_path / "t.table.new").exists()
     table.close()
+
+
+def test_on_a_full_disk_a_table_that_should_grow_takes_keys_until_it_is_full(
+    tmp_path: Path, full_disk: Callable[[], None]
+) -> None:
+    table = Table.open(tmp_path / "t.table")
+    full_disk()
+    room = SMALLEST * 15 // 16
+    for number in range(room):
+        table.put(hash_of(number), FOREVER, 0)
+    with pytest.raises(UnavailableError, match="No space left"):
+        table.put(hash_of(room), FOREVER, 0)
+    table.put(hash_of(0), 50, 0)
+    assert len(table) == room and table.get(hash_of(0)) == 50 and table.get(hash_of(room)) is None
+    table.close()
+
+
+def test_when_there_is_room_again_the_table_is_written_anew_and_no_longer_in_trouble(
+    tmp_path: Path, full_disk: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Table.open(tmp_path / "t.table")
+    full_disk()
+    table.replace([(8, FOREVER)])
+    assert table.trouble
+    monkeypatch.undo()
+    table.replace([(8, FOREVER)])
+    assert not table.trouble and table.entries() == [(8, FOREVER)]
+    table.close()
+
+
+def test_the_reader_sees_what_a_full_disk_left_in_place(
+    tmp_path: Path, native: Filter, full_disk: Callable[[], None]
+) -> None:
+    table = Table.open(tmp_path / "t.table")
+    table.put(7, FOREVER, 0)
+    file = native.file(tmp_path / "t.table")
+    full_disk()
+    table.replace([(8, FOREVER)])
+    assert native.has(file, 8, 1) is True and native.has(file, 7, 1) is False
+    table.close()
+
+
+def test_junk_in_the_slots_under_a_sound_header_is_damage(tmp_path: Path) -> None:
+    """A table without one free slot would be searched for ever."""
+    path = tmp_path / "t.table"
+    Table.open(path).close()
+    with path.open("r+b") as handle:
+        handle.seek(64)
+        handle.write(os.urandom(SMALLEST * 16))
+    table = Table.open(path)
+    assert table.entries() == [] and table.get(7) is None
+    table.close()
+
+
+def test_a_count_that_a_killed_writer_left_too_high_is_set_right(tmp_path: Path) -> None:
+    path = tmp_path / "t.table"
+    table = Table.open(path)
+    table.put(7, FOREVER, 0)
+    table._file.words[COUNT] = 2
+    table.close()
+    table = Table.open(path)
+    assert len(table) == 1
+    table.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"x", os.urandom(4096), b"\0" * (64 + 65536 * 16)])
+def test_a_damaged_recent_file_is_made_anew_beside_the_old_one(tmp_path: Path, content: bytes) -> None:
+    """By renaming: Envoy may have the old one mapped, and a mapped file that shrinks kills its reader."""
+    path = tmp_path / "r.table"
+    path.write_bytes(content)
+    with path.open("rb") as old:
+        recent = Recent(path)
+        assert old.read() == content and path.stat().st_size == 64 + 65536 * 16
+    assert recent.get(7) is None
+    recent.close()
+
+
+def test_a_table_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.table").mkdir()
+    with pytest.raises(UnavailableError, match="cannot read the isolation table: Is a directory"):
+        Table.open(tmp_path / "t.table")
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"DVTBL001", os.urandom(65600), b"\0" * 65600])
@@ -252,7 +342,7 @@ def test_a_reader_beside_a_working_writer_never_sees_what_was_not_put(tmp_path: 
 WRITER = """
 import random, sys
 from pathlib import Path
-from divertor.isolation.layout import FOREVER, TABLE_MAGIC
+from divertor.isolation.layout import COUNT, FOREVER, TABLE_MAGIC
 from divertor.isolation.table import Table
 table = Table.open(Path(sys.argv[1]))
 rng = random.Random(int(sys.argv[2]))

@@ -4,7 +4,8 @@ Open addressing with linear probing. A slot's fingerprint is written once and ne
 only clears its expiry. So a reader needs no lock, and a writer killed at any instruction leaves either the
 old or the new answer: the expiry is stored before the fingerprint that makes it visible. When the table is
 three quarters used up it is written anew (without the dead), renamed over the path, and the old file is
-marked superseded, which makes readers reopen the path.
+marked superseded, which makes readers reopen the path. Where the disk refuses that, the old file is changed
+in place, as long as it has room: an isolation counts for more than the order of the table.
 
 One process writes (`Table.open` takes an exclusive lock). Times are arguments.
 """
@@ -12,6 +13,7 @@ One process writes (`Table.open` takes an exclusive lock). Times are arguments.
 from __future__ import annotations
 
 import fcntl
+import logging
 import mmap
 import os
 from collections.abc import Iterable
@@ -33,10 +35,15 @@ from divertor.isolation.layout import (
     meta,
 )
 
+log = logging.getLogger("divertor.isolation")
+
 #: Slots of a new table: 64 KiB.
 SMALLEST = 4096
 #: Places in the recent file: 1 MiB.
 RECENT_SLOTS = 65536
+#: A table that cannot be written anew is filled up to this share; searches end at a slot never used.
+FULLEST = 15 / 16
+_LOW = 0xFFFFFFFF
 
 
 class _Words:
@@ -60,7 +67,7 @@ def _create(
     path: Path, magic: int, capacity: int, generation: int, fill: Iterable[tuple[int, int]] = ()
 ) -> int:
     """Writes a whole new file beside `path`, syncs it and renames it over; answers how many keys it holds."""
-    draft = path.with_suffix(".new")
+    draft = path.with_name(path.name + ".new")
     count = 0
     try:
         with draft.open("wb") as handle:
@@ -102,13 +109,18 @@ def _store(words: memoryview, capacity: int, fingerprint: int, expiry: int) -> b
 
 
 def _readable(path: Path, magic: int) -> bool:
-    """Whether the file is whole and ours; a damaged one is rebuilt from the recorded state."""
+    """Whether the file is whole and ours; a damaged one is rebuilt from the recorded state.
+
+    :raises UnavailableError: it cannot be read at all.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as handle:
             head = handle.read(HEADER_WORDS * WORD_BYTES)
     except FileNotFoundError:
         return False
+    except OSError as problem:
+        raise UnavailableError(f"{path}: cannot read the isolation table: {problem.strerror}") from problem
     if len(head) < HEADER_WORDS * WORD_BYTES:
         return False
     words = memoryview(head).cast("Q")
@@ -118,14 +130,31 @@ def _readable(path: Path, magic: int) -> bool:
     )
 
 
+def _is_sound(path: Path) -> bool:
+    """Whether the slots of a table whose header is right hold what a writer can have left there."""
+    file = _Words(path)
+    words = file.words
+    heads, metas = words[HEADER_WORDS::SLOT_WORDS].tolist(), words[HEADER_WORDS + 1 :: SLOT_WORDS].tolist()
+    del words
+    file.close()
+    used = sum(1 for head in heads if head)
+    return used <= len(heads) * FULLEST and not any(each & _LOW for each in metas)
+
+
 class Table:
-    """The writer's end. `close` it to let another process write."""
+    """The writer's end. `close` it to let another process write.
+
+    `trouble` says what is wrong with it, for a person; "" when nothing is.
+    """
 
     def __init__(self, path: Path, lock: int) -> None:
         self._path = path
         self._lock = lock
+        self.trouble = ""
         self._file = _Words(path)
         self._used = sum(1 for at in self._slots() if self._file.words[at])
+        # A writer that was killed may have counted a key that it did not put.
+        self._file.words[COUNT] = sum(1 for at in self._slots() if self._file.words[at + 1])
 
     @classmethod
     def open(cls, path: Path) -> Table:
@@ -133,15 +162,11 @@ class Table:
 
         :raises UnavailableError: another process writes it, or the disk refuses.
         """
-        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        lock = _locked(path)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _readable(path, TABLE_MAGIC):
+            if not (_readable(path, TABLE_MAGIC) and _is_sound(path)):
                 _create(path, TABLE_MAGIC, SMALLEST, 1)
             return cls(path, lock)
-        except BlockingIOError as problem:
-            os.close(lock)
-            raise UnavailableError(f"{path}: another process writes this isolation table") from problem
         except BaseException:
             os.close(lock)
             raise
@@ -159,11 +184,16 @@ class Table:
         return self._file.words[COUNT]
 
     def put(self, fingerprint: int, expiry: int, now: int) -> None:
-        """Isolates a key until the second `expiry`; `now` only decides what a growing table leaves behind."""
-        words = self._file.words
+        """Isolates a key until the second `expiry`; `now` only decides what a growing table leaves behind.
+
+        :raises UnavailableError: the table is full, and the disk refuses a larger one.
+        """
         if (self._used + 1) * 4 > self.capacity * 3:
-            self._rewrite(now)
-            words = self._file.words
+            try:
+                self._rewrite(now)
+            except UnavailableError as problem:
+                self._require_room(fingerprint, problem)
+        words = self._file.words
         # Counted first: a reader skips a table whose count is 0, so dying here must not leave it low.
         if self.get(fingerprint) is None:
             words[COUNT] += 1
@@ -187,8 +217,37 @@ class Table:
         return expiry or None
 
     def replace(self, entries: Iterable[tuple[int, int]]) -> None:
-        """Makes the table hold exactly these (fingerprint, expiry) pairs, in one step for every reader."""
-        self._switch(list(entries))
+        """Makes the table hold exactly these (fingerprint, expiry) pairs, in one step for every reader.
+
+        Where the disk refuses: one after the other, those that come before those that go.
+
+        :raises UnavailableError: the disk refuses, and the old table has no room for all of them; it holds
+            those it had, and as many as there was room for.
+        """
+        wanted = dict(entries)
+        try:
+            self._switch(wanted)
+        except UnavailableError as problem:
+            self._degrade(problem)
+            self._replace_in_place(wanted)
+
+    def _replace_in_place(self, wanted: dict[int, int]) -> None:
+        for fingerprint, expiry in wanted.items():
+            self.put(fingerprint, expiry, 0)
+        for fingerprint, _ in self.entries():
+            if fingerprint not in wanted:
+                self.remove(fingerprint)
+
+    def _require_room(self, fingerprint: int, problem: UnavailableError) -> None:
+        """:raises UnavailableError: the table cannot take this key as it is."""
+        if self._find(fingerprint) is None and self._used + 1 > self.capacity * FULLEST:
+            raise problem
+        self._degrade(problem)
+
+    def _degrade(self, problem: UnavailableError) -> None:
+        if not self.trouble:
+            log.error("the isolation table is changed in place: %s", problem)
+        self.trouble = str(problem)
 
     def entries(self) -> list[tuple[int, int]]:
         """Every (fingerprint, expiry) that was put and not removed."""
@@ -211,19 +270,38 @@ class Table:
             slot = (slot + 1) & mask
 
     def _rewrite(self, now: int) -> None:
-        self._switch([(fingerprint, expiry) for fingerprint, expiry in self.entries() if expiry > now])
+        self._switch({fingerprint: expiry for fingerprint, expiry in self.entries() if expiry > now})
 
-    def _switch(self, entries: list[tuple[int, int]]) -> None:
+    def _switch(self, entries: dict[int, int]) -> None:
         capacity = SMALLEST
         while capacity < len(entries) * 2 + 2:
             capacity *= 2
         generation = self._file.words[GENERATION] + 1
-        _create(self._path, TABLE_MAGIC, capacity, generation, dict(entries).items())
+        _create(self._path, TABLE_MAGIC, capacity, generation, entries.items())
         # Only now: whoever reads this flag finds the new file under the path.
         self._file.words[SUPERSEDED] = 1
         self._file.close()
         self._file = _Words(self._path)
         self._used = self._file.words[COUNT]
+        self.trouble = ""
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the writer's lock.
+
+    :raises UnavailableError: another process holds it, or the disk refuses.
+    """
+    lock = -1
+    try:
+        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        if lock >= 0:
+            os.close(lock)
+        if isinstance(problem, BlockingIOError):
+            raise UnavailableError(f"{path}: another process writes this isolation table") from problem
+        raise UnavailableError(f"{path}: cannot write the isolation table: {problem.strerror}") from problem
+    return lock
 
 
 class Recent:
