@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any, cast
+
 import uvicorn
 from starlette.types import ASGIApp
 
+from divertor.api.connections import Connection, Places, places
 from divertor.layout import API_PORT
 
 #: Seconds that open event streams may delay the end of the process.
 GRACE = 1
 
 
-def server(app: ASGIApp, host: str = "127.0.0.1", port: int = API_PORT) -> uvicorn.Server:
-    """A server to be run with `await server.serve()` in the caller's event loop."""
+def server(
+    app: ASGIApp, host: str = "127.0.0.1", port: int = API_PORT, room: Places | None = None
+) -> uvicorn.Server:
+    """A server to be run with `await server.serve()` in the caller's event loop.
+
+    `room` says how many connections it holds and how patient it is.
+    """
+    room = room or Places(places())
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=cast(Any, partial(Connection, room)),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -25,7 +36,7 @@ def server(app: ASGIApp, host: str = "127.0.0.1", port: int = API_PORT) -> uvico
         lifespan="off",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE,
-        limit_concurrency=512,
+        limit_concurrency=room.most + 1,
         h11_max_incomplete_event_size=64 * 1024,
     )
     return uvicorn.Server(config)
