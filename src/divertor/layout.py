@@ -50,9 +50,12 @@ class Secrets:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The files of the installation at `root`."""
+    """The files of the installation at `root`, which is made absolute: processes work elsewhere."""
 
     root: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", self.root.absolute())
 
     @property
     def settings(self) -> Path:
@@ -215,7 +218,7 @@ def _read(path: Path) -> dict[str, Any] | None:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise UnavailableError(f"{path}: cannot be read: {problem}") from problem
     if not isinstance(data, dict):
         raise UnavailableError(f"{path}: cannot be understood: expected a JSON object")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from divertor.cli.errors import RefusedError
-from divertor.cli.preparing import Wish, check, create_tokens, wish
+from divertor.cli.preparing import Wish, check, create_tokens, wish, write
 from divertor.errors import ConflictError, InputError, UnavailableError
 from divertor.layout import Layout, Settings
 from divertor.runtime.ports import pick_port
@@ -152,6 +152,49 @@ def test_a_full_disk_is_told(case: Case, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with pytest.raises(UnavailableError, match="the disk is full: 0 MB free"):
         case.check()
+
+
+def test_settings_that_are_junk_are_told(case: Case) -> None:
+    case.layout.create()
+    for junk in (b"[]", b"\xff\xfe", b"[" * 100_000, b'{"api_port": "x"}'):
+        case.layout.settings.write_bytes(junk)
+        with pytest.raises(UnavailableError, match=r"settings.json: "):
+            case.check()
+
+
+def test_what_the_broker_may_store_is_written_down_and_kept_when_the_disk_is_smaller(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = check(Wish(case.layout, case.settings))
+    for total in (6000 * 2**20, 200 * 2**20):
+        disk = shutil.disk_usage("/")._replace(total=total, free=0)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, disk=disk: disk)
+        write(checked)
+        assert "max_file_store: 3000MB\n" in (case.layout.nats / "nats.conf").read_text()
+
+
+def test_damaged_files_of_envoys_are_made_anew(case: Case) -> None:
+    checked = check(Wish(case.layout, case.settings))
+    write(checked)
+    xds = case.layout.envoy / "xds"
+    damaged = [case.layout.table, case.layout.recent, xds / "lds/lds.json", xds / "cds/cds.json"]
+    sound = [path.read_bytes() for path in damaged]
+    for path in damaged:
+        path.write_bytes(b"junk")
+    write(checked)
+    assert [path.read_bytes() for path in damaged] == sound
+
+
+def test_an_access_log_that_others_could_read_is_made_private(case: Case) -> None:
+    checked = check(Wish(case.layout, case.settings))
+    case.layout.access_log.touch(0o644)
+    write(checked)
+    assert stat.S_IMODE(case.layout.access_log.stat().st_mode) == 0o600
+
+
+def test_a_relative_state_directory_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Layout(Path("state")).access_log == tmp_path / "state/envoy/isolated.log"
 
 
 def test_a_filter_that_was_not_built_is_told(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

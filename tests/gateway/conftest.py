@@ -209,7 +209,7 @@ class Gateway:
         spec = envoy_process(self.layout)
         with open(spec.log, "ab") as log:
             self._process = subprocess.Popen(
-                spec.argv, env=dict(spec.env), cwd=spec.cwd, stdout=log, stderr=log
+                spec.argv, env=dict(spec.env), cwd=spec.cwd, umask=spec.umask, stdout=log, stderr=log
             )
         deadline = time.monotonic() + 20
         while b"LIVE" not in self._ready():

@@ -27,6 +27,7 @@ from tests.gateway.conftest import (
 
 from divertor.envoy.plan import Endpoint, Route, Snapshot, Upstream
 from divertor.errors import UnavailableError
+from divertor.gateway import agent as agents
 from divertor.gateway import process
 from divertor.gateway.access import AccessLog
 from divertor.gateway.admin import Admin, EnvoyDown
@@ -243,6 +244,64 @@ def test_only_the_newest_waiting_snapshot_counts(gateway: Gateway, apps: Apps, p
 
     asyncio.run(work())
     assert len(applied) == 1 and ask(port).by == "b"
+
+
+@pytest.mark.parametrize("kind", ["rds", "cds", "lds"])
+@pytest.mark.parametrize("junk", [b"\x93junk", b"[]", b'{"resources": [1, {"name": []}]}'])
+def test_files_that_somebody_damages_are_written_again(
+    gateway: Gateway, apps: Apps, port: int, kind: str, junk: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Envoy restarts meanwhile, and so has nothing but the junk."""
+    monkeypatch.setattr(agents, "CHECK", 0.05)
+    snapshot = Snapshot((listener(port, *routes(a=100)),), (upstream("a", apps("a")),))
+
+    async def damage() -> None:
+        agent = Agent(paths_of(gateway.layout), lambda _: None, gateway.refusals.append)
+        running = asyncio.create_task(agent.run())
+        agent.want(snapshot)
+        await agent.settled()
+        gateway.kill()
+        for path in (gateway.layout.envoy / "xds" / kind).iterdir():
+            path.write_bytes(junk)
+        await asyncio.to_thread(gateway.start)
+        assert await asyncio.to_thread(_eventually, port) == "a"
+        running.cancel()
+        await asyncio.wait([running])
+
+    asyncio.run(damage())
+    assert not gateway.refusals
+
+
+def test_a_new_control_plane_mends_what_was_damaged_while_there_was_none(
+    gateway: Gateway, apps: Apps, port: int
+) -> None:
+    snapshot = Snapshot((listener(port, *routes(a=100)),), (upstream("a", apps("a")),))
+    gateway.apply(snapshot)
+    gateway.kill()
+    for path in (gateway.layout.envoy / "xds").glob("*/*.json"):
+        path.write_bytes(b"junk")
+    gateway.start()
+    gateway.apply(snapshot)
+    assert _eventually(port) == "a"
+
+
+def test_the_access_log_is_the_owners_alone_also_when_it_was_begun_anew(
+    gateway: Gateway, apps: Apps, port: int
+) -> None:
+    """It holds session ids."""
+    two = upstream("a", apps("a", attack)), upstream("b", apps("b"))
+    gateway.apply(Snapshot((listener(port, *routes(a=100), isolated=isolated("b", SESSION)),), two))
+    gateway.layout.access_log.rename(gateway.layout.envoy / "aside")
+
+    async def reopen() -> None:
+        admin = Admin(str(gateway.layout.envoy_admin))
+        await admin.reopen_logs()
+        await admin.close()
+
+    asyncio.run(reopen())
+    ask(port, "/attack", cookie="session=private")
+    gateway.lines(lambda line: line["path"] == "/attack")
+    assert gateway.layout.access_log.stat().st_mode & 0o777 == 0o600
 
 
 def test_the_configuration_is_the_owners_alone(gateway: Gateway, apps: Apps, port: int) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from divertor.api.auth import Auth
-from divertor.bus.server import server_binary, server_config
+from divertor.bus.server import server_binary, server_config, store_mib
 from divertor.cli.errors import RefusedError
 from divertor.cli.states import running_pid
 from divertor.errors import ConflictError, InputError, Position, UnavailableError
@@ -158,7 +158,8 @@ def require_usable(layout: Layout) -> None:
     free = shutil.disk_usage(layout.root).free
     if free < MIN_FREE:
         raise UnavailableError(
-            f"{layout.root}: the disk is full: {free // 2**20} MB free, {MIN_FREE // 2**20} MB needed"
+            f"{layout.root}: the disk is full: {free // 2**20} MB free,"
+            f" {MIN_FREE // 2**20} MB needed for events, state and logs"
         )
     layout.read_settings()
     layout.read_secrets()
@@ -176,8 +177,11 @@ def write(checked: Checked) -> None:
     put_logs_aside(layout)
     create_tokens(layout)
     password = layout.read_secrets().nats_password
-    config = server_config(settings.nats_port, layout.nats / "js", password)
-    write_private(layout.nats / "nats.conf", config)
+    conf = layout.nats / "nats.conf"
+    before = conf.read_text(encoding="utf-8", errors="replace") if conf.is_file() else ""
+    most = store_mib(shutil.disk_usage(layout.root).total, before)
+    config = server_config(settings.nats_port, layout.nats / "js", password, max_store_mib=most)
+    write_private(conf, config)
     prepare_envoy(layout)
 
 

@@ -3,13 +3,15 @@
 Order makes a change safe while requests flow: new clusters first; when Envoy has them, the routes and
 listeners that use them; when it has those, the old clusters go. If Envoy refuses a file, the files it had
 are put back and the refusal is told in Envoy's own words. While Envoy is down the files are still written: it
-reads them when it is back.
+reads them when it is back. And so that it finds them whole whenever that is, files that somebody else has
+changed are written again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,9 +23,13 @@ from divertor.errors import ConflictError, DivertorError
 from divertor.gateway.admin import Admin, EnvoyDown
 from divertor.gateway.files import ConfigFiles
 
+log = logging.getLogger("divertor.gateway")
+
 #: Seconds Envoy may take to accept a file. It takes about 6 ms, and 350 ms with 10,000 routes.
 ACCEPT = 5.0
 POLL = 0.004
+#: Seconds between two looks whether the files are still what was written.
+CHECK = 2.0
 #: Characters of Envoy's log that are searched for a reason.
 LOG = 1 << 20
 #: Characters of a reason.
@@ -57,6 +63,8 @@ class Agent:
         self._applied = applied
         self._failed = failed
         self._wanted: Snapshot | None = None
+        self._served: Snapshot | None = None
+        self._stamp = self._files.stamp()
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self.status = AgentStatus()
@@ -81,7 +89,7 @@ class Agent:
         self._files.create()
         try:
             while True:
-                await self._wake.wait()
+                await self._work()
                 self._wake.clear()
                 snapshot, self._wanted = self._wanted, None
                 if snapshot is not None:
@@ -91,15 +99,28 @@ class Agent:
         finally:
             await self._admin.close()
 
+    async def _work(self) -> None:
+        """Waits for a snapshot to apply: a new one, or the last one again, because its files are damaged."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK):
+                    await self._wake.wait()
+                    return
+            if self._served is not None and self._files.stamp() != self._stamp:
+                log.error("Envoy's files were changed by somebody else: they are written again")
+                return self.want(self._served)
+
     async def _bring(self, snapshot: Snapshot) -> None:
         before = self._files.read()
         try:
             connected = await self._apply(snapshot)
         except DivertorError as problem:
             self._files.restore(before)
+            self._stamp = self._files.stamp()
             self.status = AgentStatus(self.status.applied, (str(problem),), True)
             self._failed(str(problem))
             return
+        self._served, self._stamp = snapshot, self._files.stamp()
         self.status = AgentStatus(self.status.applied + 1, (), connected)
         self._applied(snapshot)
 

@@ -6,6 +6,7 @@ is not touched, so that Envoy does not parse it again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -38,9 +39,19 @@ class ConfigFiles:
         except OSError as problem:
             raise UnavailableError(f"{problem.filename}: {problem.strerror}") from problem
 
-    def is_written(self) -> bool:
-        """Whether Envoy would find a configuration."""
-        return (self._root / "lds/lds.json").exists() and (self._root / "cds/cds.json").exists()
+    def is_sound(self) -> bool:
+        """Whether Envoy would find a configuration: every file is there and can be read."""
+        wanted = {self._root / "lds/lds.json", self._root / "cds/cds.json"}
+        return all(_read(path) is not None for path in wanted.union(self._root.glob("*/*.json")))
+
+    def stamp(self) -> Mapping[str, tuple[int, int, int]]:
+        """What tells whether somebody else has changed a file since: its inode, size and time of change."""
+        found = {}
+        for path in self._root.glob("*/*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                found[str(path)] = (status.st_ino, status.st_size, status.st_mtime_ns)
+        return found
 
     def write(self, snapshot: Snapshot) -> None:
         """All of it, in an order that an Envoy that is not running does not care about.
@@ -63,11 +74,11 @@ class ConfigFiles:
 
     def known_clusters(self) -> list[dict[str, Any]]:
         """The clusters Envoy was last given, by us or an earlier control plane; none if unreadable."""
-        return self._resources("cds/cds.json")
+        return [found for found in self._resources("cds/cds.json") if isinstance(found.get("name"), str)]
 
     def known_listeners(self) -> set[str]:
         """The names of the listeners Envoy was last given."""
-        return {str(listener["name"]) for listener in self._resources("lds/lds.json")}
+        return {str(listener.get("name")) for listener in self._resources("lds/lds.json")}
 
     def routes(self, snapshot: Snapshot) -> list[str]:
         """Each listener's routes; answers the listeners whose routes changed."""
@@ -101,10 +112,7 @@ class ConfigFiles:
                 self._replace(path, content)
 
     def _resources(self, name: str) -> list[dict[str, Any]]:
-        try:
-            return list(json.loads((self._root / name).read_bytes())["resources"])
-        except (OSError, ValueError, KeyError):
-            return []
+        return _read(self._root / name) or []
 
     def _put(self, kind: str, name: str, found: list[Mapping[str, Any]]) -> bool:
         return self._put_file(f"{kind}/{resources.file_name(name)}", found)
@@ -132,3 +140,15 @@ class ConfigFiles:
         except OSError as problem:
             draft.unlink(missing_ok=True)
             raise UnavailableError(f"{path}: {problem.strerror}") from problem
+
+
+def _read(path: Path) -> list[dict[str, Any]] | None:
+    """The resources of a file; None when it is no file of ours, whole and undamaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("resources"), list):
+        return None
+    resources: list[dict[str, Any]] = found["resources"]
+    return resources if all(isinstance(each, dict) for each in resources) else None

@@ -66,8 +66,10 @@ def prepare(layout: Layout) -> None:
     write_private(layout.envoy / "bootstrap.json", json.dumps(resources.bootstrap(paths, layout.root.name)))
     Table.open(layout.table).close()
     Recent(layout.recent).close()
-    if not files.is_written():
-        files.write(Snapshot())
+    for log in layout.envoy.glob(f"{layout.access_log.stem}.*"):
+        log.chmod(0o600)
+    if not files.is_sound():
+        files.write(Snapshot())  # the control plane writes the rest once it knows what runs
 
 
 def envoy_process(layout: Layout) -> ProcessSpec:
@@ -95,5 +97,6 @@ def envoy_process(layout: Layout) -> ProcessSpec:
         env={"ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(FILTER.parent), "PATH": os.environ.get("PATH", "")},
         cwd=str(layout.envoy),
         log=str(layout.logs / "envoy.log"),
+        umask=0o077,  # its access log holds session ids
         ready=ReadyCheck(ReadyKind.HTTP, path="/ready", socket=str(layout.envoy_admin), timeout=20),
     )

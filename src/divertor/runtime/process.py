@@ -122,8 +122,9 @@ class ProcessSpec:
     `env` is the complete environment; the supervisor adds nothing but the mark it finds strays by.
     `cwd` and `log` are absolute paths; an empty `log` means the supervisor's own output. `log` receives
     standard output and error; beyond `log_limit` bytes it is moved to `LOG.1` once, replacing an older one.
-    `listens` are the loopback ports that must be free before it starts. Stopping sends `stop_signal` to the
-    process group and, `stop_grace` seconds later, SIGKILL.
+    `listens` are the loopback ports that must be free before it starts. A `umask` of 0o077 makes its files
+    private; -1 is the supervisor's own. Stopping sends `stop_signal` to the process group and, `stop_grace`
+    seconds later, SIGKILL.
     """
 
     name: str
@@ -137,6 +138,7 @@ class ProcessSpec:
     restart: RestartPolicy = RestartPolicy()
     ready: ReadyCheck | None = None
     listens: tuple[int, ...] = ()
+    umask: int = -1
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -166,6 +168,7 @@ class ProcessSpec:
             "restart": self.restart.to_json(),
             "ready": None if self.ready is None else self.ready.to_json(),
             "listens": list(self.listens),
+            "umask": self.umask,
         }
 
     @classmethod
@@ -187,6 +190,7 @@ class ProcessSpec:
             restart=RestartPolicy.from_json(fields.get("restart", {})),
             ready=None if fields.get("ready") is None else ReadyCheck.from_json(fields.get("ready")),
             listens=fields.ports("listens"),
+            umask=fields.whole("umask", -1, -1, 0o777),
         )
 
 

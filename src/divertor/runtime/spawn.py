@@ -91,6 +91,7 @@ def spawn(spec: ProcessSpec, mark: str) -> Running:
             stdout=log,
             stderr=subprocess.STDOUT if spec.log else None,
             start_new_session=True,
+            umask=spec.umask,
             preexec_fn=lambda: _die_with(parent),
         )
     except (OSError, subprocess.SubprocessError) as problem:
@@ -113,9 +114,8 @@ def group_is_empty(pgid: int) -> bool:
         return True
     except PermissionError:
         return False
-    return not any(
-        _lives_in_group(entry.path, pgid) for entry in os.scandir("/proc") if entry.name.isdecimal()
-    )
+    with os.scandir("/proc") as entries:
+        return not any(_lives_in_group(entry.path, pgid) for entry in entries if entry.name.isdecimal())
 
 
 def _lives_in_group(directory: str, pgid: int) -> bool:

@@ -45,6 +45,9 @@ class OwnStack:
     facts: dict[str, Any] = field(default_factory=dict)
     _process: subprocess.Popen[str] | None = None
 
+    def __post_init__(self) -> None:
+        self.directory = self.directory.absolute()
+
     @property
     def layout(self) -> Layout:
         return Layout(self.directory / "state")
