@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from divertor_sensor.derived import JSON_STRING, json_unescaped, readings
-from divertor_sensor.inputs import MAX_INPUTS, Inputs, read_pairs
+from divertor_sensor.inputs import Inputs, read_pairs
 from divertor_sensor.recording import LATE_PART
 
 MAX_DEPTH = 64
@@ -23,6 +23,8 @@ MAX_PARTS = 512
 #: Bytes of one part of a multipart form, a file's content included; a longer one is no value.
 MAX_PART = 256 * 1024
 _MAX_BOUNDARIES = 4
+_MAX_HEAD = 4096
+_MAX_NODES = 32 * 1024
 
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^";,\s]{1,200}))', re.IGNORECASE)
 _FIRST_LINE = re.compile(rb"--([^\r\n]{1,200})\r?\n")
@@ -87,36 +89,54 @@ def _json_texts(body: bytes) -> Iterator[str]:
 
 def _read_json(into: Inputs, text: str) -> bool:
     try:
-        _walk_json(into, "", json.loads(text, object_pairs_hook=_Pairs, strict=False), 0)
-        return True
+        document = json.loads(text, object_pairs_hook=_Pairs, strict=False)
     except (ValueError, RecursionError):
         # Cut, or not JSON after all: every quoted string in it is still something the app may have used.
         for match in JSON_STRING.finditer(text):
             if not into.add("json", "", json_unescaped(match[1])):
                 break
         return False
+    if isinstance(document, (str, list)):
+        _JsonReader(into).walk("", document, 0)
+    return True
 
 
 class _Pairs(list[tuple[str, Any]]):
     """An object's pairs, repeated keys included: parsers differ in which of them they keep."""
 
 
-def _walk_json(into: Inputs, name: str, node: Any, depth: int) -> None:
-    if depth > MAX_DEPTH or len(into.values) >= MAX_INPUTS:
-        into.complete = False
-    elif isinstance(node, str):
-        into.add("json", name, node)
-    elif isinstance(node, _Pairs):
-        for key, value in node[: MAX_INPUTS + 1]:
+class _JsonReader:
+    """Collects the strings of a document, keys that are no plain names included."""
+
+    def __init__(self, into: Inputs) -> None:
+        self._into = into
+        self._nodes = 0
+
+    def walk(self, name: str, node: Any, depth: int) -> None:
+        """Take `node`, called `name`, and all below it."""
+        self._nodes += 1
+        if depth > MAX_DEPTH or self._nodes > _MAX_NODES or self._into.is_full():
+            self._into.complete = False
+        elif isinstance(node, str):
+            self._into.add("json", name, node)
+        elif isinstance(node, _Pairs):
+            self._walk_object(name, node, depth)
+        else:
+            for index, value in enumerate(node):
+                if isinstance(value, (str, list)):
+                    if self._nodes > _MAX_NODES:
+                        return
+                    self.walk(f"{name}[{index}]"[:200], value, depth + 1)
+
+    def _walk_object(self, name: str, pairs: _Pairs, depth: int) -> None:
+        for key, value in pairs:
             inner = f"{name}.{key}".lstrip(".")[:200]
             if not key.isidentifier():
-                into.add("json", inner, key)
-            _walk_json(into, inner, value, depth + 1)
-    elif isinstance(node, list):
-        for index, value in enumerate(node[: MAX_INPUTS + 1]):
-            _walk_json(into, f"{name}[{index}]"[:200], value, depth + 1)
-    if isinstance(node, list) and len(node) > MAX_INPUTS:
-        into.complete = False
+                self._into.add("json", inner, key)
+            if isinstance(value, (str, list)):
+                if self._nodes > _MAX_NODES:
+                    return
+                self.walk(inner, value, depth + 1)
 
 
 def _boundaries(content_type: str, body: bytes) -> list[bytes]:
@@ -152,7 +172,9 @@ def _read_part(into: Inputs, part: bytes) -> None:
     part = part.removeprefix(b"\r\n") if part.startswith(b"\r\n") else part[1:]
     blank = _BLANK_LINE.search(part)
     head, content = (part[: blank.start()], part[blank.end() :]) if blank else (part, b"")
-    name = _read_names(into, head.decode("utf-8", "replace"))
+    if len(head) > _MAX_HEAD:
+        into.complete = False
+    name = _read_names(into, head[:_MAX_HEAD].decode("utf-8", "replace"))
     if len(content) > MAX_PART:
         _leave_out(into, head)
     elif b"\0" not in content[:1024]:

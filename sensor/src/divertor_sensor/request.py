@@ -168,7 +168,7 @@ class Request:
             return False
         self._searching.spend(self.body.size)
         raw = self.raw()
-        self._searching.spend(len(marks) * (8 + len(raw) // 8))
+        self._searching.spend(len(marks) * (8 + len(raw) // 32))
         return not any(mark in raw for mark in marks)
 
     def is_apart(self, statement: str) -> bool:
