@@ -46,7 +46,8 @@ class Inputs:
         """Append a value; False when the list is full. Empty values are dropped: they change nothing."""
         if not value:
             return True
-        if self.is_full():
+        if len(self.values) >= MAX_INPUTS:
+            self.complete = False
             return False
         self.values.append(Input(source, name, value))
         return True
@@ -87,9 +88,18 @@ def read_pairs(into: Inputs, source: str, text: str) -> None:
 
 
 def _decoded(text: str) -> list[str]:
-    raw = text.encode("latin-1" if not text or max(text) <= "\xff" else "utf-8", "surrogateescape")
-    found = readings(unquote_to_bytes(raw.replace(b"+", b" ")))
-    return found + readings(unquote_to_bytes(raw)) if b"+" in raw else found
+    """Every reading of an encoded piece; `+` is a blank to most decoders, and itself to some."""
+    if "%" not in text and text.isascii():
+        found = [text.replace("+", " ")]
+        kept = [text]
+    else:
+        raw = text.encode("latin-1" if max(text) <= "\xff" else "utf-8", "surrogateescape")
+        found = readings(unquote_to_bytes(raw.replace(b"+", b" ")))
+        kept = readings(unquote_to_bytes(raw)) if b"+" in raw else found
+    # Words with a plus between them do nothing anywhere.
+    if kept == found or kept[0].replace("+", "").isalnum():
+        return found
+    return found + kept
 
 
 def read_cookies(into: Inputs, header: str) -> None:
