@@ -79,6 +79,21 @@ def test_a_killed_process_is_running_again_at_once(
     assert took < 1.0  # measured: under 0.02 on two idle cores
 
 
+def test_the_files_of_a_process_are_as_private_as_its_spec_says(
+    tmp_path: Path, program: Program, eventually: Eventually
+) -> None:
+    made = tmp_path / "made"
+    code = f"import os, time; os.close(os.open({str(made)!r}, os.O_CREAT, 0o644)); time.sleep(600)"
+
+    async def scenario() -> int:
+        async with Supervisor(tmp_path / "run") as owner:
+            await owner.apply("g", [replace(program("writer", code), umask=0o077)])
+            await eventually(made.exists)
+            return made.stat().st_mode & 0o777
+
+    assert asyncio.run(scenario()) == 0o600
+
+
 def test_one_that_keeps_ending_backs_off(tmp_path: Path, program: Program, eventually: Eventually) -> None:
     async def scenario() -> ProcessStatus:
         async with Supervisor(tmp_path / "run") as owner:
