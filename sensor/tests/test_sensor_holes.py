@@ -163,6 +163,11 @@ HOLES: dict[str, tuple[str, str | bytes, str]] = {
         field("q", ATTACK) + END,
         "multipart/form-data; xboundary=foo; boundary=b",
     ),
+    "under a boundary in extended notation": (
+        "/form",
+        "preamble\r\n" + field("q", ATTACK) + END,
+        "multipart/form-data; boundary*=utf-8''b",
+    ),
     "in a part that looks like a file": ("/form", field("q", ATTACK, '; x="; filename=foo"') + END, PARTS),
     "in parts with short line ends": ("/form", (field("q", ATTACK) + END).replace("\r\n", "\n"), PARTS),
     "in a part that holds the boundary": ("/form", field("q", "x' OR 1 OR '--b' LIKE 'x") + END, PARTS),
@@ -199,7 +204,7 @@ def test_an_attack_does_not_run_when_it_comes(name: str, shop: Shop) -> None:
 
 
 def test_every_hole_is_tried() -> None:
-    assert len(HOLES) == 46
+    assert len(HOLES) == 47
 
 
 def test_the_user_name_of_basic_authentication_is_an_input(shop: Shop) -> None:

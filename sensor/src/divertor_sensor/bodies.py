@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from email.errors import MessageError
 from email.message import Message
+from email.utils import collapse_rfc2231_value
+from itertools import islice
 from typing import Any
 from urllib.parse import unquote
 
@@ -27,7 +30,8 @@ _MAX_HEAD = 4096
 _MAX_NODES = 32 * 1024
 
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^";,\s]{1,200}))', re.IGNORECASE)
-_FIRST_LINE = re.compile(rb"--([^\r\n]{1,200})\r?\n")
+_OPENING_LINE = re.compile(rb"(?:\A|[\r\n])--([^\r\n]{1,200})[\r\n]")
+_PREAMBLE = 64 * 1024
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 _LINE_OF_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r)--")
 _PLAINLY_A_FILE = re.compile(
@@ -140,23 +144,30 @@ class _JsonReader:
 
 
 def _boundaries(content_type: str, body: bytes) -> list[bytes]:
-    """Every boundary that a parser could find in the header; the one the body begins with when there is
-    none.
+    """Every boundary that a parser could find in the header, and what could be one among the body's first
+    lines.
     """
     found: dict[str, None] = {}
     if "boundary" in content_type.lower():
-        message = Message()
-        message["content-type"] = content_type.replace("\r", " ").replace("\n", " ")
-        parsed = message.get_param("boundary")
-        if isinstance(parsed, str):
+        parsed = _boundary_parameter(content_type)
+        if parsed:
             found[parsed] = None
         for quoted, bare in _BOUNDARY.findall(content_type)[:_MAX_BOUNDARIES]:
             found[re.sub(r"\\(.)", r"\1", quoted) or bare] = None
     boundaries = [name.encode("latin-1", "replace") for name in found if name]
-    first = _FIRST_LINE.match(body.lstrip(b"\r\n")[:256])
-    if first is not None and first[1] not in boundaries:
-        boundaries.append(first[1].rstrip())
+    for line in islice(_OPENING_LINE.finditer(body, 0, _PREAMBLE), _MAX_BOUNDARIES):
+        boundaries.append(line[1].rstrip())
     return list(dict.fromkeys(boundary for boundary in boundaries if b"--" + boundary in body))
+
+
+def _boundary_parameter(content_type: str) -> str:
+    """The boundary as a tokenizer of header parameters reads it, extended notation included."""
+    message = Message()
+    message["content-type"] = " ".join(content_type.split())
+    try:
+        return str(collapse_rfc2231_value(message.get_param("boundary", "")))  # type: ignore[arg-type]
+    except (MessageError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def _read_multipart(into: Inputs, boundary: bytes, body: bytes) -> None:
