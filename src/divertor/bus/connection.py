@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from divertor.bus.follow import STREAM_MISSING, Delivered, StreamState, follow, stream_state
-from divertor.bus.link import ApiError, Link, acknowledged
+from divertor.bus.link import ApiError, Link
 from divertor.bus.server import MAX_PAYLOAD
 from divertor.errors import InputError, Position, UnavailableError
 from divertor.model.events import Event
@@ -58,7 +58,6 @@ class Bus:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._refuses = False
 
     @classmethod
     async def connect(
@@ -94,8 +93,8 @@ class Bus:
 
     @property
     def refuses(self) -> bool:
-        """Whether the broker was there and did not store the events last published: see `mending`."""
-        return self._refuses
+        """Whether the broker is there and does not store what it is given: see `mending`."""
+        return bool(self._link.refused)
 
     @property
     def link(self) -> Link:
@@ -128,17 +127,7 @@ class Bus:
         """
         seq = 0
         for payload, identity in _messages(events):
-            seq = await self._store(payload, identity, timeout)
-        return seq
-
-    async def _store(self, payload: bytes, identity: str, timeout: float) -> int:
-        try:
-            answer = await self._link.ask(_BATCH_SUBJECT, payload, {"Nats-Msg-Id": identity}, timeout)
-            seq = acknowledged(answer)
-        except UnavailableError:
-            self._refuses = self._link.connected
-            raise
-        self._refuses = False
+            seq = await self._link.store(_BATCH_SUBJECT, payload, {"Nats-Msg-Id": identity}, timeout)
         return seq
 
     async def events(self, start: int | None) -> AsyncGenerator[Batch, None]:

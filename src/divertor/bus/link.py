@@ -35,6 +35,8 @@ _NO_RESPONDERS = "503"
 #: JetStream error codes that mean "not yet": no quorum, still recovering, overloaded.
 _TRY_AGAIN = frozenset({10008, 10009, 10023})
 _PAUSE = 0.01
+#: Seconds after which a write that was not answered counts as refused: one takes milliseconds.
+LATE = 2.0
 
 
 class Interrupted(Exception):
@@ -68,6 +70,8 @@ class Link:
         self._lost: dict[object, Callable[[], None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._trouble = ""
+        #: The subjects whose last write the broker, although it was there, has left without an answer.
+        self.refused: set[str] = set()
 
     @classmethod
     async def open(
@@ -156,6 +160,30 @@ class Link:
                 return await self._ask_until_answered(subject, payload, headers)
         except TimeoutError:
             raise UnavailableError(self._unreachable(timeout)) from None
+
+    async def store(
+        self, subject: str, payload: bytes, headers: Mapping[str, str] | None, timeout: float = 5.0
+    ) -> int:
+        """As `ask`, for a message that is to be stored: its sequence in the stream.
+
+        :raises ApiError: it was refused.
+        :raises UnavailableError: no answer within `timeout` seconds.
+        """
+        kind = ".".join(subject.split(".")[:2])
+        late = asyncio.get_running_loop().call_later(LATE, self._mark_refused, kind)
+        try:
+            answer = await self.ask(subject, payload, headers, timeout)
+        except UnavailableError:
+            self._mark_refused(kind)
+            raise
+        finally:
+            late.cancel()
+        self.refused.discard(kind)
+        return acknowledged(answer)
+
+    def _mark_refused(self, kind: str) -> None:
+        if self.connected and not self._closing:
+            self.refused.add(kind)
 
     async def _ask_until_answered(
         self, subject: str, payload: bytes, headers: Mapping[str, str] | None
@@ -264,6 +292,7 @@ class Link:
     async def _set_up(self) -> None:
         await self._prepare(self)
         self._trouble = ""
+        self.refused.clear()  # perhaps another broker; if not, the next write tells
         self._ready.set()
 
     async def _set_up_or_reconnect(self) -> None:

@@ -17,9 +17,9 @@ from divertor.errors import UnavailableError
 log = logging.getLogger("divertor.bus")
 
 #: Seconds between two looks.
-INTERVAL = 5.0
+INTERVAL = 0.5
 #: Looks to leave out after a restart, so that a broker which is merely slow is not restarted over and over.
-REST = 12
+REST = 60
 #: Bytes that must be free for a restart to be of use.
 ROOM = 16 * 1024**2
 
@@ -30,7 +30,7 @@ async def mend(
     restart: Callable[[], Awaitable[object]],
     interval: float = INTERVAL,
 ) -> None:
-    """Restarts the broker when it refuses events although there is room; ends with cancellation.
+    """Restarts the broker when it refuses what it is to store although there is room; ends with cancellation.
 
     `free` tells the bytes that are free on the broker's disk.
     """
@@ -38,7 +38,7 @@ async def mend(
         await asyncio.sleep(interval)
         if not bus.refuses or free() < ROOM:
             continue
-        log.error("the broker stores no more events although there is room: it is started anew")
+        log.error("the broker stores nothing more although there is room: it is started anew")
         try:
             await restart()
         except UnavailableError as problem:

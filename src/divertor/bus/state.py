@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from divertor.bus.connection import BUCKET, Bus
 from divertor.bus.follow import Delivered, Idle, Started, StreamState, follow
 from divertor.bus.keys import key_of, name_of
-from divertor.bus.link import ApiError, Link, acknowledged
+from divertor.bus.link import ApiError, Link
 from divertor.errors import ConflictError, InputError, Position, UnavailableError
 from divertor.model.events import JSON
 
@@ -165,7 +165,7 @@ class State:
             expected = expect if expect else await self._free_revision(key, label)
             headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         try:
-            return acknowledged(await self._link.ask(_PREFIX + key, payload, headers))
+            return await self._link.store(_PREFIX + key, payload, headers)
         except ApiError as problem:
             if problem.code != _WRONG_REVISION:
                 raise
