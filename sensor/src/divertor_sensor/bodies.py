@@ -155,8 +155,8 @@ def _boundaries(content_type: str, body: bytes) -> list[bytes]:
         for quoted, bare in _BOUNDARY.findall(content_type)[:_MAX_BOUNDARIES]:
             found[re.sub(r"\\(.)", r"\1", quoted) or bare] = None
     boundaries = [name.encode("latin-1", "replace") for name in found if name]
-    for line in islice(_OPENING_LINE.finditer(body, 0, _PREAMBLE), _MAX_BOUNDARIES):
-        boundaries.append(line[1].rstrip())
+    openings = islice(_OPENING_LINE.finditer(body, 0, _PREAMBLE), _MAX_BOUNDARIES)
+    boundaries += [opening[1].rstrip() for opening in openings]
     return list(dict.fromkeys(boundary for boundary in boundaries if b"--" + boundary in body))
 
 
@@ -165,7 +165,7 @@ def _boundary_parameter(content_type: str) -> str:
     message = Message()
     message["content-type"] = " ".join(content_type.split())
     try:
-        return str(collapse_rfc2231_value(message.get_param("boundary", "")))  # type: ignore[arg-type]
+        return str(collapse_rfc2231_value(message.get_param("boundary", "")))
     except (MessageError, ValueError, LookupError, TypeError):
         return ""
 

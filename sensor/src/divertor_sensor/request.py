@@ -254,13 +254,19 @@ def _candidates(detector: Detector, inputs: Inputs, work: Work) -> Sequence[Cand
         if len(value) <= _CACHED_LENGTH:
             texts = _selected(detector, value)
         else:
-            work.spend(len(value))
+            work.spend(_cost(value))
             texts = detector.select(value)
             work.spend(sum(map(len, texts)))
         for text in texts:
             if text not in found:
                 found[text] = Candidate(text, origin)
     return tuple(found.values())
+
+
+def _cost(value: str) -> int:
+    """What its forms may cost: a character that is escaped or resolved takes as long as many that are not."""
+    special = sum(map(value.count, "'\"%&"))
+    return len(value) * (1 if value.isascii() else 3) + 24 * special
 
 
 @lru_cache(maxsize=2048)
