@@ -27,6 +27,11 @@ class TableSink:
         self._table.close()
         self._recent.close()
 
+    @property
+    def trouble(self) -> str:
+        """What keeps the table from growing; empty when all is well."""
+        return self._table.trouble
+
     def put(self, isolation: Isolation) -> None:
         now = int(self._wall().timestamp())
         for digest in self._fingerprints(isolation):

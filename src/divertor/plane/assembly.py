@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from divertor.alerts import Dispatcher, new_client, standard_alerters
 from divertor.api import create_app, server
 from divertor.api.auth import Auth
 from divertor.api.services import Services
-from divertor.bus import Bus, State
+from divertor.bus import Bus, State, mend
 from divertor.control.artifacts import Artifacts
 from divertor.control.attackers import attacker_of, reason_of
 from divertor.control.deployments import Deployments
@@ -204,6 +206,7 @@ class Plane:
         self.agent = Agent(paths_of(layout), self.applied, self.trouble)
         self.access = AccessLog(layout.access_log)
         self._routed: set[str] = set()
+        self._full = False
         self._patient_until = time.monotonic() + PATIENCE
         events = Events(store, self.live, bus, self.rules.react)
         services = Services(self.artifacts, self.deployments, self.isolations, self.rules, events, self)
@@ -279,6 +282,7 @@ class Plane:
                 "applied": self.agent.status.applied,
                 "refusals": list(self.agent.status.refusals),
             },
+            "table": {"trouble": self.sink.trouble},
             "isolations": len(self.isolations.list()),
             "deployments": len(self.deployments.list()),
             "rules": len(self.rules.list()),
@@ -346,7 +350,9 @@ class Plane:
         with self.layout.live_log.open("a", encoding="utf-8", buffering=1) as out:
             async for batch in self.bus.events(None):
                 self.live.tell(batch.events)
-                out.writelines(line + "\n" for event in batch.events for line in narrator.lines(event))
+                lines = [line + "\n" for event in batch.events for line in narrator.lines(event)]
+                with self._room():
+                    out.writelines(lines)
 
     async def _follow_log(self) -> None:
         """What the gateway saw of attackers: recorded, and the keys it isolated by itself made lasting."""
@@ -354,7 +360,8 @@ class Plane:
             # In effect at once, all of them; then the records, side by side.
             await asyncio.gather(*(self._take(seen) for seen in batch if seen.added))
             await self.outbox.publish([seen.event(wall(), self._target(seen.scope)) for seen in batch])
-            self.access.confirm()
+            with self._room():
+                self.access.confirm()
             if self.access.is_large():
                 self.access.put_aside()
                 await self.agent.reopen_logs()
@@ -369,7 +376,7 @@ class Plane:
                     )
                 return
             await self._attacked(seen)
-        except InputError as problem:
+        except (InputError, UnavailableError) as problem:
             log.warning("the gateway isolated somebody nobody can be told about: %s", problem)
 
     async def _attacked(self, seen: Seen) -> None:
@@ -388,6 +395,17 @@ class Plane:
             )
             first = first or isolation.id
 
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """A full disk costs the log, not the control plane; it is told once."""
+        try:
+            yield
+            self._full = False
+        except OSError as problem:
+            if not self._full:
+                self._full = True
+                log.error("cannot write: %s", problem)
+
     def _target(self, scope: str) -> str:
         policy = self.isolations.scopes().get(scope)
         return policy.to if policy is not None else ""
@@ -402,6 +420,10 @@ class Plane:
                 log.error("old events are not removed: %s", problem)
 
 
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
 async def serve(layout: Layout) -> None:
     """The control plane of `layout`, until it is told to stop.
 
@@ -414,6 +436,12 @@ async def serve(layout: Layout) -> None:
         url = f"nats://127.0.0.1:{settings.nats_port}"
         bus = await Bus.connect(url, secrets.nats_password, "control plane", timeout=BUS_TIMEOUT)
         stack.push_async_callback(bus.close)
+        # A broker that met a full disk stays deaf until it is restarted, also when there is room again.
+        supervisor = SupervisorClient(layout.run)
+        stack.push_async_callback(supervisor.close)
+        free = partial(_free, layout.root)
+        mending = asyncio.create_task(mend(bus, free, partial(supervisor.restart, "nats")))
+        stack.callback(mending.cancel)
         store = await EventStore.open(layout.events, memory_limit="64MB")
         stack.push_async_callback(store.close)
         webhooks = new_client()
