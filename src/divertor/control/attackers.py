@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from divertor.errors import InputError, Position
 from divertor.model.artifacts import IsolationPolicy
@@ -27,11 +26,11 @@ def scope_of(event: Event, policies: Mapping[str, IsolationPolicy]) -> str:
 
     :raises InputError: it cannot be told.
     """
-    instance = str(_get(event, "service.instance.id") or "")
+    instance = str(event.get("service.instance.id") or "")
     scope = "/".join(instance.split("/")[:2])
     if scope in policies:
         return scope
-    told = str(_get(event, "divertor.scope") or "")
+    told = str(event.get("divertor.scope") or "")
     if told in policies:
         return told
     if len(policies) == 1:
@@ -56,10 +55,10 @@ def attacker_of(
         value = _value(event, selector)
         if not value:
             continue
-        if selector.kind is KeyKind.ADDRESS and _get(event, "divertor.detection.outcome") == "diverted":
+        if selector.kind is KeyKind.ADDRESS and event.get("divertor.detection.outcome") == "diverted":
             return None
         return Attacker(scope, selector, value)
-    if _get(event, "divertor.detection.outcome") == "diverted":
+    if event.get("divertor.detection.outcome") == "diverted":
         return None
     raise InputError(
         f"event {event.id} does not tell who it was", Position("isolate"), "one of the policy's keys"
@@ -68,27 +67,18 @@ def attacker_of(
 
 def reason_of(event: Event) -> str:
     """Why, in words: what was found where."""
-    kind = _get(event, "detections.type") or event.type
-    parameter, line = _get(event, "divertor.detection.parameter"), _get(event, "code.line.number")
+    kind = event.get("detections.type") or event.type
+    parameter, line = event.get("divertor.detection.parameter"), event.get("code.line.number")
     text = f"{kind} in {str(parameter)[:60]!r}" if parameter else str(kind)
-    return f"{text} at {_get(event, 'code.file.path')}:{line}" if line else text
+    return f"{text} at {event.get('code.file.path')}:{line}" if line else text
 
 
 def _value(event: Event, selector: KeySelector) -> str:
     match selector.kind:
         case KeyKind.COOKIE:
-            named = _get(event, "divertor.session.cookie")
-            return str(_get(event, "session.id") or "") if named in (None, selector.name) else ""
+            named = event.get("divertor.session.cookie")
+            return str(event.get("session.id") or "") if named in (None, selector.name) else ""
         case KeyKind.HEADER:
-            return str(_get(event, f"http.request.header.{selector.name.lower()}") or "")
+            return str(event.get(f"http.request.header.{selector.name.lower()}") or "")
         case KeyKind.ADDRESS:
-            return str(_get(event, "client.address") or "")
-
-
-def _get(event: Event, path: str) -> Any:
-    found: Any = event.body
-    for name in path.split("."):
-        if not isinstance(found, Mapping):
-            return None
-        found = found.get(name)
-    return found
+            return str(event.get("client.address") or "")

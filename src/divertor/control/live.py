@@ -57,9 +57,3 @@ class Live:
             yield watcher
         finally:
             self._watchers.discard(watcher)
-
-    async def subscribe(self) -> AsyncIterator[Event]:
-        """Every event from the first step on."""
-        with self.watch() as watcher:
-            async for event in watcher:
-                yield event

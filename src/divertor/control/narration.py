@@ -5,7 +5,7 @@ Everything an attacker wrote is shown as data: control characters are made visib
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from divertor.model.events import Event
@@ -73,33 +73,24 @@ def visible(value: Any, width: int = WIDTH) -> str:
     return f"{shown}…" if len(text) > width else shown
 
 
-def _get(event: Event, path: str) -> Any:
-    found: Any = event.body
-    for name in path.split("."):
-        if not isinstance(found, Mapping):
-            return None
-        found = found.get(name)
-    return found
-
-
 def _detection(event: Event) -> tuple[str, str, str] | None:
-    kind = visible(_get(event, "detections.type") or "attack")
-    parameter = visible(_get(event, "divertor.detection.parameter"), 40)
-    payload = visible(_get(event, "divertor.detection.payload"), 60)
-    place = f"{visible(_get(event, 'code.file.path'), 60)}:{visible(_get(event, 'code.line.number'), 10)}"
-    function = visible(_get(event, "code.function.name"), 40)
-    request = f"{visible(_get(event, 'http.request.method'), 10)} {visible(_get(event, 'url.path'), 50)}"
-    outcome = visible(_get(event, "divertor.detection.outcome"), 20)
-    by = visible(_get(event, "client.address"), 45)
+    kind = visible(event.get("detections.type") or "attack")
+    parameter = visible(event.get("divertor.detection.parameter"), 40)
+    payload = visible(event.get("divertor.detection.payload"), 60)
+    place = f"{visible(event.get('code.file.path'), 60)}:{visible(event.get('code.line.number'), 10)}"
+    function = visible(event.get("code.function.name"), 40)
+    request = f"{visible(event.get('http.request.method'), 10)} {visible(event.get('url.path'), 50)}"
+    outcome = visible(event.get("divertor.detection.outcome"), 20)
+    by = visible(event.get("client.address"), 45)
     text = f"{kind} in {parameter!r} of {request} by {by}: {payload!r} at {place} in {function}; {outcome}"
     style, word = ("attack", "ATTACK") if outcome != "reported" else ("quiet", "detected")
     return style, word, text
 
 
 def _request(event: Event) -> tuple[str, str, str] | None:
-    request = f"{visible(_get(event, 'http.request.method'), 10)} {visible(_get(event, 'url.path'), 60)}"
-    status = visible(_get(event, "http.response.status_code"), 10)
-    served = visible(_get(event, "divertor.served_by"), 40)
+    request = f"{visible(event.get('http.request.method'), 10)} {visible(event.get('url.path'), 60)}"
+    status = visible(event.get("http.response.status_code"), 10)
+    served = visible(event.get("divertor.served_by"), 40)
     if "request:diverted" in event.tags:
         return "divert", "DIVERTED", f"{request} answered {status} by {served} instead, in the same request"
     if "request:refused" in event.tags:
@@ -112,7 +103,7 @@ def _message(style: str, word: str) -> Callable[[Event], tuple[str, str, str]]:
 
 
 def _alert(event: Event) -> tuple[str, str, str] | None:
-    if _get(event, "alert.alerter") == "isolate" and _get(event, "alert.ok"):
+    if event.get("alert.alerter") == "isolate" and event.get("alert.ok"):
         return None  # the isolation itself is told
     return "alert", "ALERT", visible(event.body.get("message"), 240)
 

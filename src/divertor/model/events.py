@@ -48,6 +48,15 @@ class Event:
     value: JSON = None
     body: Mapping[str, JSON] = field(default_factory=dict)
 
+    def get(self, path: str) -> JSON:
+        """What the body holds at a dotted path (`http.request.method`), or None."""
+        found: JSON = self.body
+        for name in path.split("."):
+            if not isinstance(found, Mapping):
+                return None
+            found = found.get(name)
+        return found
+
     def document(self) -> dict[str, JSON]:
         """What a rule judges and an alert prints: the body, `@timestamp`, `_id`, `type`, `tags`, `value`."""
         doc = dict(self.body)

@@ -138,6 +138,7 @@ class Plane:
         bus: Bus,
         store: EventStore,
         webhooks: httpx.AsyncClient,
+        supervisor: SupervisorClient,
     ) -> None:
         self.layout, self.settings, self.bus, self.store = layout, settings, bus, store
         self.started = time.monotonic()
@@ -147,7 +148,7 @@ class Plane:
         secret = bytes.fromhex(secrets.isolation)
         self.sink = TableSink(layout, secret, wall)
         state = self.state = State(bus)
-        self.supervisor = SupervisorClient(layout.run)
+        self.supervisor = supervisor
         ingest_token = layout.ingest_token.read_text().strip()
         directory = Path(settings.blueprint).absolute().parent if settings.blueprint else layout.data
         host = CommandHost(
@@ -446,7 +447,6 @@ async def serve(layout: Layout) -> None:
         stack.push_async_callback(store.close)
         webhooks = new_client()
         stack.push_async_callback(webhooks.aclose)
-        plane = Plane(layout, settings, secrets, auth, bus, store, webhooks)
+        plane = Plane(layout, settings, secrets, auth, bus, store, webhooks, supervisor)
         stack.callback(plane.sink.close)
-        stack.push_async_callback(plane.supervisor.close)
         await plane.run()
