@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from divertor.envoy import resources
-from divertor.envoy.plan import Endpoint, FilterKey, Isolated, Listener, Paths, Route, Snapshot, Upstream
+from divertor.envoy.plan import (
+    Endpoint,
+    FilterKey,
+    Isolated,
+    Paths,
+    Route,
+    Snapshot,
+    Upstream,
+    simple_listener,
+)
 from divertor.gateway.files import ConfigFiles
 from divertor.gateway.process import FILTER, envoy_binary
 from divertor.isolation.layout import FOREVER, fingerprint, scope_key
@@ -99,7 +108,7 @@ def divertor(folder: Path, port: int, upstream: int, isolated: int | None) -> Pa
     keys = tuple(FilterKey(key, scope_key(b"bench" * 7, scope, key)) for key in (session, address))
     policy = None if isolated is None else Isolated(scope, "audited", keys, 86400, "token")
     routes = (Route("audited", "audited", 0), Route("newest", "newest", 100))
-    listener = Listener("shop/80", "127.0.0.1", port, routes=routes, isolated=policy)
+    listener = simple_listener("shop/80", "127.0.0.1", port, routes=routes, isolated=policy)
     upstreams = tuple(Upstream(name, (Endpoint("127.0.0.1", upstream),)) for name in ("audited", "newest"))
     files = ConfigFiles(paths)
     files.create()

@@ -112,6 +112,16 @@ class Layout:
         return self.run / "envoy.sock"
 
     @property
+    def spool(self) -> Path:
+        """What the gateway's filter has just recorded of isolated traffic; consumed by the control plane."""
+        return self.envoy / "recorded.spool"
+
+    @property
+    def recordings(self) -> Path:
+        """What attackers asked and got, a file for each of their keys."""
+        return self.root / "recordings"
+
+    @property
     def access_log(self) -> Path:
         return self.envoy / "isolated.log"
 

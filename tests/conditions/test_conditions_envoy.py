@@ -50,7 +50,7 @@ from divertor.conditions import (
     to_envoy,
     to_text,
 )
-from divertor.envoy.plan import Listener, Paths, Snapshot
+from divertor.envoy.plan import Paths, Snapshot, simple_listener
 from divertor.envoy.resources import listeners
 
 SEED = 20190411
@@ -285,7 +285,7 @@ def envoy_config(conditions: list[Condition], port: int) -> dict[str, Any]:
 
 def gateway_listener(port: int) -> dict[str, Any]:
     """As a gateway has it, with one trusted proxy in front."""
-    listener = Listener("gateway", "127.0.0.1", port, trusted_hops=1)
+    listener = simple_listener("gateway", "127.0.0.1", port, trusted_hops=1)
     (found,) = listeners(Snapshot((listener,)), Paths("/c", "/t", "/r", "/l", "/a"))
     return {key: value for key, value in found.items() if key != "@type"}
 

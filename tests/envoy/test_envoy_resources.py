@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 
 from divertor.envoy import resources
-from divertor.envoy.plan import Endpoint, Isolated, Listener, Paths, Route, Snapshot, Upstream
+from divertor.envoy.plan import (
+    Endpoint,
+    Isolated,
+    Paths,
+    Route,
+    Snapshot,
+    Upstream,
+    simple_listener,
+)
 from divertor.errors import UnavailableError
 from divertor.gateway.planning import Choices, snapshot
 from divertor.gateway.process import FILTER, envoy_binary
@@ -111,21 +119,21 @@ def test_envoy_accepts_every_golden_blueprint(envoy: Path, tmp_path: Path, name:
 
 
 def test_what_envoy_does_not_accept_is_noticed(envoy: Path, tmp_path: Path) -> None:
-    front = Listener("g", "127.0.0.1", 9000, routes=(Route("r", "a", 100, {"nonsense": 1}),))
+    front = simple_listener("g", "127.0.0.1", 9000, routes=(Route("r", "a", 100, {"nonsense": 1}),))
     wanted = Snapshot((front,), (Upstream("a", (Endpoint("127.0.0.1", 1),)),))
     assert "nonsense" in refusal(envoy, tmp_path, wanted)
 
 
 def test_an_isolation_without_routes_can_be_built(envoy: Path, tmp_path: Path) -> None:
     policy = Isolated("s/c", "a", (), 0, "token", open=True)
-    front = Listener("g", "127.0.0.1", 9000, isolated=policy)
+    front = simple_listener("g", "127.0.0.1", 9000, isolated=policy)
     wanted = Snapshot((front,), (Upstream("a", (Endpoint("127.0.0.1", 1),)),))
     assert refusal(envoy, tmp_path, wanted) == ""
 
 
 @pytest.mark.parametrize("name", ["shop/web/web:1.0.0/port", "[a:80]", "ü", "x" * 200, "a'\"\\b"])
 def test_any_name_is_accepted(envoy: Path, tmp_path: Path, name: str) -> None:
-    front = Listener(name, "127.0.0.1", 9000, sticky="route", routes=(Route(name, name, 100),))
+    front = simple_listener(name, "127.0.0.1", 9000, sticky="route", routes=(Route(name, name, 100),))
     wanted = Snapshot((front,), (Upstream(name, (Endpoint("127.0.0.1", 1),)),))
     assert refusal(envoy, tmp_path, wanted) == ""
 

@@ -18,7 +18,16 @@ from typing import Any
 
 import pytest
 
-from divertor.envoy.plan import Endpoint, FilterKey, Isolated, Listener, Route, Snapshot, Upstream
+from divertor.envoy.plan import (
+    Endpoint,
+    FilterKey,
+    Isolated,
+    Listener,
+    Route,
+    Snapshot,
+    Upstream,
+    simple_listener,
+)
 from divertor.errors import UnavailableError
 from divertor.gateway.agent import Agent
 from divertor.gateway.process import envoy_process, paths_of, prepare
@@ -291,7 +300,7 @@ def upstream(name: str, *apps: App, **more: Any) -> Upstream:
 
 
 def listener(port: int, *routes: Route, **more: Any) -> Listener:
-    return Listener(f"gateway-{port}", "127.0.0.1", port, routes=routes, **more)
+    return simple_listener(f"gateway-{port}", "127.0.0.1", port, routes=routes, **more)
 
 
 @pytest.fixture(scope="module")

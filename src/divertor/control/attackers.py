@@ -82,3 +82,4 @@ def _value(event: Event, selector: KeySelector) -> str:
             return str(event.get(f"http.request.header.{selector.name.lower()}") or "")
         case KeyKind.ADDRESS:
             return str(event.get("client.address") or "")
+    return ""

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from ipaddress import ip_address
 from typing import Any
 
-from divertor.envoy.plan import Check, Endpoint, Listener, Paths, Snapshot, Upstream
+from divertor.envoy.plan import Check, Endpoint, Gate, Paths, Snapshot, Upstream
 
 Resource = dict[str, Any]
 
@@ -24,8 +24,9 @@ def clusters(snapshot: Snapshot, paths: Paths) -> list[Resource]:
     """One cluster per upstream; endpoints come by EDS, so that scaling does not disturb it. Only host names
     are part of the cluster, because EDS takes none: they are looked up by Envoy, again and again."""
     resources = [_cluster(upstream, paths) for upstream in snapshot.upstreams]
-    opened = (listener for listener in snapshot.listeners if listener.isolated and listener.isolated.open)
-    return [*resources, *(_open_cluster(listener) for listener in opened)]
+    gates = (gate for listener in snapshot.listeners for gate in listener.gates)
+    opened = {gate.name: gate for gate in gates if gate.isolated and gate.isolated.open}
+    return [*resources, *(_open_cluster(gate) for gate in opened.values())]
 
 
 def endpoints(snapshot: Snapshot) -> dict[str, Resource]:
@@ -146,28 +147,28 @@ def _health_check(check: Check) -> Resource:
     }
 
 
-def open_name(listener: Listener) -> str:
-    """The cluster of isolated traffic that falls back. Each gateway has its own, because each falls back on
+def open_name(gate: Gate) -> str:
+    """The cluster of isolated traffic that falls back. Each gate has its own, because each falls back on
     what it gives its customers."""
-    return f"{listener.name}?open"
+    return f"{gate.name}?open"
 
 
-def _open_cluster(listener: Listener) -> Resource:
+def _open_cluster(gate: Gate) -> Resource:
     """Fail open, by choice: without the audited version, isolated traffic gets the newest one."""
-    assert listener.isolated is not None
-    audited = listener.isolated.upstream
-    others = [route for route in listener.routes if route.upstream != audited]
+    assert gate.isolated is not None
+    audited = gate.isolated.upstream
+    others = [route for route in gate.routes if isinstance(route.to, str) and route.to != audited]
     newest = sorted(others, key=lambda route: -route.weight)[:1]
     return {
         "@type": _TYPE + "envoy.config.cluster.v3.Cluster",
-        "name": open_name(listener),
+        "name": open_name(gate),
         "connect_timeout": CONNECT_TIMEOUT,
         "lb_policy": "CLUSTER_PROVIDED",
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {
                 "@type": _TYPE + "envoy.extensions.clusters.aggregate.v3.ClusterConfig",
-                "clusters": [audited, *(route.upstream for route in newest)],
+                "clusters": [audited, *(route.to for route in newest)],
             },
         },
     }

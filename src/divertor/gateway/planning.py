@@ -107,11 +107,11 @@ def _listener(gateway: Gateway, world: _World, choices: Choices) -> plan.Listene
                 f"gateway {gateway.name}: its routes lead to clusters with different isolation policies; "
                 "give each cluster a gateway of its own"
             )
-    return plan.Listener(
+    return plan.simple_listener(
         name=gateway.name,
         address=choices.listen,
         port=gateway.port,
-        protocol=gateway.protocol.value,
+        protocol="tcp" if gateway.protocol is Protocol.TCP else "http",
         sticky=sticky.value,
         routes=tuple(_planned(route, world, sticky) for route in routes),
         isolated=_isolated(isolated, world, choices) if gateway.protocol is Protocol.HTTP else None,

@@ -34,6 +34,7 @@ def paths_of(layout: Layout) -> Paths:
         access_log=str(layout.access_log),
         admin=str(layout.envoy_admin),
         log=str(layout.logs / "envoy.log"),
+        spool=str(layout.spool),
     )
 
 

@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 from divertor.conditions import Condition
 from divertor.errors import Position
 from divertor.model.isolation import KeySelector
+from divertor.model.selectors import Selector
+from divertor.model.traffic import CircuitBreaker, OutlierDetection, RateLimit, Tls, Traffic
 
 #: Keys of a document that are kept as they came but not acted upon (`metadata`, `dialects`, `sla`, …).
 Extras: TypeAlias = Mapping[str, Any]
@@ -24,10 +26,12 @@ _NOWHERE = Position("")
 
 
 class Protocol(StrEnum):
-    """What a port speaks."""
+    """What a port speaks. `HTTP2` is an instance's side of it: HTTP/2 from the first byte, as gRPC needs it;
+    a gateway's own `HTTP` port takes both."""
 
     HTTP = "http"
     TCP = "tcp"
+    HTTP2 = "http2"
 
 
 class Sticky(StrEnum):
@@ -43,6 +47,13 @@ class FailPolicy(StrEnum):
 
     CLOSED = "closed"
     OPEN = "open"
+
+
+class Mode(StrEnum):
+    """Whether attackers are moved, or only recorded as if they were."""
+
+    DIVERT = "divert"
+    SIMULATE = "simulate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,8 @@ class Service:
     scale: Scale | Reference | None = None
     environment: tuple[EnvironmentVariable, ...] = ()
     health_checks: tuple[HealthCheck, ...] | None = None
+    outlier_detection: OutlierDetection | None = None
+    circuit_breaker: CircuitBreaker | None = None
     extras: Extras = field(default_factory=dict)
     position: Position = field(default=_NOWHERE, compare=False, repr=False)
 
@@ -140,6 +153,17 @@ class Service:
     def name(self) -> str:
         """The breed's name, by which routes and isolation mean this service."""
         return self.breed.name
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """`path: NEW if CONDITION`: the first whose condition matches replaces the path (not the query).
+
+    `path` may hold `%[path]`, the path as it came.
+    """
+
+    path: str
+    condition: Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +181,9 @@ class Route:
     condition: Condition | None = None
     condition_strength: int = 100
     condition_reference: Reference | None = None
+    rewrites: tuple[Rewrite, ...] = ()
+    selector: Selector | None = None
+    traffic: Traffic = Traffic()
     extras: Extras = field(default_factory=dict)
     position: Position = field(default=_NOWHERE, compare=False, repr=False)
 
@@ -174,15 +201,38 @@ class Gateway:
     protocol: Protocol = Protocol.HTTP
     sticky: Sticky = Sticky.NONE
     routes: tuple[Route, ...] = ()
+    #: Host names under which the shared virtual-host port leads here, besides the automatic ones.
+    virtual_hosts: tuple[str, ...] = ()
+    #: Routes are made from the running instances it selects, a route for each captured group.
+    selector: Selector | None = None
+    traffic: Traffic = Traffic()
+    rate_limits: tuple[RateLimit, ...] = ()
+    tls: Tls | None = None
+    #: Whether connections begin with a PROXY protocol header, as a load balancer in front sends it.
+    proxy_protocol: bool = False
+    #: Networks (CIDR) of the proxies in front, whose `X-Forwarded-For` entries are believed.
+    trusted_proxies: tuple[str, ...] = ()
     extras: Extras = field(default_factory=dict)
     position: Position = field(default=_NOWHERE, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is kept of isolated traffic. `body` bytes of each body, `limit` bytes for each attacker; `redact`
+    names what is struck out: `header NAME`, `cookie NAME`, `field NAME` (of a form or JSON body, or the
+    query), each in lower case."""
+
+    body: int = 64 * 1024
+    limit: int = 8 * 1024 * 1024
+    redact: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class IsolationPolicy:
     """Where a cluster's attackers go: to service `to`, recognised by any of `keys`, for `duration`.
 
-    `duration` None: until removed.
+    `duration` None: until removed. Requests that match `allow` are never moved, whoever sends them. `record`
+    None: nothing is recorded.
     """
 
     cluster: str
@@ -190,6 +240,9 @@ class IsolationPolicy:
     keys: tuple[KeySelector, ...]
     duration: timedelta | None = None
     fail: FailPolicy = FailPolicy.CLOSED
+    mode: Mode = Mode.DIVERT
+    allow: Condition | None = None
+    record: Recording | None = field(default_factory=Recording)
     position: Position = field(default=_NOWHERE, compare=False, repr=False)
 
 
@@ -201,6 +254,8 @@ class Cluster:
     services: tuple[Service, ...] = ()
     gateways: tuple[Gateway, ...] = ()
     health_checks: tuple[HealthCheck, ...] | None = None
+    outlier_detection: OutlierDetection | None = None
+    circuit_breaker: CircuitBreaker | None = None
     extras: Extras = field(default_factory=dict)
 
 

@@ -19,6 +19,7 @@ from divertor.model.artifacts import (
     IsolationPolicy,
     Scale,
 )
+from divertor.model.traffic import CircuitBreaker, OutlierDetection
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class DeployedService:
     health_checks: tuple[HealthCheck, ...] = ()
     status: Status = field(default_factory=Status)
     instances: tuple[Instance, ...] = ()
+    outlier_detection: OutlierDetection | None = None
+    circuit_breaker: CircuitBreaker | None = None
     extras: Extras = field(default_factory=dict)
 
     @property

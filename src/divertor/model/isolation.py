@@ -12,22 +12,44 @@ from divertor.model.events import format_time, parse_time
 
 
 class KeyKind(StrEnum):
-    """What an attacker is recognised by."""
+    """What an attacker is recognised by. All but `USER` are read from the request by the gateway; a user's
+    isolation holds through the sessions that the sensor reports for him."""
 
     COOKIE = "cookie"
     HEADER = "header"
     ADDRESS = "address"
+    PREFIX = "prefix"
+    BEARER = "bearer"
+    JA3 = "ja3"
+    JA4 = "ja4"
+    USER = "user"
 
 
 @dataclass(frozen=True, slots=True)
 class KeySelector:
-    """Where a key is found in a request: `cookie session`, `header x-api-key`, `client address`."""
+    """Where a key is found in a request: `cookie session`, `header x-api-key`, `bearer token`, `client
+    address`, `client address/24/64` (its network: so many bits of an IPv4, so many of an IPv6 address),
+    `tls ja3`, `tls ja4` (the handshake's fingerprint) and `user id`. `name` of a prefix is `24/64`."""
 
     kind: KeyKind
     name: str = ""
 
     def __str__(self) -> str:
-        return "client address" if self.kind is KeyKind.ADDRESS else f"{self.kind} {self.name}"
+        match self.kind:
+            case KeyKind.COOKIE | KeyKind.HEADER:
+                return f"{self.kind} {self.name}"
+            case KeyKind.PREFIX:
+                return f"client address/{self.name}"
+        return _WORDS[self.kind]
+
+
+_WORDS = {
+    KeyKind.ADDRESS: "client address",
+    KeyKind.BEARER: "bearer token",
+    KeyKind.JA3: "tls ja3",
+    KeyKind.JA4: "tls ja4",
+    KeyKind.USER: "user id",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,8 @@ def read_gateway_node(key: Scalar | None, node: Node) -> Gateway:
         protocol,
         sticky,
         routes,
-        fields.extras(GATEWAY_EXTRAS),
-        node.position,
+        extras=fields.extras(GATEWAY_EXTRAS),
+        position=node.position,
     )
 
 
@@ -129,7 +129,9 @@ def _internal_gateway(name: str, node: Node) -> Gateway:
     fields = _gateway_fields(node)
     port, protocol = _port(None, fields)
     sticky, routes = _sticky(fields, protocol), read_routes(fields.get("routes"))
-    return Gateway(name, port, protocol, sticky, routes, fields.extras(GATEWAY_EXTRAS), node.position)
+    return Gateway(
+        name, port, protocol, sticky, routes, extras=fields.extras(GATEWAY_EXTRAS), position=node.position
+    )
 
 
 def _gateway_fields(node: Node) -> Fields:

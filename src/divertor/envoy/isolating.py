@@ -1,0 +1,202 @@
+"""The isolation in Envoy's resources: who decides, the filter, its settings, its log, the attackers' routes.
+
+The decision is native code, asked once for each request as the routes are chosen. It answers with a word:
+
+    divert    the sensor hands the request over (it carries the token)   → the audited version
+    isolated  the client is isolated                                     → the audited version
+    watch     could be an attack that cannot be replayed, or a client that is only isolated in simulation
+              → as everybody, but the filter looks on
+    (nothing) → as everybody; the filter is not even there
+
+The filter itself, which notes, follows sessions and records, is part of a request's chain only on the routes
+that ask for it: ordinary customers pay for the decision alone. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from divertor.envoy.actions import Trail
+from divertor.envoy.names import (
+    FILTER,
+    MODULE,
+    ORIGINAL_HEADER,
+    TOKEN_HEADER,
+    TYPE,
+    Resource,
+    action,
+    header_is,
+    tree,
+)
+from divertor.envoy.plan import Gate, Isolated, Paths
+from divertor.envoy.upstreams import REPLAY_LIMIT, open_name
+from divertor.isolation.layout import key_words
+from divertor.model.isolation import KeyKind
+
+MODULE_TYPE = TYPE + "envoy.extensions.filters.http.dynamic_modules.v3."
+_LIBRARY = {"name": MODULE, "do_not_close": True}
+
+
+#: What the access log keeps of an isolated or just diverted request.
+LOG_FIELDS = {
+    "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
+    "method": "%REQ(:METHOD)%",
+    "host": "%REQ(:AUTHORITY)%",
+    "path": "%REQ(:PATH)%",
+    "status": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "milliseconds": "%DURATION%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "route": "%ROUTE_NAME%",
+    "upstream": "%UPSTREAM_CLUSTER_RAW%",
+    "scope": "%DYNAMIC_METADATA(divertor:scope)%",
+    "key": "%DYNAMIC_METADATA(divertor:key)%",
+    "by": "%DYNAMIC_METADATA(divertor:by)%",
+    "added": "%DYNAMIC_METADATA(divertor:added)%",
+}
+
+
+def isolation_filter() -> Resource:
+    """The filter, absent from the chain wherever a route does not ask for it."""
+    return {
+        "name": FILTER,
+        "disabled": True,
+        "typed_config": {
+            "@type": MODULE_TYPE + "DynamicModuleFilter",
+            "dynamic_module_config": dict(_LIBRARY),
+            "filter_name": "isolation",
+        },
+    }
+
+
+def access_log(paths: Paths) -> Resource:
+    """Isolated and just diverted requests; ordinary customers leave no line."""
+    marked = {"filter": "divertor", "path": [{"key": "scope"}], "value": {"present_match": True}}
+    return {
+        "name": "envoy.access_loggers.file",
+        "filter": {"metadata_filter": {"matcher": marked, "match_if_key_not_found": {"value": False}}},
+        "typed_config": {
+            "@type": TYPE + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": paths.access_log,
+            "log_format": {"json_format": LOG_FIELDS},
+        },
+    }
+
+
+def decision(gate: Gate, trail: Trail, paths: Paths, ordinary: Callable[[Trail], Resource]) -> Resource:
+    """What a gate does with a request before its own conditions; `ordinary` is what customers get."""
+    isolated = gate.isolated
+    assert isolated is not None
+    settings = _settings(isolated, paths)
+    usual = replace(trail, divert=divert_name(gate))
+    looked_at = replace(usual, filters=((FILTER, _per_route(settings)),))
+    attackers = replace(looked_at, divert="", pins=())
+    target = open_name(gate) if isolated.open else isolated.upstream
+    ways = {
+        "divert": _hidden(attackers.end(divert_name(gate), target)),
+        "isolated": _hidden(attackers.end(f"{gate.name}#isolated", target)),
+        "watch": ordinary(looked_at),
+    }
+    found: Resource = {
+        "matcher": {
+            "matcher_tree": {
+                "input": {
+                    "name": "divertor",
+                    "typed_config": {
+                        "@type": TYPE
+                        + "envoy.extensions.matching.http.dynamic_modules.v3.DynamicModuleDataInput",
+                        "dynamic_module_config": dict(_LIBRARY),
+                        "input_name": "isolation",
+                        "input_config": _text(settings),
+                    },
+                },
+                "exact_match_map": {"map": ways},
+            },
+            "on_no_match": ordinary(usual),
+        }
+    }
+    if isolated.allow is None:
+        return found
+    # Never moved; an attack is refused all the same, because the sensor has stopped it already.
+    refused = action(f"{gate.name}#refused", [_refusal(gate)])
+    allowed = tree([(header_is(TOKEN_HEADER, isolated.token), refused)], ordinary(usual))
+    return tree([(isolated.allow, allowed)], found)
+
+
+def is_any(gate: Gate) -> bool:
+    """Whether anything behind a gate is isolated."""
+    return gate.isolated is not None or any(
+        isinstance(route.to, Gate) and is_any(route.to) for route in gate.routes
+    )
+
+
+def divert_name(gate: Gate) -> str:
+    return f"{gate.name}#divert"
+
+
+def _hidden(found: Resource) -> Resource:
+    """The audited version is not told: whoever breaks into it must not learn that he is being watched."""
+    for route in _routes(found):
+        route["request_headers_to_remove"] = [
+            *route.get("request_headers_to_remove", ()),
+            TOKEN_HEADER,
+            ORIGINAL_HEADER,
+        ]
+    return found
+
+
+def _routes(found: Resource) -> list[Resource]:
+    """The routes at the ends of a tree of actions."""
+    if "action" in found:
+        return list(found["action"]["typed_config"]["routes"])
+    matcher = found["matcher"]
+    ends = [each["on_match"] for each in matcher.get("matcher_list", {}).get("matchers", ())]
+    return [route for end in (*ends, matcher["on_no_match"]) for route in _routes(end)]
+
+
+def _refusal(gate: Gate) -> Resource:
+    return {
+        "name": f"{gate.name}#refused",
+        "match": {"prefix": "/"},
+        "direct_response": {"status": 403},
+    }
+
+
+def _per_route(settings: str) -> Resource:
+    return {
+        "@type": MODULE_TYPE + "DynamicModuleFilterPerRoute",
+        "dynamic_module_config": dict(_LIBRARY),
+        "filter_name": "isolation",
+        "filter_config": _text(settings),
+    }
+
+
+def _text(value: str) -> Resource:
+    return {"@type": TYPE + "google.protobuf.StringValue", "value": value}
+
+
+def _settings(isolated: Isolated, paths: Paths) -> str:
+    """The lines `filter/settings.c` reads."""
+    lines = [
+        f"scope {isolated.scope}",
+        f"token {isolated.token}",
+        f"table {paths.table}",
+        f"recent {paths.recent}",
+        f"seconds {isolated.seconds}",
+        f"limit {REPLAY_LIMIT}",
+    ]
+    if isolated.simulate:
+        lines.append("simulate 1")
+    if isolated.record is not None and paths.spool:
+        lines += [f"spool {paths.spool}", f"body {isolated.record.body}"]
+    for key in isolated.keys:
+        first, second = key_words(key.secret)
+        # Envoy hands header names over in lower case.
+        name = key.selector.name.lower() if key.selector.kind is KeyKind.HEADER else key.selector.name
+        lines.append(f"key {key.selector.kind} {first} {second} {name}")
+    return "\n".join(lines)

@@ -1,0 +1,52 @@
+"""Earlier draws, kept in cookies: which route, and which instance, a customer stays with. Pure."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+from divertor.envoy.names import TYPE, Resource
+from divertor.envoy.plan import Gate, Route
+
+
+def cookie_name(gate: Gate) -> str:
+    return f"dvt-{blake2b(gate.name.encode(), digest_size=4).hexdigest()}"
+
+
+def pin(gate: Gate, route: Route) -> Resource:
+    """The header that makes a client stay with what it drew."""
+    value = f"{cookie_name(gate)}={_mark_of(route)}; Path=/; HttpOnly; SameSite=Lax"
+    return {"header": {"key": "set-cookie", "value": value}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}
+
+
+def pinned_by(gate: Gate, route: Route) -> Resource:
+    """A predicate: the request carries the cookie of `pin`."""
+    pattern = rf"(?:\C*;)?\s*{cookie_name(gate)}={_mark_of(route)}\s*(?:;\C*)?"
+    return {
+        "single_predicate": {
+            "input": {
+                "name": "header",
+                "typed_config": {
+                    "@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+                    "header_name": "cookie",
+                },
+            },
+            "value_match": {"safe_regex": {"regex": pattern}},
+        }
+    }
+
+
+def instance_hash(gate: Gate) -> Resource:
+    """How an instance is chosen, so that a client comes back to it."""
+    return {
+        "cookie": {
+            "name": f"{cookie_name(gate)}i",
+            "ttl": "0s",
+            "path": "/",
+            "attributes": [{"name": "HttpOnly"}],
+        }
+    }
+
+
+def _mark_of(route: Route) -> str:
+    """What stands for a route in the cookie: names of versions are nobody's business."""
+    return blake2b(route.name.encode(), digest_size=6).hexdigest()
