@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from divertor.envoy import resources
+from divertor.envoy.names import OWN_HEADERS, TOKEN_HEADER
 from divertor.envoy.plan import (
     Endpoint,
     Isolated,
@@ -155,4 +156,5 @@ def test_secrets_are_not_shown() -> None:
 
 
 def test_every_way_to_write_what_the_sensor_believes_is_the_gateways() -> None:
-    assert len(set(resources.OWN_HEADERS)) == 10 and "x_divertor-client" in resources.OWN_HEADERS
+    spellings = [f"x{a}divertor{b}{name}" for name in ("client", "origin") for a in "-_" for b in "-_"]
+    assert len(spellings) == 8 and {*spellings, TOKEN_HEADER} <= set(OWN_HEADERS)
