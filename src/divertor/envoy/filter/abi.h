@@ -21,24 +21,34 @@ typedef struct {
 
 typedef view text;
 
+typedef struct {
+  view name, value;
+} header_field;
+
 enum header_map { REQUEST_HEADERS = 0, RESPONSE_HEADERS = 2 };
+enum body { REQUEST_BODY = 0, RESPONSE_BODY = 2 }; /* the chunk that has just come */
 enum header_status { HEADERS_CONTINUE = 0 };
 enum body_status { BODY_CONTINUE = 0 };
 enum trailers_status { TRAILERS_CONTINUE = 0 };
-/* The client's address after trusted proxies, with its port, as text. */
-enum attribute { SOURCE_ADDRESS = 24 };
 enum log_level { LOG_WARN = 3, LOG_ERROR = 4 };
 
 extern bool envoy_dynamic_module_callback_http_get_header(void *stream, int map, text name, view *value,
                                                           size_t index, size_t *count);
 /* A null value removes the header. */
 extern bool envoy_dynamic_module_callback_http_set_header(void *stream, int map, text name, text value);
-extern void envoy_dynamic_module_callback_http_clear_route_cache(void *stream);
 extern const void *envoy_dynamic_module_callback_get_most_specific_route_config(void *stream);
-extern bool envoy_dynamic_module_callback_http_filter_get_attribute_string(void *stream, int attribute,
-                                                                           view *value);
+extern size_t envoy_dynamic_module_callback_http_get_headers_size(void *stream, int map);
+extern bool envoy_dynamic_module_callback_http_get_headers(void *stream, int map, header_field *fields);
+extern size_t envoy_dynamic_module_callback_http_get_body_chunks_size(void *stream, int body);
+extern bool envoy_dynamic_module_callback_http_get_body_chunks(void *stream, int body, view *chunks);
 extern void envoy_dynamic_module_callback_http_set_dynamic_metadata_string(void *stream, text space, text key,
                                                                            text value);
 extern void envoy_dynamic_module_callback_log(int level, text message);
+
+/* While routing: `question` is valid until the hook returns. */
+extern bool envoy_dynamic_module_callback_matcher_data_input_get_header_value(void *question, int map, text name,
+                                                                              view *value, size_t index,
+                                                                              size_t *count);
+extern void envoy_dynamic_module_callback_matcher_data_input_set_result(void *question, text result);
 
 #endif

@@ -1,47 +1,26 @@
-/* Divertor's filter in Envoy: who is isolated, and who has just attacked.
+/* Divertor's filter in Envoy: what is done about attackers.
  *
- * On a request it looks the client's keys (a cookie, a header, the client address) up in a table that the
- * gateway agent keeps in shared memory, and marks an isolated request, so that the routes send it to the
- * audited version. On a request that the sensor diverted it remembers the attacker at once, in a second shared
- * file that this filter itself writes: the isolation holds from the next request on, whatever the control plane
- * does. On the answer to such a request it follows the session: a cookie that the audited version renews, or
- * hands out for the first time, is still the same attacker.
+ * The routes have decided already (decide.c); only requests that concern an attacker come through here. On a request
+ * that the sensor diverted the filter remembers the attacker at once, in a second shared file that it writes
+ * itself: the isolation holds from the next request on, whatever the control plane does. On the answer it follows
+ * the session: a cookie that the audited version renews, or hands out for the first time, is still the same
+ * attacker. What was asked and answered is recorded (record.c), and noted for the access log.
  *
- * Why native code: the same filter in Lua cost 25 to 30 microseconds a request, a third of Envoy's throughput;
- * this one costs about one. All it reads from clients goes through keys.c.
+ * Why native code: the same filter in Lua cost 25 to 30 microseconds a request, a third of Envoy's throughput.
+ * All it reads from clients goes through keys.c.
  */
-#include "keys.h"
+#include "record.h"
+#include "request.h"
 #include "table.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { MAX_KEYS = 8, MAX_TEXT = 512 };
-/* Bytes of the access log that the keys isolated by one request may take. */
-enum { MAX_NOTED = 48 << 10 };
-/* No client sends one cookie this often. Looking at more would be work, and places in the recent file, that an
- * attacker can order. */
-enum { MAX_COOKIES = 8 };
+/* Bytes of the access log that the keys isolated by one request may take; headers and pieces of a body that are
+ * looked at at once. */
+enum { MAX_NOTED = 48 << 10, MAX_FIELDS = 256, MAX_PIECES = 256 };
 static const uint64_t FOREVER = 0xffffffffULL;
-
-enum kind { COOKIE, HEADER, ADDRESS };
-
-struct key {
-  enum kind kind;
-  uint64_t k0, k1;
-  char name[MAX_TEXT];
-  size_t length;
-};
-
-struct route {
-  char scope[MAX_TEXT], token[MAX_TEXT];
-  int table, recent;
-  uint64_t seconds;
-  size_t keys;
-  struct key key[MAX_KEYS];
-};
 
 /* What is known of one request. */
 struct request {
@@ -50,76 +29,19 @@ struct request {
   bool unknown;  /* diverted, and nothing in the request tells who it was */
   char *noted;   /* the keys it isolated, for the access log */
   size_t length;
+  struct record *record;
 };
 
 #define TEXT(literal) ((text){literal, sizeof(literal) - 1})
-static const text MARK = {"x-divertor-isolated", 19};
 static const text TOKEN = {"x-divertor-token", 16};
 
 static text as_text(const char *at) { return (text){at, strlen(at)}; }
 
-/* Configuration: lines `name value`, written by resources.py ------------------------------------------- */
-
-static bool copy(char *to, view from) {
-  if (from.length >= MAX_TEXT) return false;
-  memcpy(to, from.at, from.length);
-  to[from.length] = 0;
-  return true;
+static bool header(void *stream, int map, text name, size_t index, view *value) {
+  return envoy_dynamic_module_callback_http_get_header(stream, map, name, value, index, NULL) && value->at;
 }
 
-static bool hexadecimal(view from, uint64_t *word) {
-  char digits[17];
-  if (from.length != 16) return false;
-  memcpy(digits, from.at, 16);
-  digits[16] = 0;
-  char *end;
-  *word = strtoull(digits, &end, 16);
-  return *end == 0;
-}
-
-static view take(view *line) {
-  const char *space = line->length ? memchr(line->at, ' ', line->length) : NULL;
-  size_t length = space ? (size_t)(space - line->at) : line->length;
-  view word = {line->at, length};
-  size_t skip = space ? length + 1 : length;
-  line->at += skip;
-  line->length -= skip;
-  return word;
-}
-
-static bool is(view word, const char *literal) {
-  return word.length == strlen(literal) && memcmp(word.at, literal, word.length) == 0;
-}
-
-static bool read_key(struct route *route, view line) {
-  if (route->keys == MAX_KEYS) return false;
-  struct key *key = &route->key[route->keys];
-  view kind = take(&line), k0 = take(&line), k1 = take(&line);
-  if (is(kind, "cookie")) key->kind = COOKIE;
-  else if (is(kind, "header")) key->kind = HEADER;
-  else if (is(kind, "address")) key->kind = ADDRESS;
-  else return false;
-  if (!hexadecimal(k0, &key->k0) || !hexadecimal(k1, &key->k1) || !copy(key->name, line)) return false;
-  key->length = line.length;
-  route->keys++;
-  return true;
-}
-
-static bool read_line(struct route *route, view line) {
-  view name = take(&line);
-  if (is(name, "scope")) return copy(route->scope, line);
-  if (is(name, "token")) return line.length > 0 && copy(route->token, line);
-  if (is(name, "table")) return (route->table = divertor_file(line.at, line.length)) >= 0;
-  if (is(name, "recent")) return (route->recent = divertor_file(line.at, line.length)) >= 0;
-  if (is(name, "key")) return read_key(route, line);
-  if (!is(name, "seconds") || line.length == 0 || line.length > 10) return false;
-  char digits[11];
-  memcpy(digits, line.at, line.length);
-  digits[line.length] = 0;
-  char *end;
-  route->seconds = strtoull(digits, &end, 10);
-  return *end == 0;
-}
+static source asked(void *stream) { return (source){envoy_dynamic_module_callback_http_get_header, stream}; }
 
 const char *envoy_dynamic_module_on_program_init(void) { return ABI_VERSION; }
 
@@ -133,83 +55,14 @@ void envoy_dynamic_module_on_http_filter_config_destroy(const void *config) { (v
 
 const void *envoy_dynamic_module_on_http_filter_per_route_config_new(view name, view config) {
   (void)name;
-  struct route *route = calloc(1, sizeof *route);
-  if (!route) return NULL;
-  route->table = route->recent = -1;
-  while (config.length) {
-    const char *stop = memchr(config.at, '\n', config.length);
-    size_t length = stop ? (size_t)(stop - config.at) : config.length;
-    if (length && !read_line(route, (view){config.at, length})) {
-      envoy_dynamic_module_callback_log(LOG_ERROR, TEXT("divertor: the isolation filter was given a line it cannot read"));
-      free(route);
-      return NULL;
-    }
-    size_t skip = stop ? length + 1 : length;
-    config.at += skip;
-    config.length -= skip;
-  }
-  return route;
+  return divertor_settings(config);
 }
 void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void *config) { free((void *)config); }
 
 /* Requests ------------------------------------------------------------------------------------------------- */
 
-static bool header(void *stream, int map, text name, size_t index, view *value) {
-  return envoy_dynamic_module_callback_http_get_header(stream, map, name, value, index, NULL) && value->at;
-}
-
-static bool equal(view value, const char *secret) {
-  size_t length = strlen(secret);
-  if (value.length != length) return false;
-  unsigned char difference = 0;
-  for (size_t i = 0; i < length; i++) difference |= (unsigned char)(value.at[i] ^ secret[i]);
-  return difference == 0;
-}
-
-/* Goes through the values a request holds for a key, until `visit` answers true. Answers true as well when there
- * are too many to look at: whoever sends those hides something. */
-typedef bool visitor(void *context, const struct key *key, view value);
-static bool each_value(void *stream, const struct key *key, visitor *visit, void *context) {
-  view value;
-  if (key->kind == ADDRESS) {
-    if (!envoy_dynamic_module_callback_http_filter_get_attribute_string(stream, SOURCE_ADDRESS, &value)) return false;
-    return visit(context, key, divertor_address(value));
-  }
-  if (key->kind == HEADER) {
-    text name = {key->name, key->length};
-    for (size_t i = 0; header(stream, REQUEST_HEADERS, name, i, &value); i++)
-      if ((value = divertor_trimmed(value)).length && visit(context, key, value)) return true;
-    return false;
-  }
-  char rewritten[MAX_VALUE];
-  view cookies, name = {key->name, key->length};
-  int seen = 0;
-  for (size_t i = 0; header(stream, REQUEST_HEADERS, TEXT("cookie"), i, &cookies); i++) {
-    size_t from = 0;
-    while (divertor_next_cookie(cookies, name, &from, rewritten, &value))
-      if (++seen > MAX_COOKIES || visit(context, key, value)) return true;
-  }
-  return false;
-}
-
 static void note(void *stream, const char *name, text value) {
   envoy_dynamic_module_callback_http_set_dynamic_metadata_string(stream, TEXT("divertor"), as_text(name), value);
-}
-
-static const char *kind_name(enum kind kind) {
-  return kind == COOKIE ? "cookie" : kind == HEADER ? "header" : "address";
-}
-
-/* Goes through the fingerprints of what a value may mean to an application, until `visit` answers true. */
-typedef bool fingerprint_visitor(void *context, uint64_t fingerprint);
-static bool each_fingerprint(const struct key *key, view value, fingerprint_visitor *visit, void *context) {
-  char store[MAX_VALUE];
-  view reading;
-  for (int which = 0; which < (key->kind == COOKIE ? READINGS : 1); which++)
-    if (divertor_reading(value, which, store, &reading) &&
-        visit(context, divertor_fingerprint(key->k0, key->k1, reading.at, reading.length)))
-      return true;
-  return false;
 }
 
 struct remembered {
@@ -242,7 +95,7 @@ static void note_key(void *stream, struct request *request, const char *name, co
   if (!request->noted && !(request->noted = malloc(MAX_NOTED))) return;
   if (request->length + 64 + 3 * (key->length + value.length) > MAX_NOTED) return;
   if (request->length) request->noted[request->length++] = ' ';
-  encode(request, as_text(kind_name(key->kind)));
+  encode(request, as_text(divertor_kind(key->kind)));
   request->noted[request->length++] = '|';
   encode(request, (view){key->name, key->length});
   request->noted[request->length++] = '|';
@@ -255,7 +108,7 @@ static void isolate(void *stream, struct request *request, const struct route *r
   uint64_t now = (uint64_t)time(NULL);
   uint64_t expiry = route->seconds == 0 || now + route->seconds >= FOREVER ? FOREVER : now + route->seconds;
   struct remembered until = {divertor_open(route->recent, true), expiry, now};
-  if (until.recent) each_fingerprint(key, value, remember, &until);
+  if (until.recent) divertor_each_fingerprint(key, value, remember, &until);
   if (value.length > MAX_VALUE) value.length = MAX_VALUE;
   note_key(stream, request, "added", key, value);
 }
@@ -273,53 +126,64 @@ static bool isolate_value(void *context, const struct key *key, view value) {
   return false; /* a cookie sent twice: the application may have read either */
 }
 
+/* Whether a key is the client's alone: behind an address, and with the same TLS library, there are others. */
+static bool is_own(const struct key *key) { return key->kind == COOKIE || key->kind == HEADER || key->kind == BEARER; }
+
 /* By the first key the request carries. The address is the last resort: it waits for the answer, which may hand
  * the attacker a session. */
 static bool isolate_request(void *stream, struct request *request, const struct route *route) {
   struct attacker attacker = {stream, request, route, false};
   for (size_t i = 0; i < route->keys && !attacker.found; i++)
-    if (route->key[i].kind != ADDRESS) each_value(stream, &route->key[i], isolate_value, &attacker);
+    if (is_own(&route->key[i])) divertor_each_value(asked(stream), &route->key[i], isolate_value, &attacker);
   return attacker.found;
 }
 
 static void isolate_address(void *stream, struct request *request, const struct route *route) {
   struct attacker attacker = {stream, request, route, false};
   for (size_t i = 0; i < route->keys && !attacker.found; i++)
-    if (route->key[i].kind == ADDRESS) each_value(stream, &route->key[i], isolate_value, &attacker);
+    if (!is_own(&route->key[i])) divertor_each_value(asked(stream), &route->key[i], isolate_value, &attacker);
 }
 
-struct lookup {
-  const shared *table, *recent;
-  uint64_t now;
-  view found; /* the value that is isolated */
-};
-static bool is_isolated(void *context, uint64_t fingerprint) {
-  const struct lookup *lookup = context;
-  return (lookup->table && divertor_in_table(lookup->table, fingerprint, lookup->now)) ||
-         (lookup->recent && divertor_in_recent(lookup->recent, fingerprint, lookup->now));
-}
-static bool look_up(void *context, const struct key *key, view value) {
-  struct lookup *lookup = context;
-  if (!each_fingerprint(key, value, is_isolated, context)) return false;
-  /* It may lie in a buffer that is gone after this call; what the record needs is copied. */
-  static __thread char kept[MAX_VALUE];
-  size_t length = value.length < MAX_VALUE ? value.length : MAX_VALUE;
-  memcpy(kept, value.at, length);
-  lookup->found = (view){kept, length};
-  return true;
+/* Recording ------------------------------------------------------------------------------------------------ */
+
+static void record_headers(void *stream, struct record *record, int map, enum tag tag) {
+  header_field fields[MAX_FIELDS];
+  size_t count = envoy_dynamic_module_callback_http_get_headers_size(stream, map);
+  if (count > MAX_FIELDS || !envoy_dynamic_module_callback_http_get_headers(stream, map, fields)) return;
+  for (size_t i = 0; i < count; i++)
+    if (fields[i].name.length && fields[i].name.at[0] != ':' &&
+        !(fields[i].name.length == TOKEN.length && memcmp(fields[i].name.at, TOKEN.at, TOKEN.length) == 0))
+      divertor_record_header(record, tag, fields[i].name, fields[i].value);
 }
 
-static const struct key *isolated_by(void *stream, const struct route *route, view *value) {
-  const shared *table = divertor_open(route->table, false), *recent = divertor_open(route->recent, true);
-  struct lookup lookup = {table && divertor_any(table) ? table : NULL, recent && divertor_any(recent) ? recent : NULL,
-                          (uint64_t)time(NULL), {NULL, 0}};
-  if (!lookup.table && !lookup.recent) return NULL;
-  for (size_t i = 0; i < route->keys; i++)
-    if (each_value(stream, &route->key[i], look_up, &lookup)) {
-      *value = lookup.found;
-      return &route->key[i];
-    }
-  return NULL;
+static void record_field(void *stream, struct record *record, int map, text name, enum tag tag) {
+  view value;
+  if (header(stream, map, name, 0, &value)) divertor_record_text(record, tag, value);
+}
+
+static void record_request(void *stream, struct request *request, const struct route *route, const char *kind) {
+  if (!route->spool[0] || request->record || !(request->record = divertor_record(route->body, route->spool))) return;
+  divertor_record_text(request->record, KIND, as_text(kind));
+  divertor_record_text(request->record, SCOPE, as_text(route->scope));
+  record_field(stream, request->record, REQUEST_HEADERS, TEXT(":method"), METHOD);
+  record_field(stream, request->record, REQUEST_HEADERS, TEXT(":authority"), AUTHORITY);
+  record_field(stream, request->record, REQUEST_HEADERS, TEXT(":path"), PATH);
+  record_field(stream, request->record, REQUEST_HEADERS, TEXT(":scheme"), SCHEME);
+  record_field(stream, request->record, REQUEST_HEADERS, TEXT("x-request-id"), REQUEST_ID);
+  record_field(stream, request->record, REQUEST_HEADERS, TEXT("x-envoy-external-address"), CLIENT);
+  record_headers(stream, request->record, REQUEST_HEADERS, ASKED_HEADER);
+}
+
+static void record_answer(void *stream, struct record *record) {
+  record_field(stream, record, RESPONSE_HEADERS, TEXT(":status"), STATUS);
+  record_headers(stream, record, RESPONSE_HEADERS, ANSWER_HEADER);
+}
+
+static void record_body(void *stream, struct record *record, int body) {
+  view pieces[MAX_PIECES];
+  size_t count = envoy_dynamic_module_callback_http_get_body_chunks_size(stream, body);
+  if (count > MAX_PIECES || !envoy_dynamic_module_callback_http_get_body_chunks(stream, body, pieces)) return;
+  for (size_t i = 0; i < count; i++) divertor_record_body(record, body == RESPONSE_BODY, pieces[i]);
 }
 
 const void *envoy_dynamic_module_on_http_filter_new(const void *config, void *stream) {
@@ -328,34 +192,48 @@ const void *envoy_dynamic_module_on_http_filter_new(const void *config, void *st
 }
 void envoy_dynamic_module_on_http_filter_destroy(const void *state) {
   struct request *request = (struct request *)state;
-  if (request) free(request->noted);
+  if (!request) return;
+  if (request->record) {
+    if (request->noted && request->length)
+      divertor_record_text(request->record, ADDED, (view){request->noted, request->length});
+    divertor_record_write(request->record);
+  }
+  free(request->noted);
   free(request);
+}
+
+static const struct route *settings(void *stream) {
+  return envoy_dynamic_module_callback_get_most_specific_route_config(stream);
+}
+
+static void meet_isolated(void *stream, struct request *request, const struct route *route, const struct key *key,
+                          view value) {
+  bool own = is_own(key);
+  note(stream, "scope", as_text(route->scope));
+  note(stream, "key", as_text(divertor_kind(key->kind)));
+  if (route->simulate) note(stream, "simulated", TEXT("1"));
+  request->followed = own && !route->simulate;
+  record_request(stream, request, route, route->simulate ? "simulated" : "isolated");
+  if (!value.at) return;
+  note_key(stream, request, "by", key, value);
+  if (request->record) divertor_record_text(request->record, BY, (view){request->noted, request->length});
+  request->length = 0; /* what is added by the answer is a list of its own */
 }
 
 int envoy_dynamic_module_on_http_filter_request_headers(void *stream, const void *state, bool end) {
   (void)end;
   struct request *request = (struct request *)state;
-  const struct route *route = envoy_dynamic_module_callback_get_most_specific_route_config(stream);
-  if (!route) return HEADERS_CONTINUE;
-  view token;
-  if (header(stream, REQUEST_HEADERS, TOKEN, 0, &token) && equal(token, route->token)) {
+  const struct route *route = settings(stream);
+  if (!route || !request) return HEADERS_CONTINUE;
+  view value = {NULL, 0};
+  const struct key *key;
+  if (!route->simulate && divertor_is_diverted(asked(stream), route)) {
     request->diverted = true;
     note(stream, "scope", as_text(route->scope));
+    record_request(stream, request, route, "diverted");
     request->unknown = !isolate_request(stream, request, route);
-    return HEADERS_CONTINUE;
-  }
-  view value = {NULL, 0};
-  const struct key *key = isolated_by(stream, route, &value);
-  if (key) {
-    if (key->kind != ADDRESS && value.at) {
-      note_key(stream, request, "by", key, value);
-      request->length = 0; /* what is added by the answer is a list of its own */
-    }
-    request->followed = key->kind != ADDRESS; /* behind an address there may be others */
-    note(stream, "scope", as_text(route->scope));
-    note(stream, "key", as_text(kind_name(key->kind)));
-    envoy_dynamic_module_callback_http_set_header(stream, REQUEST_HEADERS, MARK, TEXT("1"));
-    envoy_dynamic_module_callback_http_clear_route_cache(stream);
+  } else if ((key = divertor_isolated_by(asked(stream), route, &value))) {
+    meet_isolated(stream, request, route, key, value);
   }
   return HEADERS_CONTINUE;
 }
@@ -403,29 +281,34 @@ static void refuse(void *stream, struct request *request, const struct route *ro
   drop(stream, TEXT("location"));
   drop(stream, TEXT("set-cookie"));
   note(stream, "scope", as_text(route->scope));
+  record_request(stream, request, route, "refused");
   isolate_request(stream, request, route);
 }
 
 int envoy_dynamic_module_on_http_filter_response_headers(void *stream, const void *state, bool end) {
   (void)end;
   struct request *request = (struct request *)state;
+  const struct route *route = settings(stream);
   view token;
-  bool asked = header(stream, RESPONSE_HEADERS, TOKEN, 0, &token);
-  if (!asked && !request->diverted && !request->followed) return HEADERS_CONTINUE;
-  const struct route *route = envoy_dynamic_module_callback_get_most_specific_route_config(stream);
-  if (!route) {
-    drop(stream, TOKEN);
+  bool told = header(stream, RESPONSE_HEADERS, TOKEN, 0, &token);
+  if (!route || !request) {
+    if (told) drop(stream, TOKEN);
     return HEADERS_CONTINUE;
   }
-  if (asked && !equal(token, route->token)) drop(stream, TOKEN); /* an application's own header: not ours to obey */
-  else if (asked) refuse(stream, request, route);
-  if (!request->diverted && !request->followed) return HEADERS_CONTINUE;
-  if (!follow(stream, request, route) && request->unknown && served(stream)) isolate_address(stream, request, route);
+  if (told && !divertor_is_token(token, route)) drop(stream, TOKEN); /* an application's own header */
+  else if (told) refuse(stream, request, route);
+  if (request->diverted || request->followed) {
+    bool followed = follow(stream, request, route);
+    if (!followed && request->unknown && served(stream)) isolate_address(stream, request, route);
+  }
+  if (request->record) record_answer(stream, request->record);
   return HEADERS_CONTINUE;
 }
 
 int envoy_dynamic_module_on_http_filter_request_body(void *stream, const void *state, bool end) {
-  (void)stream, (void)state, (void)end;
+  (void)end;
+  const struct request *request = state;
+  if (request && request->record) record_body(stream, request->record, REQUEST_BODY);
   return BODY_CONTINUE;
 }
 int envoy_dynamic_module_on_http_filter_request_trailers(void *stream, const void *state) {
@@ -433,7 +316,9 @@ int envoy_dynamic_module_on_http_filter_request_trailers(void *stream, const voi
   return TRAILERS_CONTINUE;
 }
 int envoy_dynamic_module_on_http_filter_response_body(void *stream, const void *state, bool end) {
-  (void)stream, (void)state, (void)end;
+  (void)end;
+  const struct request *request = state;
+  if (request && request->record) record_body(stream, request->record, RESPONSE_BODY);
   return BODY_CONTINUE;
 }
 int envoy_dynamic_module_on_http_filter_response_trailers(void *stream, const void *state) {

@@ -1,5 +1,7 @@
 #include "keys.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 static uint64_t rotate(uint64_t word, int by) { return (word << by) | (word >> (64 - by)); }
@@ -191,12 +193,19 @@ bool divertor_set_cookie(view header, char *store, view *name, view *value) {
   return name->length != 0 && value->length != 0;
 }
 
-view divertor_address(view text) {
-  if (text.length && text.at[0] == '[') {
-    const char *close = memchr(text.at, ']', text.length);
-    if (close) return (view){text.at + 1, (size_t)(close - text.at) - 1};
+view divertor_network(view address, const int bits[2], char *store) {
+  char plain[INET6_ADDRSTRLEN], shown[INET6_ADDRSTRLEN];
+  unsigned char bytes[16];
+  if (address.length == 0 || address.length >= sizeof plain) return (view){NULL, 0};
+  memcpy(plain, address.at, address.length);
+  plain[address.length] = 0;
+  int six = memchr(plain, ':', address.length) != NULL, length = six ? 16 : 4;
+  if (inet_pton(six ? AF_INET6 : AF_INET, plain, bytes) != 1) return (view){NULL, 0};
+  for (int i = 0; i < length; i++) {
+    int kept = bits[six] - 8 * i;
+    if (kept < 8) bytes[i] &= (unsigned char)(kept <= 0 ? 0 : 0xff << (8 - kept));
   }
-  for (size_t i = text.length; i > 0; i--)
-    if (text.at[i - 1] == ':') return (view){text.at, i - 1};
-  return text;
+  if (!inet_ntop(six ? AF_INET6 : AF_INET, bytes, shown, sizeof shown)) return (view){NULL, 0};
+  int written = snprintf(store, MAX_NETWORK, "%s/%d", shown, bits[six]);
+  return (view){store, written > 0 ? (size_t)written : 0};
 }

@@ -29,7 +29,9 @@ bool divertor_set_cookie(view header, char *store, view *name, view *value);
 /* `text` without the white space around it, as generous as the most generous application. */
 view divertor_trimmed(view text);
 
-/* An address without its port: `192.0.2.1:80` and `[2001:db8::1]:80`. */
-view divertor_address(view text);
+/* The network an address is in, `192.0.2.0/24`: so many bits of an IPv4, so many of an IPv6 address. Empty for what
+ * is no address. `store`: MAX_NETWORK bytes. */
+enum { MAX_NETWORK = 64 };
+view divertor_network(view address, const int bits[2], char *store);
 
 #endif

@@ -1,0 +1,178 @@
+#include "request.h"
+#include "table.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+/* No client sends one cookie this often. Looking at more would be work, and places in the recent file, that an
+ * attacker can order. */
+enum { MAX_COOKIES = 8 };
+
+#define TEXT(literal) ((text){literal, sizeof(literal) - 1})
+
+bool divertor_header(source from, text name, size_t index, view *value) {
+  return from.get(from.at, REQUEST_HEADERS, name, value, index, NULL) && value->at;
+}
+
+/* Keys --------------------------------------------------------------------------------------------------- */
+
+static bool each_cookie(source from, const struct key *key, visitor *visit, void *context) {
+  char rewritten[MAX_VALUE];
+  view cookies, value, name = {key->name, key->length};
+  int seen = 0;
+  for (size_t i = 0; divertor_header(from, TEXT("cookie"), i, &cookies); i++) {
+    size_t at = 0;
+    while (divertor_next_cookie(cookies, name, &at, rewritten, &value))
+      if (++seen > MAX_COOKIES || visit(context, key, value)) return true;
+  }
+  return false;
+}
+
+static bool each_header(source from, text name, const struct key *key, visitor *visit, void *context) {
+  view value;
+  for (size_t i = 0; divertor_header(from, name, i, &value); i++) {
+    value = divertor_trimmed(value);
+    if (key->kind == BEARER) {
+      if (value.length < 7 || strncasecmp(value.at, "bearer", 6) != 0) continue;
+      view token = {value.at + 6, value.length - 6};
+      value = divertor_trimmed(token);
+      if (value.length == token.length) continue; /* `Bearerxyz` is no bearer token */
+    }
+    if (value.length && visit(context, key, value)) return true;
+  }
+  return false;
+}
+
+/* Envoy writes the client's address here, after trusted proxies; what a client sends under this name is lost. */
+static bool address_of(source from, view *address) {
+  return divertor_header(from, TEXT("x-envoy-external-address"), 0, address);
+}
+
+bool divertor_each_value(source from, const struct key *key, visitor *visit, void *context) {
+  view value;
+  char store[MAX_NETWORK];
+  switch (key->kind) {
+  case COOKIE:
+    return each_cookie(from, key, visit, context);
+  case HEADER:
+    return each_header(from, (text){key->name, key->length}, key, visit, context);
+  case BEARER:
+    return each_header(from, TEXT("authorization"), key, visit, context);
+  case JA3:
+    return each_header(from, TEXT("x-divertor-ja3"), key, visit, context);
+  case JA4:
+    return each_header(from, TEXT("x-divertor-ja4"), key, visit, context);
+  case ADDRESS:
+    return address_of(from, &value) && visit(context, key, value);
+  case PREFIX:
+    if (!address_of(from, &value)) return false;
+    value = divertor_network(value, key->bits, store);
+    return value.length && visit(context, key, value);
+  }
+  return false;
+}
+
+bool divertor_each_fingerprint(const struct key *key, view value, fingerprint_visitor *visit, void *context) {
+  char store[MAX_VALUE];
+  view reading;
+  for (int which = 0; which < (key->kind == COOKIE ? READINGS : 1); which++)
+    if (divertor_reading(value, which, store, &reading) &&
+        visit(context, divertor_fingerprint(key->k0, key->k1, reading.at, reading.length)))
+      return true;
+  return false;
+}
+
+/* Who is isolated ---------------------------------------------------------------------------------------- */
+
+struct lookup {
+  const shared *table, *recent;
+  uint64_t now;
+  view found; /* the value that is isolated */
+};
+
+static bool is_isolated(void *context, uint64_t fingerprint) {
+  const struct lookup *lookup = context;
+  return (lookup->table && divertor_in_table(lookup->table, fingerprint, lookup->now)) ||
+         (lookup->recent && divertor_in_recent(lookup->recent, fingerprint, lookup->now));
+}
+
+static bool look_up(void *context, const struct key *key, view value) {
+  struct lookup *lookup = context;
+  if (!divertor_each_fingerprint(key, value, is_isolated, context)) return false;
+  /* It may lie in a buffer that is gone after this call; what the record needs is copied. */
+  static __thread char kept[MAX_VALUE];
+  size_t length = value.length < MAX_VALUE ? value.length : MAX_VALUE;
+  memcpy(kept, value.at, length);
+  lookup->found = (view){kept, length};
+  return true;
+}
+
+const struct key *divertor_isolated_by(source from, const struct route *route, view *value) {
+  const shared *table = divertor_open(route->table, false), *recent = divertor_open(route->recent, true);
+  struct lookup lookup = {table && divertor_any(table) ? table : NULL, recent && divertor_any(recent) ? recent : NULL,
+                          0, {NULL, 0}};
+  if (!lookup.table && !lookup.recent) return NULL;
+  lookup.now = (uint64_t)time(NULL);
+  for (size_t i = 0; i < route->keys; i++)
+    if (divertor_each_value(from, &route->key[i], look_up, &lookup)) {
+      *value = lookup.found;
+      return &route->key[i];
+    }
+  return NULL;
+}
+
+/* Diverts -------------------------------------------------------------------------------------------------- */
+
+bool divertor_is_token(view value, const struct route *route) {
+  size_t length = strlen(route->token);
+  if (value.length != length) return false;
+  unsigned char difference = 0;
+  for (size_t i = 0; i < length; i++) difference |= (unsigned char)(value.at[i] ^ route->token[i]);
+  return difference == 0;
+}
+
+bool divertor_is_diverted(source from, const struct route *route) {
+  view token;
+  return divertor_header(from, TEXT("x-divertor-token"), 0, &token) && divertor_is_token(token, route);
+}
+
+static bool is(view value, const char *literal) {
+  return value.length == strlen(literal) && memcmp(value.at, literal, value.length) == 0;
+}
+
+static bool too_long(view digits, uint64_t limit) {
+  uint64_t length = 0;
+  for (size_t i = 0; i < digits.length; i++) {
+    if (digits.at[i] < '0' || digits.at[i] > '9' || length > limit) return true;
+    length = length * 10 + (uint64_t)(digits.at[i] - '0');
+  }
+  return length > limit;
+}
+
+static bool plain(view value, const char *also) {
+  for (size_t i = 0; i < value.length; i++) {
+    unsigned char c = (unsigned char)value.at[i], letter = c | 0x20;
+    if ((letter >= 'a' && letter <= 'z') || (c >= '0' && c <= '9')) continue;
+    if (c == 0 || !strchr(also, c)) return false;
+  }
+  return value.length != 0;
+}
+
+/* `example.org:8080`; addresses in brackets are not looked into. */
+static bool plain_host(view host) {
+  const char *colon = host.length ? memchr(host.at, ':', host.length) : NULL;
+  if (!colon) return plain(host, ".-");
+  view name = {host.at, (size_t)(colon - host.at)}, port = {colon + 1, host.length - name.length - 1};
+  return plain(name, ".-") && port.length && !too_long(port, 65535);
+}
+
+bool divertor_unrepeatable(source from, const struct route *route) {
+  view value, method;
+  if (!divertor_header(from, TEXT(":path"), 0, &value) || !plain(value, "/%?&=-._~!$'()*+,;:@[]")) return true;
+  if (!divertor_header(from, TEXT(":authority"), 0, &value) || !plain_host(value)) return true;
+  if (divertor_header(from, TEXT("content-length"), 0, &value)) return too_long(value, route->limit);
+  if (!divertor_header(from, TEXT(":method"), 0, &method) || !(is(method, "GET") || is(method, "HEAD"))) return true;
+  return divertor_header(from, TEXT("transfer-encoding"), 0, &value);
+}
