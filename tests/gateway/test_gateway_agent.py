@@ -25,7 +25,7 @@ from tests.gateway.conftest import (
     upstream,
 )
 
-from divertor.envoy.plan import Endpoint, Route, Snapshot, Upstream
+from divertor.envoy.plan import Endpoint, Gate, Host, Route, Snapshot, Upstream
 from divertor.errors import UnavailableError
 from divertor.gateway import agent as agents
 from divertor.gateway import process
@@ -139,8 +139,11 @@ def test_a_gateway_that_goes_leaves_the_others_alone(gateway: Gateway, apps: App
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"routes": (Route("r", "a", 100, {"nonsense": 1}),)}, "match_type"),
-        ({"routes": (Route("r", "a", 100, {"or_matcher": {"predicate": []}}),)}, "Predicate"),
+        ({"hosts": (Host(Gate("g", (Route("r", "a", 100, {"nonsense": 1}),))),)}, "match_type"),
+        (
+            {"hosts": (Host(Gate("g", (Route("r", "a", 100, {"or_matcher": {"predicate": []}}),))),)},
+            "Predicate",
+        ),
         ({"address": "not an address"}, "not an address"),
     ],
 )

@@ -38,7 +38,7 @@ class Filter:
         self.c.divertor_open.restype = ctypes.c_void_p
         for name in ("next_cookie", "set_cookie", "reading", "any", "in_table", "in_recent"):
             getattr(self.c, f"divertor_{name}").restype = ctypes.c_bool
-        self.c.divertor_address.restype = View
+        self.c.divertor_network.restype = View
         self._store = ctypes.create_string_buffer(MAX_VALUE)
 
     def fingerprint(self, key: bytes, data: bytes) -> int:
@@ -68,9 +68,9 @@ class Filter:
         del memory
         return found
 
-    def address(self, data: bytes) -> bytes:
+    def network(self, data: bytes, four: int, six: int) -> bytes:
         text, memory = view_of(data)
-        told = text_of(self.c.divertor_address(text))
+        told = text_of(self.c.divertor_network(text, (ctypes.c_int * 2)(four, six), self._store))
         del memory
         return told
 

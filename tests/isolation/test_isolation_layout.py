@@ -206,18 +206,21 @@ def test_set_cookie_is_read_as_browsers_do(
     assert native.set_cookie(line) == told
 
 
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        (b"192.0.2.1:80", b"192.0.2.1"),
-        (b"[2001:db8::1]:443", b"2001:db8::1"),
-        (b"192.0.2.1", b"192.0.2.1"),
-        (b"", b""),
-        (b"[", b"["),
-    ],
-)
-def test_an_address_loses_its_port(native: Filter, text: bytes, address: bytes) -> None:
-    assert native.address(text) == address
+@some
+@given(st.ip_addresses(), st.integers(0, 32), st.integers(0, 128))
+def test_the_filter_finds_the_network_of_an_address(
+    native: Filter, address: ipaddress.IPv4Address | ipaddress.IPv6Address, four: int, six: int
+) -> None:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    bits = four if address.version == 4 else six
+    network = ipaddress.ip_network((address, bits), strict=False)
+    told = f"{socket.inet_ntop(family, network.network_address.packed)}/{bits}"
+    assert native.network(str(address).encode(), four, six) == told.encode()
+
+
+@pytest.mark.parametrize("text", [b"", b"[", b"192.0.2", b"192.0.2.1:80", b"::g", b"1" * 80])
+def test_what_is_no_address_is_in_no_network(native: Filter, text: bytes) -> None:
+    assert native.network(text, 24, 64) == b""
 
 
 @some
