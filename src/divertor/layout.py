@@ -23,6 +23,7 @@ NATS_PORT = 9094
 class Settings:
     """What the user chose. `listen` is the address gateways are bound to; `blueprint` and `rules` (paths, may
     be empty) are deployed as `name` when the control plane starts. `isolate` False: report, divert nobody.
+    `log_sample` per cent of the requests that went well become events.
     """
 
     api_port: int = API_PORT
@@ -33,6 +34,7 @@ class Settings:
     name: str = ""
     isolate: bool = True
     trusted_hops: int = 0
+    log_sample: float = 1.0
     color: bool = True
 
 
@@ -123,7 +125,13 @@ class Layout:
 
     @property
     def access_log(self) -> Path:
+        """Isolated, diverted and refused requests."""
         return self.envoy / "isolated.log"
+
+    @property
+    def request_log(self) -> Path:
+        """Failed requests, and a sample of the others."""
+        return self.envoy / "requests.log"
 
     @property
     def table(self) -> Path:

@@ -136,12 +136,16 @@ def test_a_gateway_that_goes_leaves_the_others_alone(gateway: Gateway, apps: App
     assert load.failed == [] and ask(other).by == "a"
 
 
+def with_predicate(predicate: dict[str, Any]) -> Host:
+    return Host(Gate("g", (Route("r", "a", 100, predicate),)))
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"hosts": (Host(Gate("g", (Route("r", "a", 100, {"nonsense": 1}),))),)}, "match_type"),
+        ({"hosts": (with_predicate({"nonsense": 1}),)}, "match_type"),
         (
-            {"hosts": (Host(Gate("g", (Route("r", "a", 100, {"or_matcher": {"predicate": []}}),))),)},
+            {"hosts": (with_predicate({"or_matcher": {"predicate": []}}),)},
             "Predicate",
         ),
         ({"address": "not an address"}, "not an address"),

@@ -57,13 +57,15 @@ static void one_request(struct route *route) {
   source from = {ask, NULL};
   for (int i = 0; i < 4; i++) headers[i] = any_text();
   for (int kind = COOKIE; kind <= JA4; kind++) {
-    struct key key = {.kind = (enum kind)kind, .name = "session", .length = 7, .bits = {rand() % 33, rand() % 129}};
+    struct key key = {.kind = (enum kind)kind, .name = "session", .length = 7};
+    key.bits[0] = rand() % 33, key.bits[1] = rand() % 129;
     divertor_each_value(from, &key, never, &sum);
   }
   divertor_is_diverted(from, route);
   divertor_unrepeatable(from, route);
   divertor_isolated_by(from, route, &value);
-  struct record *record = divertor_record((uint64_t)(rand() % 5000), rand() % 50 ? "/dev/null" : "/nowhere/at/all");
+  const char *spool = rand() % 50 ? "/dev/null" : "/nowhere/at/all";
+  struct record *record = divertor_record((uint64_t)(rand() % 5000), spool);
   for (int i = 0; record && i < 4; i++) {
     divertor_record_header(record, ASKED_HEADER, headers[i], headers[3 - i]);
     divertor_record_body(record, i % 2, headers[i]);

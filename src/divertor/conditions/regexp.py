@@ -8,6 +8,8 @@ covers a whole value: there are no anchors. What would need a memory, looks arou
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from divertor.automaton import Chars, Either, Repeat, Row, Tree
 
 MAX_PATTERN = 1024
@@ -28,14 +30,21 @@ _SPACE = (("\t", "\n"), ("\f", "\r"), (" ", " "))
 _SETS = {"d": _DIGIT, "w": _WORD, "s": _SPACE}
 
 
-def read_pattern(pattern: str) -> Tree:
-    """The tree of a pattern.
+@dataclass(frozen=True, slots=True)
+class Capture(Row):
+    """A group whose text is wanted: the `number`-th that opens. To whoever does not ask, a row like any."""
+
+    number: int = 0
+
+
+def read_pattern(pattern: str, *, captures: bool = False) -> Tree:
+    """The tree of a pattern; with `captures` its groups (but `(?:…)`) are `Capture`.
 
     :raises ValueError: the pattern is none of ours; the message says why and at which character.
     """
     if len(pattern) > MAX_PATTERN:
         raise ValueError(f"a pattern longer than {MAX_PATTERN} characters")
-    tree = _Reader(pattern).read()
+    tree = _Reader(pattern, captures).read()
     if _size(tree) > MAX_SIZE:
         raise ValueError(f"a pattern larger than {MAX_SIZE} characters once its repetitions are written out")
     return tree
@@ -136,8 +145,10 @@ def _byte(character: str) -> str:
 class _Reader:
     """Recursive descent over a pattern."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, captures: bool = False) -> None:
         self._pattern = pattern
+        self._captures = captures
+        self._groups = 0
         self._ignore_case = pattern.startswith("(?i)")
         self._at = 4 if self._ignore_case else 0
         self._depth = 0
@@ -243,8 +254,11 @@ class _Reader:
 
     def _group(self) -> tuple[Tree, int]:
         at = self._at - 1
+        captured = self._peek() != "?" and self._captures
         if self._peek() == "?" and not self._accept("?:"):
             raise self._wrong("only (?: is supported, and (?i) at the very beginning")
+        self._groups += captured
+        number = self._groups
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise self._wrong(f"groups nested more than {MAX_DEPTH} deep")
@@ -252,7 +266,7 @@ class _Reader:
         if not self._accept(")"):
             raise self._wrong("( without an end", at)
         self._depth -= 1
-        return found
+        return (Capture((found[0],), number), found[1]) if captured else found
 
     def _escaped(self) -> Chars:
         at = self._at

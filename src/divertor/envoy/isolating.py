@@ -1,4 +1,4 @@
-"""The isolation in Envoy's resources: who decides, the filter, its settings, its log, the attackers' routes.
+"""The isolation in Envoy's resources: who decides, the filter, its settings, the attackers' routes.
 
 The decision is native code, asked once for each request as the routes are chosen. It answers with a word:
 
@@ -38,29 +38,6 @@ MODULE_TYPE = TYPE + "envoy.extensions.filters.http.dynamic_modules.v3."
 _LIBRARY = {"name": MODULE, "do_not_close": True}
 
 
-#: What the access log keeps of an isolated or just diverted request.
-LOG_FIELDS = {
-    "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
-    "method": "%REQ(:METHOD)%",
-    "host": "%REQ(:AUTHORITY)%",
-    "path": "%REQ(:PATH)%",
-    "status": "%RESPONSE_CODE%",
-    "flags": "%RESPONSE_FLAGS%",
-    "milliseconds": "%DURATION%",
-    "bytes_received": "%BYTES_RECEIVED%",
-    "bytes_sent": "%BYTES_SENT%",
-    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-    "user_agent": "%REQ(USER-AGENT)%",
-    "request_id": "%REQ(X-REQUEST-ID)%",
-    "route": "%ROUTE_NAME%",
-    "upstream": "%UPSTREAM_CLUSTER_RAW%",
-    "scope": "%DYNAMIC_METADATA(divertor:scope)%",
-    "key": "%DYNAMIC_METADATA(divertor:key)%",
-    "by": "%DYNAMIC_METADATA(divertor:by)%",
-    "added": "%DYNAMIC_METADATA(divertor:added)%",
-}
-
-
 def isolation_filter() -> Resource:
     """The filter, absent from the chain wherever a route does not ask for it."""
     return {
@@ -70,20 +47,6 @@ def isolation_filter() -> Resource:
             "@type": MODULE_TYPE + "DynamicModuleFilter",
             "dynamic_module_config": dict(_LIBRARY),
             "filter_name": "isolation",
-        },
-    }
-
-
-def access_log(paths: Paths) -> Resource:
-    """Isolated and just diverted requests; ordinary customers leave no line."""
-    marked = {"filter": "divertor", "path": [{"key": "scope"}], "value": {"present_match": True}}
-    return {
-        "name": "envoy.access_loggers.file",
-        "filter": {"metadata_filter": {"matcher": marked, "match_if_key_not_found": {"value": False}}},
-        "typed_config": {
-            "@type": TYPE + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-            "path": paths.access_log,
-            "log_format": {"json_format": LOG_FIELDS},
         },
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from divertor.envoy.isolating import access_log, is_any, isolation_filter
+from divertor.envoy.isolating import is_any, isolation_filter
+from divertor.envoy.logging import logs
 from divertor.envoy.names import TYPE, Resource
 from divertor.envoy.plan import Listener, Paths, Snapshot
 from divertor.envoy.upstreams import REPLAY_LIMIT, address_of, file_name
@@ -14,12 +15,12 @@ STREAM_IDLE_TIMEOUT = "300s"
 def listeners(snapshot: Snapshot, paths: Paths) -> list[Resource]:
     """One listener per gateway; its routes come by RDS, so that a change of weights drains nothing."""
     return [
-        _http_listener(listener, paths) if listener.protocol == "http" else _tcp_listener(listener)
+        _http_listener(listener, paths, snapshot.sampled) if listener.protocol == "http" else _tcp_listener(listener)
         for listener in snapshot.listeners
     ]
 
 
-def _http_listener(listener: Listener, paths: Paths) -> Resource:
+def _http_listener(listener: Listener, paths: Paths, sampled: float) -> Resource:
     manager: Resource = {
         "@type": TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": listener.name,
@@ -59,8 +60,8 @@ def _http_listener(listener: Listener, paths: Paths) -> Resource:
             },
         ],
     }
-    if _isolates(listener):
-        manager["access_log"] = [access_log(paths)]
+    if wanted := logs(paths, listener.name, sampled, _isolates(listener)):
+        manager["access_log"] = wanted
     return _listener(listener, "envoy.filters.network.http_connection_manager", manager)
 
 

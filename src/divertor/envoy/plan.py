@@ -186,11 +186,14 @@ class Paths:
     log: str = ""
     #: Where the filter appends what it records of isolated traffic; empty: nowhere.
     spool: str = ""
+    #: Failed requests and a sample of the others; empty: not logged.
+    request_log: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything Envoy serves."""
+    """Everything Envoy serves. `sampled` per cent of the requests that go well are logged."""
 
     listeners: tuple[Listener, ...] = ()
     upstreams: tuple[Upstream, ...] = ()
+    sampled: float = 1.0

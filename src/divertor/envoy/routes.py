@@ -26,7 +26,6 @@ from divertor.envoy.names import (
     CLIENT_HEADER,
     ORIGIN_HEADER,
     OWN_HEADERS,
-    TOKEN_HEADER,
     TYPE,
     Resource,
     action,
@@ -58,8 +57,6 @@ def route_configuration(listener: Listener, paths: Paths) -> Resource:
         "@type": TYPE + "envoy.config.route.v3.RouteConfiguration",
         "name": listener.name,
         "internal_only_headers": list(OWN_HEADERS),
-        # With an isolation the filter needs to see it, and takes it out itself.
-        "response_headers_to_remove": [TOKEN_HEADER],
         "virtual_hosts": [virtual_host(host, paths) for host in listener.hosts],
     }
 

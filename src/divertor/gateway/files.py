@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from divertor.envoy import resources
+from divertor.envoy.logging import LIMITS_FILE, limits
 from divertor.envoy.plan import Paths, Snapshot
 from divertor.errors import UnavailableError
 
-KINDS = ("eds", "cds", "rds", "lds")
+KINDS = ("eds", "cds", "rds", "lds", "log")
 
 
 class ConfigFiles:
@@ -38,10 +39,12 @@ class ConfigFiles:
                 (self._root / kind).mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise UnavailableError(f"{problem.filename}: {problem.strerror}") from problem
+        # Before any listener: Envoy would have nothing to count failed requests by.
+        self._put_file(LIMITS_FILE, [limits()])
 
     def is_sound(self) -> bool:
         """Whether Envoy would find a configuration: every file is there and can be read."""
-        wanted = {self._root / "lds/lds.json", self._root / "cds/cds.json"}
+        wanted = {self._root / name for name in ("lds/lds.json", "cds/cds.json", LIMITS_FILE)}
         return all(_read(path) is not None for path in wanted.union(self._root.glob("*/*.json")))
 
     def stamp(self) -> Mapping[str, tuple[int, int, int]]:

@@ -35,6 +35,7 @@ def paths_of(layout: Layout) -> Paths:
         admin=str(layout.envoy_admin),
         log=str(layout.logs / "envoy.log"),
         spool=str(layout.spool),
+        request_log=str(layout.request_log),
     )
 
 
@@ -67,8 +68,9 @@ def prepare(layout: Layout) -> None:
     write_private(layout.envoy / "bootstrap.json", json.dumps(resources.bootstrap(paths, layout.root.name)))
     Table.open(layout.table).close()
     Recent(layout.recent).close()
-    for log in layout.envoy.glob(f"{layout.access_log.stem}.*"):
-        log.chmod(0o600)
+    for kept in (layout.access_log, layout.request_log):
+        for log in layout.envoy.glob(f"{kept.stem}.*"):
+            log.chmod(0o600)
     if not files.is_sound():
         files.write(Snapshot())  # the control plane writes the rest once it knows what runs
 

@@ -70,24 +70,43 @@ def meta(expiry: int) -> int:
 
 
 def canonical_value(selector: KeySelector, value: str) -> str:
-    """The text that is fingerprinted: an address as Envoy writes it, anything else as it is.
+    """The text that is fingerprinted: an address as Envoy writes it, a network with its length, a token
+    without its scheme, a handshake's fingerprint; anything else as it is.
 
-    :raises ValueError: an address that is none.
+    :raises ValueError: it is none; the text says what was expected.
     """
-    if selector.kind is not KeyKind.ADDRESS:
-        return value
-    address = ip_address(value)
-    if isinstance(address, IPv6Address):
-        return socket.inet_ntop(socket.AF_INET6, address.packed)
-    return str(address)
+    match selector.kind:
+        case KeyKind.ADDRESS:
+            return _address(value)
+        case KeyKind.PREFIX:
+            return _network(selector.name, value)
+        case KeyKind.BEARER:
+            return _token(value)
+        case KeyKind.JA3 | KeyKind.JA4:
+            return _handshake(selector.kind, value)
+    return value
+
+
+def prefix_bits(name: str) -> tuple[int, int]:
+    """The bits of an IPv4 and of an IPv6 network that a prefix selector's name (`24/64`) stands for.
+
+    :raises ValueError: it stands for none.
+    """
+    four, slash, six = name.partition("/")
+    if not (slash and four.isdecimal() and six.isdecimal() and int(four) <= 32 and int(six) <= 128):
+        raise ValueError("two lengths such as 24/64")
+    return int(four), int(six)
 
 
 def readings(selector: KeySelector, value: str) -> tuple[str, ...]:
     """Everything `value` may mean to an application that reads its cookies in its own way: itself first, then
     without white space and quotes, with %XX resolved, up to a blank or comma. The filter does the same with
-    what clients send, so it does not matter which of them was seen where.
+    what clients send, so it does not matter which of them was seen where. A user is nothing that the filter
+    could see: he has none.
     """
-    if selector.kind is KeyKind.ADDRESS:
+    if selector.kind is KeyKind.USER:
+        return ()
+    if selector.kind not in _WRITTEN or _PLAIN.fullmatch(value):
         return (value,)
     plain = _trimmed(value.encode("utf-8", "surrogateescape"))
     found = [plain[:MAX_VALUE]]
@@ -96,6 +115,61 @@ def readings(selector: KeySelector, value: str) -> tuple[str, ...]:
         found += [base, _decoded(base), _unquoted(_cut(base))]
     texts = [value, *(each.decode("utf-8", "surrogateescape") for each in found if each)]
     return tuple(dict.fromkeys(texts))
+
+
+#: Kinds of keys that a client may write in several ways.
+_WRITTEN = frozenset({KeyKind.COOKIE, KeyKind.HEADER, KeyKind.BEARER})
+#: A value that can be read in one way only, as nearly all are: nothing to trim, unquote, resolve or cut.
+_PLAIN = re.compile(r"[!#$&'()*./0-9:<=>?@A-Z\[\]^_`a-z{|}~-]{1,%d}" % MAX_VALUE)
+_SCHEME = b"bearer"
+_JA3 = re.compile(r"[0-9a-f]{32}")
+_JA4 = re.compile(r"[0-9A-Za-z]{10}(?:_[0-9a-f]{12}){2}")
+
+
+def _address(value: str) -> str:
+    try:
+        address = ip_address(value)
+    except ValueError:
+        raise ValueError("an IP address") from None
+    if isinstance(address, IPv6Address):
+        return socket.inet_ntop(socket.AF_INET6, address.packed)
+    return str(address)
+
+
+def _network(name: str, value: str) -> str:
+    """The network an address is in; a network must be as long as the filter looks at."""
+    four, six = prefix_bits(name)
+    text, slash, length = value.partition("/")
+    expected = f"an address, or a network of {four} (IPv4) or {six} (IPv6) bits"
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ValueError(expected) from None
+    bits = four if address.version == 4 else six
+    if slash and length != str(bits):
+        raise ValueError(expected)
+    whole = address.max_prefixlen
+    first = (int(address) >> (whole - bits) << (whole - bits)).to_bytes(whole // 8, "big")
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return f"{socket.inet_ntop(family, first)}/{bits}"
+
+
+def _token(value: str) -> str:
+    """`Bearer abc` or `abc`; `Bearerabc` names no scheme."""
+    data = _trimmed(value.encode("utf-8", "surrogateescape"))
+    rest = data[len(_SCHEME) :]
+    if data[: len(_SCHEME)].lower() == _SCHEME and len(_trimmed(rest)) < len(rest):
+        data = _trimmed(rest)
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _handshake(kind: KeyKind, value: str) -> str:
+    text = value.strip()
+    start = 10 if kind is KeyKind.JA4 else 0
+    text = text[:start] + text[start:].lower()
+    if not (_JA4 if start else _JA3).fullmatch(text):
+        raise ValueError("a JA4 such as t13d1516h2_8daaf6152771_e5627efa2ab1" if start else "32 hex digits")
+    return text
 
 
 #: Unicode's white space in UTF-8, the two of Latin-1 as bytes of their own, and JavaScript's U+FEFF.

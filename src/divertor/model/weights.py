@@ -28,6 +28,19 @@ def distribute_weights(weights: Sequence[int | None]) -> tuple[int, ...]:
     return tuple(next(shares) if weight is None else weight for weight in weights)
 
 
+def rescaled_weights(weights: Sequence[int]) -> tuple[int, ...]:
+    """Whole weights in the same proportion that sum up to 100; all 0 when they are. What rounding leaves over
+    goes to the largest fractions, of equal ones to the first."""
+    total = sum(weights)
+    if not total:
+        return tuple(weights)
+    shares = [weight * 100 // total for weight in weights]
+    by_fraction = sorted(range(len(weights)), key=lambda place: -(weights[place] * 100 % total))
+    for place in by_fraction[: 100 - sum(shares)]:
+        shares[place] += 1
+    return tuple(shares)
+
+
 def _equal_shares(rest: int, places: int) -> list[int]:
     share = rest // places
     return [share] * (places - 1) + [rest - share * (places - 1)]
