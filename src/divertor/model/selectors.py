@@ -13,7 +13,8 @@ from typing import TypeAlias
 @dataclass(frozen=True, slots=True)
 class Operand:
     """One test: `what` is `name`, `kind`, `namespace`, `image`, `label`, `ip`, `port`, `index`; `patterns`
-    are regular expressions in RE2's language (two for `label`: key and value), a number for `port`, `index`."""
+    are regular expressions, as in conditions (two for `label`: key and value), a number for `port`, `index`.
+    """
 
     what: str
     patterns: tuple[str, ...]
