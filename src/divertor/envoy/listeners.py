@@ -15,7 +15,9 @@ STREAM_IDLE_TIMEOUT = "300s"
 def listeners(snapshot: Snapshot, paths: Paths) -> list[Resource]:
     """One listener per gateway; its routes come by RDS, so that a change of weights drains nothing."""
     return [
-        _http_listener(listener, paths, snapshot.sampled) if listener.protocol == "http" else _tcp_listener(listener)
+        _http_listener(listener, paths, snapshot.sampled)
+        if listener.protocol == "http"
+        else _tcp_listener(listener)
         for listener in snapshot.listeners
     ]
 

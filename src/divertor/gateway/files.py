@@ -39,12 +39,11 @@ class ConfigFiles:
                 (self._root / kind).mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise UnavailableError(f"{problem.filename}: {problem.strerror}") from problem
-        # Before any listener: Envoy would have nothing to count failed requests by.
-        self._put_file(LIMITS_FILE, [limits()])
+        self._put_limits()
 
     def is_sound(self) -> bool:
         """Whether Envoy would find a configuration: every file is there and can be read."""
-        wanted = {self._root / name for name in ("lds/lds.json", "cds/cds.json", LIMITS_FILE)}
+        wanted = {self._root / "lds/lds.json", self._root / "cds/cds.json"}
         return all(_read(path) is not None for path in wanted.union(self._root.glob("*/*.json")))
 
     def stamp(self) -> Mapping[str, tuple[int, int, int]]:
@@ -90,6 +89,7 @@ class ConfigFiles:
 
     def listeners(self, snapshot: Snapshot) -> bool:
         """The listeners; answers whether the file changed."""
+        self._put_limits()
         return self._put_file("lds/lds.json", resources.listeners(snapshot, self._paths))
 
     def forget(self, snapshot: Snapshot) -> None:
@@ -116,6 +116,10 @@ class ConfigFiles:
 
     def _resources(self, name: str) -> list[dict[str, Any]]:
         return _read(self._root / name) or []
+
+    def _put_limits(self) -> None:
+        """What the listeners' logs refer to, so it must be there before them and stay."""
+        self._put_file(LIMITS_FILE, [limits()])
 
     def _put(self, kind: str, name: str, found: list[Mapping[str, Any]]) -> bool:
         return self._put_file(f"{kind}/{resources.file_name(name)}", found)
