@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 COOKIE = KeySelector(KeyKind.COOKIE, "session")
 HEADER = KeySelector(KeyKind.HEADER, "x-api-key")
 ADDRESS = KeySelector(KeyKind.ADDRESS)
+BEARER = KeySelector(KeyKind.BEARER)
+PREFIX = KeySelector(KeyKind.PREFIX, "24/64")
+JA3, JA4, USER = (KeySelector(kind) for kind in (KeyKind.JA3, KeyKind.JA4, KeyKind.USER))
 KEY = scope_key(b"secret", "shop/web", COOKIE)
 
 some = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -230,6 +233,77 @@ def test_an_address_is_written_as_envoy_writes_it(
 ) -> None:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     assert canonical_value(ADDRESS, address.exploded) == socket.inet_ntop(family, address.packed)
+
+
+@pytest.mark.parametrize(
+    ("selector", "value", "canonical"),
+    [
+        (PREFIX, "192.0.2.77", "192.0.2.0/24"),
+        (PREFIX, "192.0.2.0/24", "192.0.2.0/24"),
+        (PREFIX, "192.0.2.77/24", "192.0.2.0/24"),
+        (PREFIX, "2001:DB8:0:0:1::5", "2001:db8::/64"),
+        (KeySelector(KeyKind.PREFIX, "0/128"), "192.0.2.77", "0.0.0.0/0"),
+        (KeySelector(KeyKind.PREFIX, "0/128"), "2001:db8::1", "2001:db8::1/128"),
+        (BEARER, "abc.def", "abc.def"),
+        (BEARER, "Bearer abc.def", "abc.def"),
+        (BEARER, "  bEARER \t abc.def ", "abc.def"),
+        (BEARER, "Bearerabc", "Bearerabc"),
+        (BEARER, "bearer", "bearer"),
+        (JA3, " E7D705A3286E19EA42F587B344EE6865", "e7d705a3286e19ea42f587b344ee6865"),
+        (JA4, "t13d1516h2_8DAAF6152771_e5627efa2ab1 ", "t13d1516h2_8daaf6152771_e5627efa2ab1"),
+        (USER, "alice", "alice"),
+    ],
+)
+def test_a_key_has_one_form(selector: KeySelector, value: str, canonical: str) -> None:
+    assert canonical_value(selector, value) == canonical == canonical_value(selector, canonical)
+
+
+@pytest.mark.parametrize(
+    ("selector", "value", "expected"),
+    [
+        (PREFIX, "192.0.2.0/25", "of 24 .IPv4. or 64"),
+        (PREFIX, "192.0.2.0/", "an address, or a network"),
+        (PREFIX, "nowhere", "an address, or a network"),
+        (KeySelector(KeyKind.PREFIX, "33/64"), "192.0.2.1", "two lengths"),
+        (KeySelector(KeyKind.PREFIX, "24"), "192.0.2.1", "two lengths"),
+        (ADDRESS, "192.0.2.0/24", "an IP address"),
+        (JA3, "e7d7", "32 hex digits"),
+        (JA4, "e7d705a3286e19ea42f587b344ee6865", "a JA4 such as"),
+    ],
+)
+def test_what_is_no_key_is_refused(selector: KeySelector, value: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        canonical_value(selector, value)
+
+
+@some
+@given(st.ip_addresses(), st.integers(0, 32), st.integers(0, 128))
+def test_the_network_of_an_address_is_the_filters_and_stable(
+    native: Filter, address: ipaddress.IPv4Address | ipaddress.IPv6Address, four: int, six: int
+) -> None:
+    selector = KeySelector(KeyKind.PREFIX, f"{four}/{six}")
+    told = canonical_value(selector, str(address))
+    assert told.encode() == native.network(str(address).encode(), four, six)
+    assert canonical_value(selector, told) == told
+
+
+@some
+@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40))
+def test_the_form_of_a_token_is_stable_and_read_as_itself(text: str) -> None:
+    once = canonical_value(BEARER, f"Bearer {text}")
+    assert canonical_value(BEARER, f"bearer\t{text} ") == once
+    assert canonical_value(BEARER, once) == once == readings(BEARER, once)[0]
+
+
+@some
+@given(st.text("abcXYZ019-_.~!#$&'()*/:<=>?@[]^`{|}", min_size=1, max_size=60))
+def test_what_needs_no_reading_has_no_other(text: str) -> None:
+    """The short cut for plain values agrees with the long way, which a space before it forces."""
+    assert readings(COOKIE, text) == (text,) and readings(COOKIE, f" {text}")[1:] == (text,)
+
+
+def test_a_user_is_nothing_the_filter_sees() -> None:
+    assert readings(USER, "alice") == ()
 
 
 def test_an_isolation_holds_through_its_last_second() -> None:

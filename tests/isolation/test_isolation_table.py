@@ -61,6 +61,16 @@ class AgainstADict(RuleBasedStateMachine):
         self.wanted = dict.fromkeys(keys, self.now + 10)
         self.table.replace(self.wanted.items())
 
+    @rule(keys=st.sets(st.sampled_from(KEYS)), many=st.booleans())
+    def extend(self, keys: set[int], many: bool) -> None:
+        wanted = {key: self.now + 30 for key in keys}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tables, "FEW", 0 if many else 1024)
+            self.table.extend(wanted.items(), self.now)
+        if many and keys:  # written anew, without the expired
+            self.wanted = {key: expiry for key, expiry in self.wanted.items() if expiry > self.now}
+        self.wanted |= wanted
+
     @rule()
     def reopen(self) -> None:
         self.table.close()
@@ -401,6 +411,16 @@ def test_the_recent_file_remembers_and_forgets(tmp_path: Path, native: Filter) -
     assert not native.has(file, 7, 200, recent=True)
     recent.forget(7)
     assert recent.get(7) is None and not native.has(file, 7, 150, recent=True)
+    recent.close()
+
+
+def test_the_recent_file_forgets_many(tmp_path: Path, native: Filter) -> None:
+    recent = Recent(tmp_path / "r.table")
+    file = native.file(tmp_path / "r.table")
+    for key in range(1, 9):
+        native.remember(file, key, 200, 100)
+    recent.forget_all({1, 2, 3, 99})
+    assert [key for key in range(1, 9) if recent.get(key)] == [4, 5, 6, 7, 8]
     recent.close()
 
 

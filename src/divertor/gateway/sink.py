@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import lru_cache, partial
 
 from divertor.isolation.layout import expiry_second, fingerprint, readings, scope_key
 from divertor.isolation.table import Recent, Table
@@ -20,7 +21,7 @@ class TableSink:
     def __init__(self, layout: Layout, secret: bytes, wall: Callable[[], datetime]) -> None:
         self._table = Table.open(layout.table)
         self._recent = Recent(layout.recent)
-        self._secret = secret
+        self._key = lru_cache(maxsize=256)(partial(scope_key, secret))
         self._wall = wall
 
     def close(self) -> None:
@@ -39,22 +40,33 @@ class TableSink:
             # Kept for good now: its place among the recent ones is free again.
             self._recent.forget(digest)
 
+    def extend(self, isolations: Iterable[Isolation]) -> None:
+        """Many at once."""
+        now = int(self._wall().timestamp())
+        entries = dict(self._entries(isolations))
+        self._table.extend(entries.items(), now)
+        self._recent.forget_all(entries)
+
     def remove(self, isolation: Isolation) -> None:
         for digest in self._fingerprints(isolation):
             self._table.remove(digest)
             self._recent.forget(digest)
 
-    def replace(self, isolations: list[Isolation]) -> None:
-        self._table.replace(
-            (digest, expiry_second(each.expires))
-            for each in isolations
-            for digest in self._fingerprints(each)
-        )
+    def replace(self, isolations: Iterable[Isolation]) -> None:
+        self._table.replace(self._entries(isolations))
 
     def __len__(self) -> int:
         """Fingerprints in the table: one for each way an isolated key may be read."""
         return len(self._table)
 
     def _fingerprints(self, isolation: Isolation) -> list[int]:
-        key = scope_key(self._secret, isolation.scope, isolation.selector)
+        key = self._key(isolation.scope, isolation.selector)
         return [fingerprint(key, value) for value in readings(isolation.selector, isolation.value)]
+
+    def _entries(self, isolations: Iterable[Isolation]) -> Iterator[tuple[int, int]]:
+        """Fingerprints with the second they expire; many isolations share their expiry, and their scope."""
+        second = lru_cache(maxsize=64)(expiry_second)
+        for each in isolations:
+            expiry = second(each.expires)
+            for digest in self._fingerprints(each):
+                yield digest, expiry

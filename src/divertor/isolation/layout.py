@@ -120,7 +120,7 @@ def readings(selector: KeySelector, value: str) -> tuple[str, ...]:
 #: Kinds of keys that a client may write in several ways.
 _WRITTEN = frozenset({KeyKind.COOKIE, KeyKind.HEADER, KeyKind.BEARER})
 #: A value that can be read in one way only, as nearly all are: nothing to trim, unquote, resolve or cut.
-_PLAIN = re.compile(r"[!#$&'()*./0-9:<=>?@A-Z\[\]^_`a-z{|}~-]{1,%d}" % MAX_VALUE)
+_PLAIN = re.compile(r"[!#$&'()*./0-9:<=>?@A-Z\[\]^_`a-z{|}~-]{1,4096}")
 _SCHEME = b"bearer"
 _JA3 = re.compile(r"[0-9a-f]{32}")
 _JA4 = re.compile(r"[0-9A-Za-z]{10}(?:_[0-9a-f]{12}){2}")

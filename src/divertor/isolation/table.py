@@ -17,7 +17,7 @@ import logging
 import mmap
 import os
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from pathlib import Path
 
 from divertor.errors import UnavailableError
@@ -345,6 +345,12 @@ class Recent:
             if self._file.words[at] == fingerprint:
                 self._file.words[at + 1] = 0
                 self._file.words[at] = 0
+
+    def forget_all(self, fingerprints: Container[int]) -> None:
+        """Releases many keys: one look at every place costs less than a search for each."""
+        for fingerprint in self._file.words[HEADER_WORDS::SLOT_WORDS].tolist():
+            if fingerprint and fingerprint in fingerprints:
+                self.forget(fingerprint)
 
     def get(self, fingerprint: int) -> int | None:
         """The second a key expires, or None."""
