@@ -30,6 +30,7 @@ from divertor.envoy.names import (
     tree,
 )
 from divertor.envoy.plan import Gate, Isolated, Paths
+from divertor.envoy.traffic import unmirrored
 from divertor.envoy.upstreams import REPLAY_LIMIT, open_name
 from divertor.isolation.layout import key_words
 from divertor.model.isolation import KeyKind
@@ -58,7 +59,7 @@ def decision(gate: Gate, trail: Trail, paths: Paths, ordinary: Callable[[Trail],
     settings = _settings(isolated, paths)
     usual = replace(trail, divert=divert_name(gate))
     looked_at = replace(usual, filters=((FILTER, _per_route(settings)),))
-    attackers = replace(looked_at, divert="", pins=())
+    attackers = replace(looked_at, divert="", pins=(), traffic=unmirrored(looked_at.traffic))
     target = open_name(gate) if isolated.open else isolated.upstream
     ways = {
         "divert": _hidden(attackers.end(divert_name(gate), target)),
