@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor.gateway import access
+from divertor.gateway import following
 from divertor.gateway.access import AccessLog, Added, Seen, parse_line
 from divertor.model.isolation import KeyKind
 
@@ -167,7 +167,7 @@ def test_a_damaged_position_means_from_the_start(path: Path, mark: str) -> None:
 
 def test_long_lines_and_long_logs_are_read_in_pieces(path: Path) -> None:
     write(path, *(line(number, user_agent="x" * 400_000) for number in range(6)))
-    assert drain(AccessLog(path)) == [f"/{number}" for number in range(6)] and access.CHUNK < 6 * 400_000
+    assert drain(AccessLog(path)) == [f"/{number}" for number in range(6)] and following.CHUNK < 6 * 400_000
 
 
 @pytest.mark.parametrize("seed", range(20))
