@@ -1,39 +1,35 @@
-"""Deployments → the snapshot Envoy gets. Pure.
+"""Deployments and gateways → the snapshot Envoy gets. Pure.
 
-An external gateway with one plain route to a cluster's gateway *is* that gateway on another port, so it takes
-over its routes: no second hop. Several plain routes are multiplied out. The isolation policy of the cluster
-behind a gateway comes along.
+A gateway with a port is a listener; all of them can also share one, told apart by host (`hosts`). What stands
+behind a port is a tree of gates (`gates`), whose ends are the versions that run (`targets`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from divertor.conditions import to_envoy
 from divertor.envoy import plan
 from divertor.errors import ConflictError
-from divertor.isolation.layout import scope_key
-from divertor.model.artifacts import (
-    FailPolicy,
-    Gateway,
-    HealthCheck,
-    IsolationPolicy,
-    Protocol,
-    Route,
-    Sticky,
-)
-from divertor.model.deployments import DeployedCluster, DeployedService, Deployment
+from divertor.gateway.gates import Gates, Isolating
+from divertor.gateway.hosts import shared_listener
+from divertor.gateway.selection import settled
+from divertor.gateway.targets import World, world_of
+from divertor.model.artifacts import Gateway, IsolationPolicy, Protocol
+from divertor.model.deployments import Deployment
+from divertor.model.selecting import candidates
+from divertor.model.traffic import RateLimit
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the installation adds: the address gateways listen on, proxies in front, secrets, and whether
-    attackers are diverted at all."""
+    """What the installation adds: the address gateways listen on, proxies in front, the port of the virtual
+    hosts (0: none), secrets, and whether attackers are diverted at all."""
 
     listen: str = "127.0.0.1"
     trusted_hops: int = 0
+    virtual_hosts_port: int = 0
     isolate: bool = True
     isolation_secret: bytes = field(default=b"", repr=False)
     divert_secret: bytes = field(default=b"", repr=False)
@@ -49,13 +45,36 @@ def snapshot(
 ) -> plan.Snapshot:
     """Everything Envoy is to serve.
 
-    :raises ConflictError: two gateways want one port, or a chain of gateways cannot be expressed yet.
+    :raises ConflictError: two gateways want one port, host or name; a route leads nowhere or in a circle.
     """
-    world = _World({deployment.name: deployment for deployment in deployments})
-    external = (gateway for deployment in world.deployments.values() for gateway in deployment.gateways)
-    listeners = [_listener(gateway, world, choices) for gateway in (*standalone, *external) if gateway.port]
+    world = world_of(deployments, standalone)
+    tokens = {name: divert_token(choices.divert_secret, name) for name in world.deployments}
+    isolating = Isolating(choices.isolate, choices.isolation_secret, tokens)
+    gates = Gates(world, isolating, candidates(world.deployments.values()))
+    gateways = world.gateways.values()
+    listeners = [_listener(gateway, gates, choices) for gateway in gateways if gateway.port]
+    if choices.virtual_hosts_port:
+        shared = shared_listener(
+            gateways,
+            choices.listen,
+            choices.virtual_hosts_port,
+            choices.trusted_hops,
+            lambda gateway: _host(gateway, gates),
+        )
+        listeners += [] if shared is None else [shared]
     _check_ports(listeners)
     return plan.Snapshot(tuple(listeners), tuple(world.upstreams.values()))
+
+
+def settled_gateways(deployments: Iterable[Deployment], standalone: Iterable[Gateway]) -> list[Gateway]:
+    """The gateways whose selectors make other routes of what runs now than are recorded, with those routes.
+
+    :raises ConflictError: two gateways are called the same.
+    """
+    world = world_of(deployments, standalone)
+    running = candidates(world.deployments.values())
+    changed = (settled(gateway, running, world) for gateway in world.gateways.values())
+    return [gateway for gateway in changed if gateway.routes != world.gateways[gateway.name].routes]
 
 
 def scopes(deployments: Iterable[Deployment]) -> dict[str, IsolationPolicy]:
@@ -67,172 +86,46 @@ def scopes(deployments: Iterable[Deployment]) -> dict[str, IsolationPolicy]:
     }
 
 
-@dataclass(slots=True)
-class _World:
-    """The deployments, and the upstreams that some gateway has turned out to need."""
-
-    deployments: Mapping[str, Deployment]
-    upstreams: dict[str, plan.Upstream] = field(default_factory=dict)
-
-    def internal(self, path: str) -> tuple[Deployment, DeployedCluster, Gateway] | None:
-        """The cluster gateway `deployment/cluster[/port]` means."""
-        name, _, rest = path.partition("/")
-        deployment = self.deployments.get(name)
-        for cluster in deployment.clusters if deployment else ():
-            for gateway in cluster.gateways:
-                wanted = {gateway.name}
-                if len(cluster.gateways) == 1:
-                    wanted.add(f"{name}/{cluster.name}")
-                if path in wanted or f"{name}/{rest}" == gateway.name:
-                    assert deployment is not None
-                    return deployment, cluster, gateway
-        return None
-
-
-def _listener(gateway: Gateway, world: _World, choices: Choices) -> plan.Listener:
+def _listener(gateway: Gateway, gates: Gates, choices: Choices) -> plan.Listener:
     assert gateway.port is not None
-    parts = [_behind(route, world) for route in gateway.routes]
-    sticky, isolated = gateway.sticky, None
-    if len(parts) == 1 and gateway.routes[0].condition is None:
-        inner = parts[0]
-        routes, isolated = inner.routes, inner.isolation
-        sticky = sticky if sticky is not Sticky.NONE else inner.sticky
-    else:
-        routes = tuple(_multiplied(gateway, zip(gateway.routes, parts, strict=True)))
-        policies = {inner.isolation for inner in parts if inner.isolation is not None}
-        if len(policies) == 1 and all(inner.isolation for inner in parts):
-            isolated = policies.pop()
-        elif policies:
-            raise ConflictError(
-                f"gateway {gateway.name}: its routes lead to clusters with different isolation policies; "
-                "give each cluster a gateway of its own"
-            )
-    return plan.simple_listener(
+    is_tcp = gateway.protocol is Protocol.TCP
+    return plan.Listener(
         name=gateway.name,
         address=choices.listen,
         port=gateway.port,
-        protocol="tcp" if gateway.protocol is Protocol.TCP else "http",
-        sticky=sticky.value,
-        routes=tuple(_planned(route, world, sticky) for route in routes),
-        isolated=_isolated(isolated, world, choices) if gateway.protocol is Protocol.HTTP else None,
+        hosts=(plan.Host(gates.tcp(gateway)) if is_tcp else _host(gateway, gates),),
+        protocol="tcp" if is_tcp else "http",
+        tls=gateway.tls,
+        proxy_protocol=gateway.proxy_protocol,
+        trusted_proxies=gateway.trusted_proxies,
         trusted_hops=choices.trusted_hops,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Isolation:
-    """A policy in its place: the cluster it protects and the port its target is reached by."""
-
-    deployment: str
-    policy: IsolationPolicy
-    port: str
+def _host(gateway: Gateway, gates: Gates) -> plan.Host:
+    return plan.Host(gates.http(gateway), rate_limits=_rate_limits(gateway, gates.world))
 
 
-@dataclass(frozen=True, slots=True)
-class _Behind:
-    """What a route of an outer gateway leads to."""
+def _rate_limits(gateway: Gateway, world: World) -> tuple[RateLimit, ...]:
+    """Those of a gateway and, if all requests go there, of the one behind it.
 
-    routes: tuple[Route, ...]
-    sticky: Sticky = Sticky.NONE
-    isolation: _Isolation | None = None
-
-    @property
-    def plain(self) -> bool:
-        return self.sticky is Sticky.NONE and all(route.condition is None for route in self.routes)
-
-
-def _behind(route: Route, world: _World) -> _Behind:
-    found = world.internal(route.path)
-    if found is None:
-        return _Behind((Route(route.path, 100),))
-    deployment, cluster, gateway = found
-    policy = next((own for own in deployment.isolation if own.cluster == cluster.name), None)
-    port = gateway.name.rsplit("/", 1)[-1]
-    isolation = None if policy is None else _Isolation(deployment.name, policy, port)
-    return _Behind(gateway.routes, gateway.sticky, isolation)
-
-
-def _multiplied(gateway: Gateway, parts: Iterable[tuple[Route, _Behind]]) -> Iterator[Route]:
-    for outer, inner in parts:
-        targets = [route for route in inner.routes if route.weight]
-        if not inner.plain or (outer.condition is not None and len(targets) != 1):
+    :raises ConflictError: a gateway that only some requests go to has limits.
+    """
+    limits = list(gateway.rate_limits)
+    while len(gateway.routes) == 1:
+        behind = world.gateway(gateway.routes[0].path)
+        if behind is None:
+            return tuple(limits)
+        gateway = behind
+        limits += gateway.rate_limits
+    for route in gateway.routes:
+        inner = world.gateway(route.path)
+        if inner is not None and _rate_limits(inner, world):
             raise ConflictError(
-                f"gateway {gateway.name}: the route {outer.path} leads to a gateway with conditions, "
-                "stickiness or several versions, which a gateway with several routes cannot do yet"
+                f"gateway {inner.name} has rate limits, and is one of several behind {gateway.name}: "
+                "requests are counted before a route is chosen, so give the limits to that gateway"
             )
-        for route in targets:
-            weight = (outer.weight or 0) * (route.weight or 0) // 100
-            yield Route(route.path, weight, outer.condition, outer.condition_strength)
-
-
-def _planned(route: Route, world: _World, sticky: Sticky) -> plan.Route:
-    name = _upstream(route.path, world, sticky)
-    predicate = None if route.condition is None else to_envoy(route.condition)
-    return plan.Route(route.path, name, route.weight or 0, predicate, route.condition_strength)
-
-
-def _upstream(path: str, world: _World, sticky: Sticky = Sticky.NONE) -> str:
-    """The upstream a route's path means, entered into the world."""
-    if path in world.upstreams:
-        return path
-    by_instance = sticky is Sticky.INSTANCE
-    if path.startswith("["):
-        host, _, port = path.strip("[]").rpartition(":")
-        world.upstreams[path] = plan.Upstream(
-            path, (plan.Endpoint(host.strip("[]"), int(port)),), None, by_instance
-        )
-        return path
-    cluster, service, port_name = _service(path, world)
-    world.upstreams[path] = plan.Upstream(
-        path,
-        tuple(
-            plan.Endpoint(instance.host, _port(instance.ports, port_name))
-            for instance in service.instances
-            if instance.deployed and instance.ports
-        ),
-        _check(service.health_checks, port_name),
-        by_instance,
-    )
-    return path
-
-
-def _service(path: str, world: _World) -> tuple[DeployedCluster, DeployedService, str]:
-    parts = path.split("/")
-    deployment = world.deployments.get(parts[0])
-    for cluster in deployment.clusters if deployment and len(parts) >= 3 else ():
-        for service in cluster.services:
-            if cluster.name == parts[1] and service.name == parts[2]:
-                return cluster, service, parts[3] if len(parts) > 3 else ""
-    raise ConflictError(f"the route {path} leads to no service that runs")
-
-
-def _port(ports: Mapping[str, int], name: str) -> int:
-    return ports.get(name) or next(iter(ports.values()))
-
-
-def _check(checks: tuple[HealthCheck, ...], port: str) -> plan.Check | None:
-    for check in checks:
-        if check.protocol == "HTTP" and check.port in ("", port):
-            return plan.Check(check.path, check.interval, check.timeout, check.failures)
-    return None
-
-
-def _isolated(found: _Isolation | None, world: _World, choices: Choices) -> plan.Isolated | None:
-    if found is None or not choices.isolate:
-        return None
-    policy, scope = found.policy, f"{found.deployment}/{found.policy.cluster}"
-    target = f"{scope}/{policy.to}/{found.port}"
-    return plan.Isolated(
-        scope=scope,
-        upstream=_upstream(target, world),
-        keys=tuple(
-            plan.FilterKey(selector, scope_key(choices.isolation_secret, scope, selector))
-            for selector in policy.keys
-        ),
-        seconds=0 if policy.duration is None else int(policy.duration.total_seconds()),
-        token=divert_token(choices.divert_secret, found.deployment),
-        open=policy.fail is FailPolicy.OPEN,
-    )
+    return tuple(limits)
 
 
 def _check_ports(listeners: Iterable[plan.Listener]) -> None:
