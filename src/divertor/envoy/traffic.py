@@ -8,8 +8,9 @@ from dataclasses import replace
 from divertor.envoy.names import TOKEN_HEADER, Resource
 from divertor.model.traffic import HeaderEdits, Mirror, Retries, Traffic
 
-#: How often a retry looks for an instance that this request has not met yet.
-OTHERS_TRIED = 5
+#: How often a retry draws for an instance that this request has not met yet. A client kept by cookie has
+#: fixed draws, which are not independent: with 5 of them every fortieth stayed with the one that was dead.
+OTHERS_TRIED = 20
 
 
 def merged(outer: Traffic, inner: Traffic) -> Traffic:

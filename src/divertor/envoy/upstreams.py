@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from typing import Any
 
 from divertor.envoy.plan import Check, Endpoint, Gate, Paths, Snapshot, Upstream
+from divertor.envoy.traffic import seconds
+from divertor.model.traffic import CircuitBreaker, OutlierDetection
 
 Resource = dict[str, Any]
 
@@ -106,7 +108,7 @@ def _cluster(upstream: Upstream, paths: Paths) -> Resource:
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": _TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 "common_http_protocol_options": {"idle_timeout": UPSTREAM_IDLE_TIMEOUT},
-                "explicit_http_config": {"http_protocol_options": {}},
+                "explicit_http_config": {_protocol(upstream): {}},
             }
         },
         "lb_policy": "MAGLEV" if upstream.by_instance else "ROUND_ROBIN",
@@ -117,33 +119,59 @@ def _cluster(upstream: Upstream, paths: Paths) -> Resource:
             # By default the workers hear of an instance's health up to a second late.
             "update_merge_window": "0s",
         },
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": 10000,
-                    "max_pending_requests": 10000,
-                    "max_requests": 50000,
-                    "max_retries": 100,
-                }
-            ]
-        },
+        "circuit_breakers": {"thresholds": [_thresholds(upstream.breaker or CircuitBreaker())]},
     }
+    if upstream.outliers is not None:
+        resource["outlier_detection"] = _outlier_detection(upstream.outliers)
     if upstream.check is not None:
-        resource["health_checks"] = [_health_check(upstream.check)]
+        resource["health_checks"] = [_health_check(upstream.check, upstream.http2)]
         resource["ignore_health_on_host_removal"] = True
     return resource
 
 
-def _health_check(check: Check) -> Resource:
+def _protocol(upstream: Upstream) -> str:
+    return "http2_protocol_options" if upstream.http2 else "http_protocol_options"
+
+
+def _thresholds(breaker: CircuitBreaker) -> Resource:
+    """Without `track_remaining`: a gauge that is written at every request costs more than it tells."""
     return {
-        "timeout": f"{check.timeout:g}s",
-        "interval": f"{check.interval:g}s",
-        "no_traffic_interval": f"{check.interval:g}s",
+        "max_connections": breaker.connections,
+        "max_pending_requests": breaker.pending,
+        "max_requests": breaker.requests,
+        "max_retries": breaker.retries,
+    }
+
+
+def _outlier_detection(outliers: OutlierDetection) -> Resource:
+    """Errors in a row, and nothing else: Envoy would also compare instances with each other, and let one back
+    in early whose health check succeeds while its answers fail."""
+    return {
+        "consecutive_5xx": outliers.errors,
+        "interval": seconds(outliers.interval),
+        "base_ejection_time": seconds(outliers.ejection),
+        "max_ejection_time": seconds(max(outliers.ejection * 10, 300)),
+        "max_ejection_percent": outliers.maximum,
+        "enforcing_success_rate": 0,
+        "enforcing_failure_percentage": 0,
+        "successful_active_health_check_uneject_host": False,
+    }
+
+
+def _health_check(check: Check, http2: bool) -> Resource:
+    return {
+        "timeout": seconds(check.timeout),
+        "interval": seconds(check.interval),
+        "no_traffic_interval": seconds(check.interval),
         # While an instance is down it is asked twice a second: back as soon as it can serve.
         "unhealthy_interval": "0.5s",
         "unhealthy_threshold": check.failures,
         "healthy_threshold": 1,
-        "http_health_check": {"path": check.path, "expected_statuses": [{"start": 200, "end": 400}]},
+        "http_health_check": {
+            "path": check.path,
+            "expected_statuses": [{"start": 200, "end": 400}],
+            **({"codec_client_type": "HTTP2"} if http2 else {}),
+        },
     }
 
 
