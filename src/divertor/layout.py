@@ -23,6 +23,7 @@ NATS_PORT = 9094
 class Settings:
     """What the user chose. `listen` is the address gateways are bound to; `blueprint` and `rules` (paths, may
     be empty) are deployed as `name` when the control plane starts. `isolate` False: report, divert nobody.
+    `virtual_hosts_port` is the port all gateways share, told apart by host; 0: there is none.
     `log_sample` per cent of the requests that went well become events.
     """
 
@@ -34,6 +35,7 @@ class Settings:
     name: str = ""
     isolate: bool = True
     trusted_hops: int = 0
+    virtual_hosts_port: int = 0
     log_sample: float = 1.0
     color: bool = True
 

@@ -18,6 +18,7 @@ from divertor.bus.server import server_binary, server_config, store_mib
 from divertor.cli.errors import RefusedError
 from divertor.cli.states import running_pid
 from divertor.errors import ConflictError, InputError, Position, UnavailableError
+from divertor.gateway.hosts import require_served
 from divertor.gateway.process import envoy_binary, envoy_process
 from divertor.gateway.process import prepare as prepare_envoy
 from divertor.layout import Layout, Settings, write_private
@@ -84,11 +85,16 @@ def check_files(wish: Wish) -> Checked:
 
 
 def require_ports(checked: Checked) -> None:
-    """:raises ConflictError: a port is taken, or wanted twice; the message names who holds it."""
+    """:raises ConflictError: a port is taken, or wanted twice (the message names who holds it), or one for
+    virtual hosts is missing.
+    """
     settings, blueprint = checked.wish.settings, checked.blueprint
     require_free(settings.api_port)
     require_free(settings.nats_port)
     require_distinct(blueprint.gateways, settings)
+    require_served(blueprint.gateways, settings.virtual_hosts_port)
+    if settings.virtual_hosts_port:
+        require_free(settings.virtual_hosts_port, settings.listen)
     for gateway in blueprint.gateways:
         if gateway.port:
             require_free(gateway.port, settings.listen)
@@ -135,6 +141,11 @@ def require_distinct(gateways: Iterable[Gateway], settings: Settings) -> None:
     own = {settings.api_port: "the API", settings.nats_port: "the broker"}
     if settings.api_port == settings.nats_port:
         raise ConflictError(f"port {settings.api_port} cannot be both the API's and the broker's")
+    shared = settings.virtual_hosts_port
+    if shared in own:
+        raise ConflictError(f"port {shared} is wanted for virtual hosts and by {own[shared]}")
+    if shared:
+        own[shared] = "the virtual hosts"
     for gateway in gateways:
         if gateway.port in own:
             raise ConflictError(f"port {gateway.port} is wanted by a gateway and by {own[gateway.port]}")
@@ -305,6 +316,7 @@ def wish(
     port_offset: int,
     isolate: bool,
     color: bool,
+    virtual_hosts_port: int = 0,
 ) -> Wish:
     """The user's options as a wish.
 
@@ -329,6 +341,7 @@ def wish(
         rules=str(rules.absolute()) if rules else "",
         isolate=isolate,
         color=color,
+        virtual_hosts_port=virtual_hosts_port,
     )
     if not 1024 <= settings.api_port <= 65535 or not 1024 <= settings.nats_port <= 65535:
         raise RefusedError(f"--port-offset {port_offset} leads out of the range of ports")

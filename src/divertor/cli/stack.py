@@ -41,6 +41,12 @@ def up(
     port_offset: Annotated[
         int, typer.Option(metavar="N", help="Added to the API's port (9090) and the broker's (9094).")
     ] = 0,
+    virtual_hosts_port: Annotated[
+        int,
+        typer.Option(
+            metavar="PORT", help="All gateways on one port, told apart by host; 0: none.", min=0, max=65535
+        ),
+    ] = 0,
     no_isolation: Annotated[
         bool, typer.Option("--no-isolation", help="Report attacks, divert nobody.")
     ] = False,
@@ -60,6 +66,7 @@ def up(
         port_offset=port_offset,
         isolate=not no_isolation,
         color=_has_colour(),
+        virtual_hosts_port=virtual_hosts_port,
     )
     checked = check(asked)
     write(checked)

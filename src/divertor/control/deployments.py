@@ -7,6 +7,7 @@ and only then does anything happen. One change at a time: each is made on what t
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,8 +18,9 @@ from divertor.control.artifacts import Artifacts
 from divertor.control.audit import archive_event, lifecycle_event, routing_event
 from divertor.control.changes import route_changes
 from divertor.envoy.plan import Snapshot
-from divertor.errors import ConflictError, NotFoundError
+from divertor.errors import ConflictError, DivertorError, NotFoundError
 from divertor.gateway import planning
+from divertor.gateway.hosts import require_served
 from divertor.model.artifacts import Blueprint, Gateway, IsolationPolicy
 from divertor.model.deploying import deploy, gateways_of, merge, remove, replace_gateway
 from divertor.model.deployments import Deployment
@@ -28,6 +30,11 @@ from divertor.model.reading_gateways import read_gateway_node
 from divertor.model.rendering import deployment_to_json, gateway_to_json
 from divertor.model.resolving import resolve, resolve_gateway
 from divertor.model.updating import deployment_from_json, gateway_from_json, read_deployment
+
+log = logging.getLogger("divertor.control")
+
+#: Seconds until something that could not be recorded is tried again.
+RETRY = 1.0
 
 KIND = "deployments"
 GATEWAYS = "gateways"
@@ -71,6 +78,7 @@ class Deployments:
         self._running: dict[str, Deployment] = {}
         self._standalone: dict[str, Gateway] = {}
         self._lock = asyncio.Lock()
+        self._ran = asyncio.Event()
 
     async def load(self) -> Sequence[Deployment]:
         """Reads what is recorded, at the start.
@@ -90,11 +98,52 @@ class Deployments:
             self._running[deployment.name] = deployment
         else:
             self._running.pop(deployment.name, None)
+        self._ran.set()
         self._route()
 
     def is_complete(self) -> bool:
         """Whether the runtime has told of every deployment: before that, routes would lead nowhere."""
         return self._wanted.keys() <= self._running.keys()
+
+    async def keep_selected(self) -> None:
+        """Records, for ever, the routes that selectors make of what runs: the next change of what runs starts
+        from their weights, also after a restart. Routing does not wait for it.
+        """
+        while True:
+            await self._ran.wait()
+            self._ran.clear()
+            try:
+                await self.record_selected()
+            except DivertorError as problem:
+                log.warning("selected routes are not recorded yet: %s", problem)
+                await asyncio.sleep(RETRY)
+                self._ran.set()
+
+    async def record_selected(self) -> None:
+        """Records the routes that selectors make of what runs now, once all of it is known.
+
+        :raises UnavailableError: the broker does not answer.
+        """
+        async with self._lock:
+            # Before that a version that is only starting would seem to be gone, and lose its weight.
+            if not self.is_complete():
+                return
+            for gateway in planning.settled_gateways(self.list(), self._standalone.values()):
+                await self._settle(gateway)
+
+    async def _settle(self, gateway: Gateway) -> None:
+        before = self.gateway(gateway.name)
+        if gateway.name in self._standalone:
+            await self._state.put(GATEWAYS, gateway.name, gateway_to_json(gateway))
+            self._standalone[gateway.name] = gateway
+        else:
+            owner = gateway.name.partition("/")[0]
+            wanted = replace_gateway(self._wanted[owner], gateway)
+            await self._state.put(KIND, owner, deployment_to_json(wanted))
+            self._wanted[owner] = wanted
+        self._route()
+        changes = route_changes(before, gateway)
+        await self._publish([routing_event(self._wall(), gateway.name, "its selector", changes)])
 
     def policies(self) -> Mapping[str, IsolationPolicy]:
         """The isolation policy of each scope."""
@@ -240,12 +289,14 @@ class Deployments:
         """Closes a gateway that belongs to no deployment.
 
         :raises NotFoundError: there is none.
-        :raises ConflictError: it belongs to a deployment.
+        :raises ConflictError: it belongs to a deployment, or another gateway leads to it.
         """
         async with self._lock:
             self.gateway(name)
             if name not in self._standalone:
                 raise ConflictError(f"{name} belongs to a deployment: change the deployment")
+            left = {known: gateway for known, gateway in self._standalone.items() if known != name}
+            planning.snapshot(self._wanted.values(), left.values(), self._choices)
             if validate_only:
                 return
             await self._state.delete(GATEWAYS, name)
@@ -256,6 +307,7 @@ class Deployments:
     async def _keep_gateway(self, gateway: Gateway, by: str, validate_only: bool) -> None:
         before = self._standalone.get(gateway.name)
         standalone = {**self._standalone, gateway.name: gateway}
+        require_served([gateway], self._choices.virtual_hosts_port)
         planning.snapshot(self._wanted.values(), standalone.values(), self._choices)
         self._check_ports({own.port for own in (gateway,) if own.port} - self._ports())
         if validate_only:
@@ -270,6 +322,7 @@ class Deployments:
     async def _become(self, wanted: Deployment, by: str, what: str, validate_only: bool) -> Deployment:
         before = self._wanted.get(wanted.name)
         others = {**self._wanted, wanted.name: wanted}
+        require_served(gateways_of(wanted), self._choices.virtual_hosts_port)
         planning.snapshot(others.values(), self._standalone.values(), self._choices)
         self._check_ports({gateway.port for gateway in wanted.gateways if gateway.port} - self._ports())
         if validate_only:

@@ -72,9 +72,10 @@ def settled_gateways(deployments: Iterable[Deployment], standalone: Iterable[Gat
     :raises ConflictError: two gateways are called the same.
     """
     world = world_of(deployments, standalone)
-    running = candidates(world.deployments.values())
-    changed = (settled(gateway, running, world) for gateway in world.gateways.values())
-    return [gateway for gateway in changed if gateway.routes != world.gateways[gateway.name].routes]
+    selecting = [gateway for gateway in world.gateways.values() if gateway.selector is not None]
+    running = candidates(world.deployments.values()) if selecting else ()
+    changed = ((gateway, settled(gateway, running, world)) for gateway in selecting)
+    return [now for before, now in changed if now.routes != before.routes]
 
 
 def scopes(deployments: Iterable[Deployment]) -> dict[str, IsolationPolicy]:

@@ -173,6 +173,7 @@ class Plane:
         choices = Choices(
             listen=settings.listen,
             trusted_hops=settings.trusted_hops,
+            virtual_hosts_port=settings.virtual_hosts_port,
             isolate=settings.isolate,
             isolation_secret=secret,
             divert_secret=bytes.fromhex(secrets.divert),
@@ -313,6 +314,7 @@ class Plane:
                 for work in (
                     self.controller.run(self.processes.changes()),
                     self.rules.run(),
+                    self.deployments.keep_selected(),
                     self._follow_log(),
                 )
             ]
