@@ -177,6 +177,10 @@ class IsolationService:
             await self._drop(member, by, reason)
         return isolation
 
+    def family(self, isolation: Isolation) -> Sequence[Isolation]:
+        """Every isolation that holds of the same client, itself included."""
+        return self._family(isolation)
+
     async def _hold(self, made: Isolation) -> Isolation:
         known = self._known.get(made.id)
         if known is not None and not _is_longer(made, known):
