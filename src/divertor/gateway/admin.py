@@ -9,6 +9,8 @@ import httpx
 
 #: Seconds an answer may take: Envoy answers between two requests.
 TIMEOUT = 2.0
+#: Bytes of an answer: 10,000 versions are told in about 30 MB.
+LARGEST = 256 << 20
 
 
 class EnvoyDown(Exception):
@@ -32,6 +34,26 @@ class Admin:
         """
         found = await self._json("GET", "/stats", {"format": "json", "filter": pattern})
         return {stat["name"]: int(stat["value"]) for stat in found["stats"] if "name" in stat}
+
+    async def stats(self, pattern: str) -> Any:
+        """Everything whose name matches and that was ever used, with its histograms, as Envoy tells it.
+
+        :raises EnvoyDown: it does not answer, or with more than can be meant.
+        """
+        asked = {"format": "json", "usedonly": "", "histogram_buckets": "detailed", "filter": pattern}
+        return await self._json("GET", "/stats", asked)
+
+    async def uptime(self) -> float:
+        """Seconds since Envoy was started, whole ones.
+
+        :raises EnvoyDown: it does not answer.
+        """
+        found = await self._json("GET", "/server_info", {})
+        text = str(found.get("uptime_current_epoch", "0s")) if isinstance(found, dict) else ""
+        try:
+            return float(text.removesuffix("s"))
+        except ValueError as problem:
+            raise EnvoyDown(f"no time: {text[:40]}") from problem
 
     async def clusters(self) -> dict[str, set[tuple[str, int]]]:
         """The clusters that can be routed to, by name, with their endpoints.
@@ -72,11 +94,20 @@ class Admin:
 
     async def _ask(self, method: str, path: str, params: dict[str, str]) -> bytes:
         try:
-            answer = await self._client.request(method, path, params=params)
-            answer.raise_for_status()
+            async with self._client.stream(method, path, params=params) as answer:
+                answer.raise_for_status()
+                return await _content(answer)
         except httpx.HTTPError as problem:
             raise EnvoyDown(str(problem) or type(problem).__name__) from problem
-        return answer.content
+
+
+async def _content(answer: httpx.Response) -> bytes:
+    found = bytearray()
+    async for chunk in answer.aiter_bytes():
+        found += chunk
+        if len(found) > LARGEST:
+            raise EnvoyDown(f"an answer of more than {LARGEST} bytes")
+    return bytes(found)
 
 
 def _endpoints(cluster: dict[str, Any]) -> set[tuple[str, int]]:
