@@ -150,7 +150,7 @@ async def _under_load(
     changes, broken = 0, ""
     try:
         changes = await change(stage)
-    except RuntimeError as problem:
+    except (RuntimeError, OSError) as problem:
         broken = str(problem)
     finally:
         await asyncio.sleep(MARGIN)

@@ -3,8 +3,8 @@
 A client asks over one connection that it keeps, again and again, until the audited version answers. The time
 runs from before the write to the end of that answer, so it has one whole request in it. For Divertor the
 write is the agent's (`TableSink.put`); for HAProxy `add map` over its admin socket, in a session that is kept
-open; for nginx a line in a file and a reload, with a new connection for each request, because a worker keeps its
-configuration as long as it has connections.
+open; for nginx a line in a file and a reload, with a new connection for each request, because a worker keeps
+its configuration as long as it has connections.
 """
 
 from __future__ import annotations

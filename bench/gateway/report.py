@@ -176,7 +176,7 @@ def _bulk(bulk: Document, keys: int) -> str:
             f"  the agent, at its start             {bulk['sink_seconds']:>8}",
             f"  the agent, on top of what it has    {bulk['import_seconds']:>8}",
             f"  the put that makes a table grow     {bulk['growth_seconds']:>8}   (when three quarters full)",
-            f"  their records take {bulk['records_mb']} MB of the control plane; its peak was {bulk['peak_mb']} MB",
+            f"  their records take {bulk['records_mb']} MB in the control plane (peak {bulk['peak_mb']} MB)",
         )
     )
 
