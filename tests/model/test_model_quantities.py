@@ -41,6 +41,16 @@ CASES: list[tuple[Callable[[str], Any], str, Any]] = [
     (q.parse_key_selector, "cookie session", KeySelector(KeyKind.COOKIE, "session")),
     (q.parse_key_selector, "Header X-Api-Key", KeySelector(KeyKind.HEADER, "x-api-key")),
     (q.parse_key_selector, "client  address", KeySelector(KeyKind.ADDRESS)),
+    (q.parse_seconds, "250 ms", 0.25),
+    (q.parse_port, "50051/grpc", (50051, Protocol.HTTP2)),
+    (q.parse_port, "443/http2", (443, Protocol.HTTP2)),
+    (q.parse_gateway_port, "443/http", (443, Protocol.HTTP)),
+    (q.parse_key_selector, "client address/24", KeySelector(KeyKind.PREFIX, "24/64")),
+    (q.parse_key_selector, "Client Address / 16 / 48", KeySelector(KeyKind.PREFIX, "16/48")),
+    (q.parse_key_selector, "bearer token", KeySelector(KeyKind.BEARER)),
+    (q.parse_key_selector, "TLS JA3", KeySelector(KeyKind.JA3)),
+    (q.parse_key_selector, "tls ja4", KeySelector(KeyKind.JA4)),
+    (q.parse_key_selector, "user id", KeySelector(KeyKind.USER)),
 ]
 
 REFUSED: list[tuple[Callable[[str], Any], str]] = [
@@ -52,8 +62,10 @@ REFUSED: list[tuple[Callable[[str], Any], str]] = [
     *((q.parse_port, text) for text in ("65536", "80/udp", "http", "-1", "80/")),
     *(
         (q.parse_key_selector, text)
-        for text in ("cookie", "cookie a=b", "header x:y", "address", "cookie a b")
+        for text in ("cookie", "cookie a=b", "header x:y", "address", "cookie a b", "tls ja5", "token")
     ),
+    *((q.parse_key_selector, f"client address/{bits}") for bits in ("7", "33", "24/129", "24/8", "a", "")),
+    *((q.parse_gateway_port, text) for text in ("443/http2", "80/grpc", "80/h")),
 ]
 
 
@@ -69,7 +81,7 @@ def test_what_is_no_quantity_is_refused(parse: Callable[[str], Any], text: str) 
 
 
 def test_no_case_is_missing() -> None:
-    assert (len(CASES), len(REFUSED)) == (26, 33)
+    assert (len(CASES), len(REFUSED)) == (36, 44)
 
 
 @given(st.integers(0, 2**50))
@@ -80,3 +92,9 @@ def test_a_memory_size_survives_being_written(size: int) -> None:
 @given(st.timedeltas(timedelta(microseconds=1), timedelta(days=3650)) | st.none())
 def test_a_duration_survives_being_written(duration: timedelta | None) -> None:
     assert q.parse_duration(q.format_duration(duration)) == duration
+
+
+@given(st.sampled_from([text for parse, text, _ in CASES if parse is q.parse_key_selector]))
+def test_a_key_selector_survives_being_written(text: str) -> None:
+    selector = q.parse_key_selector(text)
+    assert q.parse_key_selector(str(selector)) == selector

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from divertor.conditions import parse
 from divertor.model import artifacts as a
+from divertor.model import traffic as t
 from divertor.model.deploying import deploy
 from divertor.model.deployments import Instance, Status
 from divertor.model.isolation import KeyKind, KeySelector
 from divertor.model.reading import blueprint_from_json, read_artifacts, read_blueprint
+from divertor.model.reading_selectors import parse_selector
 from divertor.model.rendering import (
     artifact_to_json,
     blueprint_to_json,
@@ -76,9 +78,38 @@ SCALES = st.builds(
 )
 
 
+WHOLE = st.integers(1, 1000)
+OUTLIERS = st.none() | st.builds(t.OutlierDetection, WHOLE, SECONDS, SECONDS, st.integers(0, 100))
+BREAKERS = st.none() | st.builds(t.CircuitBreaker, WHOLE, WHOLE, WHOLE, WHOLE)
+RETRIES = st.none() | st.builds(t.Retries, st.integers(0, 10), st.just(("5xx", "reset")), st.none() | SECONDS)
+HEADERS = st.from_regex(r"x-[a-z]{1,4}", fullmatch=True).filter(lambda name: name != "x-envo")
+VALUES = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=6)
+EDITS = st.builds(
+    t.HeaderEdits,
+    st.lists(st.tuples(HEADERS, VALUES), max_size=2, unique_by=lambda edit: edit[0]).map(tuple),
+    st.lists(st.tuples(HEADERS, VALUES), max_size=2, unique_by=lambda edit: edit[0]).map(tuple),
+    st.lists(HEADERS, max_size=2).map(tuple),
+)
+REWRITES = st.lists(
+    st.builds(a.Rewrite, st.sampled_from(["/new", "/v1%[path]", "%[path]/x%20"]), CONDITIONS.map(parse)),
+    max_size=2,
+).map(tuple)
+
+
+def traffics(versions: tuple[str, ...] = ()) -> st.SearchStrategy[t.Traffic]:
+    """With copies to any of `versions`, and outside."""
+    mirror = st.builds(t.Mirror, st.sampled_from([*versions, "[a.b:80]"]), st.integers(0, 100))
+    mirrors = st.lists(mirror, max_size=2, unique_by=lambda one: one.to).map(tuple)
+    full = st.builds(
+        t.Traffic, st.none() | SECONDS | st.just(0.0), st.none() | SECONDS, RETRIES, EDITS, EDITS, mirrors
+    )
+    return st.just(t.Traffic()) | full
+
+
 @st.composite
 def breeds(draw: st.DrawFn, name: str, port: str) -> a.Breed:
-    ports = (a.Port(port, draw(st.integers(0, 65535))),)
+    protocol = draw(st.sampled_from([a.Protocol.HTTP, a.Protocol.HTTP2]))
+    ports = (a.Port(port, draw(st.integers(0, 65535)), protocol),)
     return a.Breed(name, draw(DEPLOYABLES), ports, draw(variables(STRICT)), draw(HEALTH), draw(EXTRAS))
 
 
@@ -91,7 +122,18 @@ def routes(draw: st.DrawFn, paths: list[str]) -> tuple[a.Route, ...]:
         named = condition if isinstance(condition, a.Reference) else None
         inline = None if isinstance(condition, a.Reference) else condition
         weight, strength = draw(st.none() | st.integers(0, 30)), draw(st.integers(0, 100))
-        found.append(a.Route(path, weight, inline, strength, named, draw(EXTRAS)))
+        found.append(
+            a.Route(
+                path,
+                weight,
+                inline,
+                strength,
+                named,
+                draw(REWRITES),
+                traffic=draw(traffics()),
+                extras=draw(EXTRAS),
+            )
+        )
     # A route without a weight takes the rest, so that the sum always fits.
     return (*found[:-1], a.Route(found[-1].path)) if found else ()
 
@@ -103,29 +145,92 @@ def clusters(draw: st.DrawFn, name: str) -> a.Cluster:
     for version in versions:
         breed = draw(breeds(version, "p") | st.just(a.Reference("breeds", version)))
         scale = draw(st.none() | SCALES | references("scales"))
-        services.append(a.Service(breed, scale, draw(variables(STRICT)), draw(HEALTH), draw(EXTRAS)))
+        services.append(
+            a.Service(
+                breed,
+                scale,
+                draw(variables(STRICT)),
+                draw(HEALTH),
+                draw(OUTLIERS),
+                draw(BREAKERS),
+                draw(EXTRAS),
+            )
+        )
     gateway = st.builds(
         a.Gateway,
         st.sampled_from(["p", ""]),
         st.none() | st.integers(1, 65535),
         sticky=st.sampled_from(a.Sticky),
         routes=routes(versions),
+        virtual_hosts=st.just(("a.example", "*.b")) | st.just(()),
+        traffic=traffics(tuple(versions)),
         extras=EXTRAS,
     )
     gateways = draw(st.lists(gateway, max_size=1).map(tuple))
-    return a.Cluster(name, tuple(services), gateways, draw(HEALTH), draw(EXTRAS))
+    return a.Cluster(
+        name, tuple(services), gateways, draw(HEALTH), draw(OUTLIERS), draw(BREAKERS), draw(EXTRAS)
+    )
 
 
 KEYS = st.sampled_from(
-    [KeySelector(KeyKind.COOKIE, "s"), KeySelector(KeyKind.HEADER, "x-k"), KeySelector(KeyKind.ADDRESS)]
+    [
+        KeySelector(KeyKind.COOKIE, "s"),
+        KeySelector(KeyKind.HEADER, "x-k"),
+        KeySelector(KeyKind.ADDRESS),
+        KeySelector(KeyKind.PREFIX, "24/56"),
+        KeySelector(KeyKind.BEARER),
+        KeySelector(KeyKind.JA3),
+        KeySelector(KeyKind.JA4),
+    ]
 )
+RECORDINGS = st.builds(
+    a.Recording,
+    st.integers(0, 2**20),
+    st.integers(0, 2**30),
+    st.lists(st.sampled_from(["header authorization", "cookie s", "field pass.word"]), unique=True).map(
+        tuple
+    ),
+)
+LIMITS = st.builds(
+    t.RateLimit,
+    st.integers(1, 10**9),
+    st.integers(50, 86_400_000).map(lambda milli: milli / 1000),
+    st.none() | KEYS,
+    st.none() | st.integers(1, 10**9),
+)
+TLS = st.builds(
+    t.Tls, st.just("/c.pem"), st.just("/k.pem"), st.just("/ca.pem"), st.booleans(), st.just("1.3")
+)
+
+
+@st.composite
+def external(draw: st.DrawFn, port: int, path: str) -> a.Gateway:
+    """A gateway with a port: to a path, or to what a selector finds."""
+    selector = draw(st.none() | st.just(parse_selector("name((.*)) and not false")))
+    if selector is not None:
+        paths: tuple[a.Route, ...] = (a.Route("(1)", 7), a.Route("(2)"))
+    else:
+        paths = draw(routes([path]))
+    return a.Gateway(
+        str(port),
+        port,
+        routes=paths,
+        virtual_hosts=draw(st.just((f"{port}.example",)) | st.just(())),
+        selector=selector,
+        traffic=draw(traffics()),
+        rate_limits=draw(st.lists(LIMITS, max_size=2).map(tuple)),
+        tls=draw(st.none() | TLS),
+        proxy_protocol=draw(st.booleans()),
+        trusted_proxies=draw(st.just(("10.0.0.0/8", "::1/128")) | st.just(())),
+        extras=draw(EXTRAS),
+    )
 
 
 @st.composite
 def blueprints(draw: st.DrawFn) -> a.Blueprint:
     own = tuple(draw(clusters(name)) for name in draw(st.lists(NAMES, min_size=1, max_size=2, unique=True)))
     ports = draw(st.lists(st.integers(1, 65535), max_size=2, unique=True))
-    gateways = tuple(a.Gateway(str(port), port, routes=draw(routes([f"{own[0].name}/p"]))) for port in ports)
+    gateways = tuple(draw(external(port, f"{own[0].name}/p")) for port in ports)
     keys = st.lists(KEYS, min_size=1, unique=True).map(tuple)
     durations = st.none() | st.timedeltas(min_value=timedelta(seconds=1), max_value=timedelta(days=99))
     policies = tuple(
@@ -135,6 +240,9 @@ def blueprints(draw: st.DrawFn) -> a.Blueprint:
             draw(keys),
             draw(durations),
             draw(st.sampled_from(a.FailPolicy)),
+            draw(st.sampled_from(a.Mode)),
+            draw(st.none() | CONDITIONS.map(parse)),
+            draw(st.none() | RECORDINGS),
         )
         for cluster in own
     )

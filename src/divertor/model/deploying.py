@@ -7,7 +7,7 @@ its routes and all its weights.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from divertor.errors import ConflictError, InputError, Position
 from divertor.model.artifacts import (
@@ -23,10 +23,12 @@ from divertor.model.artifacts import (
     Scale,
     Service,
 )
-from divertor.model.checks import ports_of
+from divertor.model.checks import gateway_protocol, ports_of
 from divertor.model.deployments import DeployedCluster, DeployedService, Deployment
 from divertor.model.environment import service_environment
 from divertor.model.fields import suggestion
+from divertor.model.paths import is_external
+from divertor.model.traffic import Mirror, Traffic
 from divertor.model.weights import distribute_weights
 
 
@@ -59,7 +61,8 @@ def merge(deployment: Deployment, blueprint: Blueprint) -> Deployment:
         environment=_merged_environment(deployment.environment, blueprint.environment),
         extras={**deployment.extras, **blueprint.extras},
     )
-    external = [external_gateway(merged, gateway) for gateway in blueprint.gateways]
+    siblings = [gateway.name for gateway in blueprint.gateways]
+    external = [external_gateway(merged, gateway, siblings) for gateway in blueprint.gateways]
     return replace(merged, gateways=_replaced_by_port(deployment.gateways, external))
 
 
@@ -81,8 +84,7 @@ def remove(deployment: Deployment, blueprint: Blueprint) -> Deployment | None:
             raise ConflictError(
                 f"attackers of {policy.cluster} are sent to {policy.to}: change its isolation first"
             )
-    gateways = (_without_clusters(gateway, deployment.name, left) for gateway in deployment.gateways)
-    kept = tuple(gateway for gateway in gateways if gateway is not None)
+    kept = _without_ends(deployment.gateways, clusters)
     return replace(deployment, clusters=clusters, gateways=kept, isolation=policies)
 
 
@@ -141,6 +143,8 @@ def _merged_service(
         scale=scale or before.scale,
         environment=environment,
         health_checks=next((given for given in checks if given is not None), ()),
+        outlier_detection=service.outlier_detection or cluster.outlier_detection,
+        circuit_breaker=service.circuit_breaker or cluster.circuit_breaker,
         extras={**before.extras, **service.extras},
     )
 
@@ -185,10 +189,44 @@ def internal_gateway(path: str, port: Port, breeds: Sequence[Breed], wanted: Gat
         full = paths.get(route.path) or _known_path(route, paths, routes)
         if full in listed:
             raise InputError(f"a second route to {route.path!r}", route.position)
-        listed[full] = replace(route, path=full)
+        listed[full] = replace(route, path=full, traffic=_to_versions(route.traffic, routes, route.position))
     complete = (*listed.values(), *(route for full, route in routes.items() if full not in listed))
-    named = replace(wanted, name=path, protocol=port.protocol, routes=complete)
+    named = replace(
+        wanted,
+        name=path,
+        protocol=gateway_protocol(port),
+        routes=complete,
+        traffic=_to_versions(wanted.traffic, routes, wanted.position),
+    )
     return weighted(named)
+
+
+def _to_versions(traffic: Traffic, paths: Iterable[str], position: Position) -> Traffic:
+    """With the full path (`deployment/cluster/service/port`) of each version that gets copies."""
+    if not traffic.mirrors:
+        return traffic
+    known = tuple(paths)
+    mirrors = tuple(replace(mirror, to=_version(mirror, known, position)) for mirror in traffic.mirrors)
+    return replace(traffic, mirrors=mirrors)
+
+
+def _version(mirror: Mirror, paths: Sequence[str], position: Position) -> str:
+    """The version a mirror means: by its full path, without the port if it has one, or without what it shares
+    with the gateway (the deployment; in a cluster that too)."""
+    if is_external(mirror.to) or mirror.to in paths:
+        return mirror.to
+    parts = {path: path.split("/") for path in paths}
+    found = [
+        path
+        for path, (_, cluster, service, port) in parts.items()
+        if mirror.to in (f"{cluster}/{service}/{port}", f"{cluster}/{service}", service)
+        or mirror.to == path.rpartition("/")[0]
+    ]
+    if len(found) == 1:
+        return found[0]
+    short = [path.partition("/")[2] for path in paths]
+    problem = "no version" if not found else "more than one version"
+    raise InputError(f"{problem} {mirror.to!r} to copy to", position, suggestion(mirror.to, short))
 
 
 def _has_port(breed: Breed, name: str) -> bool:
@@ -205,38 +243,70 @@ def _known_path(route: Route, paths: dict[str, str], routes: dict[str, Route]) -
     raise InputError(f"no service {route.path!r}", route.position, suggestion(route.path, paths))
 
 
-def external_gateway(deployment: Deployment, gateway: Gateway) -> Gateway:
-    """A blueprint's gateway as it runs: named `deployment/name`, its routes to `deployment/cluster/port`.
+def external_gateway(deployment: Deployment, gateway: Gateway, siblings: Iterable[str] = ()) -> Gateway:
+    """A blueprint's gateway as it runs: named `deployment/name`, its routes to `deployment/cluster/port`, or
+    to another gateway of the deployment (or of `siblings`, which are to join it), `deployment/name`.
 
     :raises InputError: a route leads to no port of the deployment, or weights do not add up.
     """
-    internal = [own for cluster in deployment.clusters for own in cluster.gateways]
     prefix = f"{deployment.name}/"
     name = gateway.name if gateway.name.startswith(prefix) else prefix + gateway.name
-    routes = tuple(replace(route, path=_external_path(route, prefix, internal)) for route in gateway.routes)
-    return weighted(replace(gateway, name=name, routes=routes))
+    internal = [own for cluster in deployment.clusters for own in cluster.gateways]
+    others = (*(own.name for own in deployment.gateways), *siblings)
+    known = _Known(
+        prefix,
+        ports=tuple(own.name for own in internal),
+        gateways=tuple(other if other.startswith(prefix) else prefix + other for other in others),
+        versions=tuple(route.path for own in internal for route in own.routes),
+    )
+    routes = tuple(known.route(route, gateway) for route in gateway.routes)
+    traffic = _to_versions(gateway.traffic, known.versions, gateway.position)
+    return weighted(replace(gateway, name=name, routes=routes, traffic=traffic))
 
 
-def _external_path(route: Route, prefix: str, internal: Sequence[Gateway]) -> str:
-    if route.path.startswith("["):
-        return route.path
-    names = [gateway.name for gateway in internal]
-    for path in (route.path, prefix + route.path):
-        if path in names:
-            return path
-    of_cluster = [name for name in names if name.rpartition("/")[0] in (route.path, prefix + route.path)]
-    if len(of_cluster) == 1:
-        return of_cluster[0]
-    short = [name.removeprefix(prefix) for name in names]
-    raise InputError(f"no port {route.path!r}", route.position, suggestion(route.path, short))
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a deployment has that an external gateway may lead to, by full path."""
+
+    prefix: str
+    ports: tuple[str, ...]
+    gateways: tuple[str, ...]
+    versions: tuple[str, ...]
+
+    def route(self, route: Route, gateway: Gateway) -> Route:
+        traffic = _to_versions(route.traffic, self.versions, route.position)
+        if gateway.selector is not None or route.selector is not None:
+            return replace(route, traffic=traffic)
+        return replace(route, path=self.path(route), traffic=traffic)
+
+    def path(self, route: Route) -> str:
+        """A port before a gateway, and the full path before the short one."""
+        if is_external(route.path):
+            return route.path
+        for path in (route.path, self.prefix + route.path):
+            if path in self.ports:
+                return path
+        if route.path in self.gateways:
+            return route.path
+        clusters = (route.path, self.prefix + route.path)
+        of_cluster = [name for name in self.ports if name.rpartition("/")[0] in clusters]
+        if len(of_cluster) == 1:
+            return of_cluster[0]
+        if self.prefix + route.path in self.gateways:
+            return self.prefix + route.path
+        short = [name.removeprefix(self.prefix) for name in (*self.ports, *self.gateways)]
+        raise InputError(f"no port {route.path!r}", route.position, suggestion(route.path, short))
 
 
 def weighted(gateway: Gateway) -> Gateway:
-    """The gateway with every weight filled in. :raises InputError: they do not add up."""
+    """The gateway with every weight filled in; of one that selects its routes, the weights stay what is asked
+    of the groups that come. :raises InputError: they do not add up."""
     for route in gateway.routes:
         if route.condition_reference is not None:
             reference = route.condition_reference
             raise InputError(f"{reference.name!r} among the conditions is not resolved", reference.position)
+    if gateway.selector is not None:
+        return gateway
     try:
         weights = distribute_weights([route.weight for route in gateway.routes])
     except ValueError as problem:
@@ -279,8 +349,9 @@ def _reduced(cluster: DeployedCluster, gone: set[str]) -> DeployedCluster:
         return cluster
     services = tuple(service for service in cluster.services if service.name not in gone)
     paths = {f"/{cluster.name}/{name}/" for name in gone}
-    gateways = tuple(_without_routes(gateway, paths) for gateway in cluster.gateways)
-    kept = tuple(gateway for gateway in gateways if gateway.routes)
+    gateways = [_without_routes(gateway, paths) for gateway in cluster.gateways]
+    versions = {route.path for gateway in gateways for route in gateway.routes}
+    kept = tuple(_without_copies(gateway, versions) for gateway in gateways if gateway.routes)
     for gateway in kept:
         if sum(route.weight or 0 for route in gateway.routes) != 100:
             names = ", ".join(sorted(gone))
@@ -295,17 +366,41 @@ def _without_routes(gateway: Gateway, parts: set[str]) -> Gateway:
     return replace(gateway, routes=routes)
 
 
-def _without_clusters(gateway: Gateway, deployment: str, left: set[str]) -> Gateway | None:
-    """None when all its routes led to clusters that are gone."""
+def _without_ends(gateways: Sequence[Gateway], clusters: Sequence[DeployedCluster]) -> tuple[Gateway, ...]:
+    """The external gateways without routes and copies to what is gone, and without those that have no route
+    left; as these may be what others lead to, until nothing changes."""
+    internal = [gateway for cluster in clusters for gateway in cluster.gateways]
+    versions = {route.path for gateway in internal for route in gateway.routes}
+    before, kept = None, tuple(gateways)
+    while before != kept:
+        before, ends = kept, {gateway.name for gateway in (*internal, *kept)}
+        reduced = (_without_lost(gateway, ends, versions) for gateway in kept)
+        kept = tuple(gateway for gateway in reduced if gateway is not None)
+    return kept
+
+
+def _without_lost(gateway: Gateway, ends: set[str], versions: set[str]) -> Gateway | None:
+    """None when all its routes led to what is gone."""
 
     def stays(route: Route) -> bool:
-        return (
-            route.path.startswith("[") or route.path.removeprefix(f"{deployment}/").partition("/")[0] in left
-        )
+        return is_external(route.path) or route.selector is not None or route.path in ends
 
+    if gateway.selector is not None:
+        return _without_copies(gateway, versions)
     routes = tuple(route for route in gateway.routes if stays(route))
-    if len(routes) == len(gateway.routes):
-        return gateway
-    if routes and sum(route.weight or 0 for route in routes) != 100:
+    if len(routes) < len(gateway.routes) and routes and sum(route.weight or 0 for route in routes) != 100:
         raise ConflictError(f"{gateway.name} would not carry 100%: change its weights first")
-    return replace(gateway, routes=routes) if routes else None
+    if gateway.routes and not routes:
+        return None
+    return _without_copies(replace(gateway, routes=routes), versions)
+
+
+def _without_copies(gateway: Gateway, versions: set[str]) -> Gateway:
+    """The gateway without copies to versions that are gone."""
+
+    def reduced(traffic: Traffic) -> Traffic:
+        left = (mirror for mirror in traffic.mirrors if is_external(mirror.to) or mirror.to in versions)
+        return replace(traffic, mirrors=tuple(left))
+
+    routes = tuple(replace(route, traffic=reduced(route.traffic)) for route in gateway.routes)
+    return replace(gateway, routes=routes, traffic=reduced(gateway.traffic))

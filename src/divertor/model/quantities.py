@@ -6,6 +6,7 @@ Each `parse_*` raises ValueError whose text says what was expected.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
@@ -17,16 +18,34 @@ _PERCENTAGE = re.compile(r"(?P<number>[0-9]{1,3}) ?%?")
 _CPU = re.compile(r"(?P<number>[0-9]{1,6}(?:\.[0-9]{1,3})?)|(?P<thousandths>[0-9]{1,9})m")
 _MEMORY = re.compile(r"(?P<number>[0-9]{1,18}(?:\.[0-9]{1,9})?) ?(?P<unit>[KMGT]?)i?B?", re.IGNORECASE)
 _DURATION = re.compile(_NUMBER + r" ?(?P<unit>[a-z]+)", re.IGNORECASE)
-_PORT = re.compile(r"(?P<number>[0-9]{1,5})(?:/(?P<protocol>http|tcp))?", re.IGNORECASE)
+_PORT = re.compile(r"(?P<number>[0-9]{1,5})(?:/(?P<protocol>http2?|grpc|tcp))?", re.IGNORECASE)
 _SELECTOR = re.compile(r"(?P<kind>cookie|header) +(?P<name>[!#-+\--:<>-~]+)", re.IGNORECASE)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NETWORK = re.compile(r"client address ?/ ?(?P<v4>[0-9]{1,2})(?: ?/ ?(?P<v6>[0-9]{1,3}))?")
+#: What is one subscriber's in IPv6, as one address is in IPv4 (RFC 6177 gives at least that).
+_V6_PREFIX = 64
+_WORDS = {
+    str(selector): selector
+    for selector in (
+        KeySelector(KeyKind.ADDRESS),
+        KeySelector(KeyKind.BEARER),
+        KeySelector(KeyKind.JA3),
+        KeySelector(KeyKind.JA4),
+        KeySelector(KeyKind.USER),
+    )
+}
+#: What `parse_key_selector` takes.
+KEYS = (
+    "cookie NAME, header NAME, bearer token, client address, client address/24, tls ja3, tls ja4 or user id"
+)
 
 _MEMORY_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _SECONDS = {
-    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
-    **dict.fromkeys(("d", "day", "days"), 86400),
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), Decimal("0.001")),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), Decimal(1)),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), Decimal(60)),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), Decimal(3600)),
+    **dict.fromkeys(("d", "day", "days"), Decimal(86400)),
 }
 #: Ten years; beyond it one means `forever`.
 MAX_SECONDS = 3650 * 86400
@@ -68,7 +87,7 @@ def format_memory(size: int) -> str:
 
 
 def parse_seconds(text: str) -> float:
-    """`10s`, `1m`, `2h`, `1d` or with the unit spelled out, in seconds."""
+    """`10s`, `1m`, `2h`, `1d`, `250ms` or with the unit spelled out, in seconds."""
     found = _DURATION.fullmatch(text.strip())
     if found is None or found["unit"].lower() not in _SECONDS:
         raise ValueError("a duration such as 30s, 10m, 24h or 7d")
@@ -100,12 +119,20 @@ def format_duration(duration: timedelta | None) -> str:
 
 
 def parse_port(text: str) -> tuple[int, Protocol]:
-    """`8080`, `8080/http` or `5432/tcp`, from 0 to 65535."""
+    """`8080`, `8080/http`, `5432/tcp` or `8080/http2` (`grpc` is another word for it), from 0 to 65535."""
     found = _PORT.fullmatch(text.strip())
     if found is None or int(found["number"]) > 65535:
-        raise ValueError("a port such as 8080, 8080/http or 5432/tcp, up to 65535")
-    protocol = Protocol(found["protocol"].lower()) if found["protocol"] else Protocol.HTTP
-    return int(found["number"]), protocol
+        raise ValueError("a port such as 8080, 8080/http, 8080/http2 or 5432/tcp, up to 65535")
+    word = (found["protocol"] or "http").lower()
+    return int(found["number"]), Protocol.HTTP2 if word == "grpc" else Protocol(word)
+
+
+def parse_gateway_port(text: str) -> tuple[int, Protocol]:
+    """As `parse_port`, but `http2`: a gateway's http port takes HTTP/2 as well."""
+    number, protocol = parse_port(text)
+    if protocol is Protocol.HTTP2:
+        raise ValueError(f"{number}/http, which takes HTTP/2 and gRPC too")
+    return number, protocol
 
 
 def format_port(number: int | None, protocol: Protocol) -> str:
@@ -117,15 +144,38 @@ def named_port(name: str, text: str) -> Port:
     return Port(name, number, protocol)
 
 
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """A parser of whole numbers within those bounds."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,12}", text.strip()) or not least <= int(text) <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
 def parse_key_selector(text: str) -> KeySelector:
-    """`cookie NAME`, `header NAME` (kept in lower case) or `client address`."""
-    if text.strip().lower().split() == ["client", "address"]:
-        return KeySelector(KeyKind.ADDRESS)
+    """`cookie NAME`, `header NAME` (kept in lower case), `bearer token`, `client address`, `tls ja3`, `tls
+    ja4`, `user id`; `client address/24` for its network (an IPv6 client's /64, or `client address/24/56`)."""
+    words = " ".join(text.lower().split())
+    if words in _WORDS:
+        return _WORDS[words]
+    network = _NETWORK.fullmatch(words)
+    if network is not None:
+        return _prefix(int(network["v4"]), int(network["v6"] or _V6_PREFIX))
     found = _SELECTOR.fullmatch(text.strip())
     if found is None:
-        raise ValueError("cookie NAME, header NAME or client address")
+        raise ValueError(KEYS)
     if found["kind"].lower() == KeyKind.COOKIE:
         return KeySelector(KeyKind.COOKIE, found["name"])
     if not _HEADER.fullmatch(found["name"]):
         raise ValueError("a header's name of letters, digits and '-'")
     return KeySelector(KeyKind.HEADER, found["name"].lower())
+
+
+def _prefix(v4: int, v6: int) -> KeySelector:
+    """Narrow enough that a network is a neighbourhood, not a continent."""
+    if not 8 <= v4 <= 32 or not 16 <= v6 <= 128:
+        raise ValueError("a network of 8 to 32 bits, and of 16 to 128 bits for IPv6")
+    return KeySelector(KeyKind.PREFIX, f"{v4}/{v6}")

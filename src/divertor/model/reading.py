@@ -23,10 +23,8 @@ from divertor.model.artifacts import (
     Cluster,
     Deployable,
     EnvironmentVariable,
-    FailPolicy,
     Gateway,
     HealthCheck,
-    IsolationPolicy,
     Port,
     Reference,
     Scale,
@@ -51,6 +49,8 @@ from divertor.model.reading_gateways import (
     read_gateway_node,
     read_gateways,
 )
+from divertor.model.reading_isolation import read_isolation
+from divertor.model.reading_traffic import read_circuit_breaker, read_outlier_detection
 
 BLUEPRINT_EXTRAS = ("metadata", "dialects")
 CLUSTER_EXTRAS = ("metadata", "network", "sla", "dialects")
@@ -61,9 +61,18 @@ SERVICE_RUNTIME = ("status", "instances", "health", "dependencies")
 
 _SPELLINGS = {"env": "environment_variables", "dialect": "dialects", "reference": "ref"}
 _SERVICE_FIELDS = (
-    "breed", "ref", "scale", "environment_variables", "health_checks", *SERVICE_EXTRAS, *SERVICE_RUNTIME,
+    "breed", "ref", "scale", "environment_variables", "health_checks", "outlier_detection", "circuit_breaker",
+    *SERVICE_EXTRAS, *SERVICE_RUNTIME,
 )  # fmt: skip
-_CLUSTER_FIELDS = ("services", "gateways", "routing", "health_checks", *CLUSTER_EXTRAS)
+_OF_CLUSTER = (
+    "gateways",
+    "routing",
+    "health_checks",
+    "outlier_detection",
+    "circuit_breaker",
+    *CLUSTER_EXTRAS,
+)
+_CLUSTER_FIELDS = ("services", *_OF_CLUSTER)
 _TYPES = {
     "command": COMMAND,
     "cmd": COMMAND,
@@ -76,7 +85,6 @@ _TYPES = {
 }
 _ADDRESS = re.compile(r"(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 _VARIABLE = re.compile(r"(?P<name>[^\s/\[\]=]+)(?:\[(?P<alias>[^\s/\[\]=]+)\])?")
-_FAIL = {word.value: word for word in FailPolicy}
 _KINDS = {
     **dict.fromkeys(("blueprint", "blueprints"), "blueprints"),
     **dict.fromkeys(("breed", "breeds"), "breeds"),
@@ -223,8 +231,7 @@ def _single_service_cluster(name: str, node: MappingNode) -> Cluster:
     of_service = {"breed", "ref", "reference", "scale", "environment_variables", "env", "arguments"}
     service = tuple(entry for entry in node.entries if entry[0].text in of_service)
     cluster = tuple(entry for entry in node.entries if entry[0].text not in of_service)
-    known = ("gateways", "routing", "health_checks", *CLUSTER_EXTRAS)
-    fields = Fields(MappingNode(cluster, node.position), "a cluster", known, _SPELLINGS)
+    fields = Fields(MappingNode(cluster, node.position), "a cluster", _OF_CLUSTER, _SPELLINGS)
     return _cluster_of(name, fields, (read_service(MappingNode(service, node.position)),))
 
 
@@ -234,6 +241,8 @@ def _cluster_of(name: str, fields: Fields, services: tuple[Service, ...]) -> Clu
         services,
         gateways=read_cluster_gateways(fields.get("gateways") or fields.get("routing")),
         health_checks=read_health_checks(fields, "health_checks"),
+        outlier_detection=read_outlier_detection(fields),
+        circuit_breaker=read_circuit_breaker(fields),
         extras=fields.extras(CLUSTER_EXTRAS),
     )
 
@@ -259,6 +268,8 @@ def read_service(node: Node) -> Service:
         scale=None if scale is None else read_scale_node(scale),
         environment=read_environment(fields.get("environment_variables")),
         health_checks=read_health_checks(fields, "health_checks"),
+        outlier_detection=read_outlier_detection(fields),
+        circuit_breaker=read_circuit_breaker(fields),
         extras=fields.extras(SERVICE_EXTRAS),
         position=node.position,
     )
@@ -424,28 +435,3 @@ def _url_path(node: Node | None) -> str:
 def _seconds(fields: Fields, name: str, default: float) -> float:
     node = fields.get(name)
     return default if node is None else parsed(node, "duration", q.parse_seconds)
-
-
-def read_isolation(node: Node | None) -> tuple[IsolationPolicy, ...]:
-    """The `isolation:` section: a policy for each cluster named."""
-    return tuple(_policy(key, item) for key, item in entries_of(node, "isolation"))
-
-
-def _policy(key: Scalar, node: Node) -> IsolationPolicy:
-    fields = Fields(node, "an isolation policy", ("to", "keys", "for", "fail"))
-    keys_node, for_node, fail_node = fields.require("keys"), fields.get("for"), fields.get("fail")
-    keys = tuple(parsed(item, "key", q.parse_key_selector) for item in items_of(keys_node))
-    if not keys or len(set(keys)) < len(keys):
-        fail(
-            keys_node,
-            "a key given twice" if keys else "no keys",
-            "cookie NAME, header NAME or client address",
-        )
-    return IsolationPolicy(
-        cluster=name_of(key, "a cluster"),
-        to=name_of(fields.require("to"), "a service"),
-        keys=keys,
-        duration=None if for_node is None else parsed(for_node, "duration", q.parse_duration),
-        fail=FailPolicy.CLOSED if fail_node is None else choice_of(fail_node, "failure policy", _FAIL),
-        position=fields.require("to").position,
-    )

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from divertor.conditions import Condition, Or, parse
-from divertor.model.artifacts import Gateway, Protocol, Reference, Route, Sticky
+from divertor.errors import Position
+from divertor.model.artifacts import Gateway, Protocol, Reference, Rewrite, Route, Sticky
 from divertor.model.documents import MappingNode, Node, Scalar, Sequence
 from divertor.model.fields import (
     Fields,
@@ -23,31 +24,48 @@ from divertor.model.fields import (
     parsed,
     text_of,
 )
-from divertor.model.quantities import parse_percentage, parse_port
+from divertor.model.paths import checked_path
+from divertor.model.quantities import parse_gateway_port, parse_percentage
+from divertor.model.reading_listeners import (
+    LISTENER_FIELDS,
+    read_flag,
+    read_rate_limits,
+    read_tls,
+    read_trusted_proxies,
+    read_virtual_hosts,
+)
+from divertor.model.reading_selectors import parse_selector
+from divertor.model.reading_traffic import TRAFFIC_FIELDS, read_traffic
+from divertor.model.selectors import Selector
 
 GATEWAY_EXTRAS = ("metadata",)
 ROUTE_EXTRAS = ("balance", "metadata")
 #: What only a running gateway has: printed by a GET, accepted and ignored on the way back.
 GATEWAY_RUNTIME = ("service", "deployed", "lookup_name", "internal", "kind")
 ROUTE_RUNTIME = ("targets", "lookup_name", "deployed", "name", "kind")
-#: Their silent loss would send requests somewhere else.
-GATEWAY_UNSUPPORTED = ("virtual_hosts", "selector")
-ROUTE_UNSUPPORTED = ("rewrites", "selector")
-
-_GATEWAY_FIELDS = ("name", "port", "sticky", "routes", *GATEWAY_EXTRAS, *GATEWAY_RUNTIME)
+_OF_GATEWAY = ("routes", "sticky", "virtual_hosts", "selector", *TRAFFIC_FIELDS, *LISTENER_FIELDS)
+_GATEWAY_FIELDS = ("name", "port", *_OF_GATEWAY, *GATEWAY_EXTRAS, *GATEWAY_RUNTIME)
+#: What a cluster's gateway cannot have: it has no listener, and its routes are the cluster's services.
+_NOT_INTERNAL = ("selector", *LISTENER_FIELDS)
 _ROUTE_FIELDS = (
     "weight",
     "condition",
     "condition_strength",
     "filters",
     "filter_strength",
+    "rewrites",
+    "selector",
+    *TRAFFIC_FIELDS,
     *ROUTE_EXTRAS,
     *ROUTE_RUNTIME,
 )
 _STICKY = {word.value: word for word in Sticky}
 _PORT_KEY = re.compile(r"[0-9]{1,5}(?:/(?:http|tcp))?", re.IGNORECASE)
-_PATH = re.compile(r"[^\s/\[\]]+(?:/[^\s/\[\]]+){0,3}")
-_EXTERNAL = re.compile(r"\[(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})\]")
+_REWRITE = re.compile(r"(?P<path>\S+)\s+if\s+(?P<condition>.+)", re.IGNORECASE | re.DOTALL)
+#: Of the characters RFC 3986 allows in a path, and percent-encoded ones; `%[path]` is the path as it came.
+_NEW_PATH = re.compile(r"(?:/|%\[path\])(?:[0-9A-Za-z/._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2}|%\[path\])*")
+MAX_NEW_PATH = 2000
+MAX_REWRITES = 50
 #: A word without any sign of a comparison in it: a condition meant by name, not a mistyped one.
 _CONDITION_NAME = re.compile(r"[^\s/\[\]=!&|'\"<>()]+")
 
@@ -66,13 +84,19 @@ def read_gateway_node(key: Scalar | None, node: Node) -> Gateway:
         node = MappingNode(((_word("routes", node), node),), node.position)
     fields = _gateway_fields(node)
     port, protocol = _port(key, fields)
-    sticky, routes = _sticky(fields, protocol), read_routes(fields.get("routes"))
     return Gateway(
         _gateway_name(key, fields),
         port,
         protocol,
-        sticky,
-        routes,
+        _sticky(fields, protocol),
+        read_routes(fields.get("routes")),
+        virtual_hosts=read_virtual_hosts(fields.get("virtual_hosts")),
+        selector=_selector(fields),
+        traffic=read_traffic(fields),
+        rate_limits=read_rate_limits(fields.get("rate_limits")),
+        tls=read_tls(fields.get("tls")),
+        proxy_protocol=read_flag(fields, "proxy_protocol"),
+        trusted_proxies=read_trusted_proxies(fields.get("trusted_proxies")),
         extras=fields.extras(GATEWAY_EXTRAS),
         position=node.position,
     )
@@ -89,9 +113,18 @@ def read_cluster_gateways(node: Node | None) -> tuple[Gateway, ...]:
         return ()
     entries = entries_of(node, "gateways")
     assert node is not None
-    if any(key.text in ("routes", "sticky", *GATEWAY_UNSUPPORTED) for key, _ in entries):
+    if any(_says_gateway(key, item) for key, item in entries):
         return (_internal_gateway("", node),)
     return tuple(_internal_gateway(name_of(key, "a port", strict=True), item) for key, item in entries)
+
+
+def _says_gateway(key: Scalar, node: Node) -> bool:
+    """Whether an entry under a cluster's `gateways` is one of a lone gateway's, not a port's gateway: a port
+    may be called `tls`."""
+    of_port = isinstance(node, MappingNode) and any(
+        inner.text in ("routes", "sticky", "port") for inner, _ in node.entries
+    )
+    return key.text in _OF_GATEWAY and (key.text in ("routes", "sticky") or not of_port)
 
 
 def read_routes(node: Node | None) -> tuple[Route, ...]:
@@ -117,10 +150,8 @@ def read_condition_node(node: Node | None) -> Asked:
 
 def parse_condition(node: Node) -> Condition:
     """A scalar's text in the condition language, with errors placed inside the document."""
-    text = text_of(node, "a condition")
-    quote = 1 if isinstance(node, Scalar) and node.quoted and node.position.line else 0
-    position = node.position
-    return parse(text, position.source, position.line, position.column + quote)
+    text, at = text_of(node, "a condition"), _inside(node)
+    return parse(text, at.source, at.line, at.column)
 
 
 def _internal_gateway(name: str, node: Node) -> Gateway:
@@ -128,23 +159,46 @@ def _internal_gateway(name: str, node: Node) -> Gateway:
         node = MappingNode(((_word("routes", node), node),), node.position)
     fields = _gateway_fields(node)
     port, protocol = _port(None, fields)
-    sticky, routes = _sticky(fields, protocol), read_routes(fields.get("routes"))
+    for unfit in _NOT_INTERNAL:
+        refused = fields.get(unfit)
+        if refused is not None:
+            fail(
+                refused, f"{unfit!r} of a cluster's gateway", f"{unfit!r} of a gateway with a port of its own"
+            )
     return Gateway(
-        name, port, protocol, sticky, routes, extras=fields.extras(GATEWAY_EXTRAS), position=node.position
+        name,
+        port,
+        protocol,
+        _sticky(fields, protocol),
+        _service_routes(fields.get("routes")),
+        virtual_hosts=read_virtual_hosts(fields.get("virtual_hosts")),
+        traffic=read_traffic(fields),
+        extras=fields.extras(GATEWAY_EXTRAS),
+        position=node.position,
     )
 
 
+def _service_routes(node: Node | None) -> tuple[Route, ...]:
+    """Routes to services, which nothing selects."""
+    routes = read_routes(node)
+    for route in routes:
+        if route.selector is not None:
+            place = Scalar("", None, route.position)
+            fail(place, f"a selector of the route to the service {route.path!r}", "a gateway's own route")
+    return routes
+
+
 def _gateway_fields(node: Node) -> Fields:
-    return Fields(node, "a gateway", _GATEWAY_FIELDS, unsupported=GATEWAY_UNSUPPORTED)
+    return Fields(node, "a gateway", _GATEWAY_FIELDS)
 
 
 def _gateway_name(key: Scalar | None, fields: Fields) -> str:
     node = fields.get("name")
     if node is not None:
-        return _checked_path(node, "a gateway")
+        return checked_path(node, "a gateway")
     if key is None:
         fail(fields.node, "a gateway without 'name'")
-    return key.text.partition("/")[0] if _PORT_KEY.fullmatch(key.text) else _checked_path(key, "a gateway")
+    return key.text.partition("/")[0] if _PORT_KEY.fullmatch(key.text) else checked_path(key, "a gateway")
 
 
 def _port(key: Scalar | None, fields: Fields) -> tuple[int | None, Protocol]:
@@ -153,7 +207,7 @@ def _port(key: Scalar | None, fields: Fields) -> tuple[int | None, Protocol]:
         node = key
     if node is None:
         return None, Protocol.HTTP
-    number, protocol = parsed(node, "port", parse_port)
+    number, protocol = parsed(node, "port", parse_gateway_port)
     return number or None, protocol
 
 
@@ -185,14 +239,17 @@ def _unique(routes: list[Route]) -> tuple[Route, ...]:
 
 
 def _route(key: Scalar, node: Node) -> Route:
-    fields = Fields(node, "a route", _ROUTE_FIELDS, unsupported=ROUTE_UNSUPPORTED)
+    fields = Fields(node, "a route", _ROUTE_FIELDS)
     asked = _asked(fields)
     return Route(
-        path=_checked_path(key, "a route"),
+        path=checked_path(key, "a route"),
         weight=_percentage(fields, "weight"),
         condition=asked.condition,
         condition_strength=_strength(fields),
         condition_reference=asked.reference,
+        rewrites=_rewrites(fields.get("rewrites")),
+        selector=_selector(fields),
+        traffic=read_traffic(fields),
         extras=fields.extras(ROUTE_EXTRAS),
         position=key.position,
     )
@@ -249,14 +306,42 @@ def _is_condition_name(text: str) -> bool:
     return _CONDITION_NAME.fullmatch(text) is not None and text.lower() not in constants
 
 
-def _checked_path(node: Node, what: str) -> str:
-    path = text_of(node, what)
-    external = _EXTERNAL.fullmatch(path)
-    if external is not None and 0 < int(external["port"]) < 65536:
-        return path
-    if _PATH.fullmatch(path) is None or not path.isprintable() or len(path) > 800:
-        fail(node, f"{path[:80]!r} is no path of {what}", "up to four names joined by '/', or [host:port]")
-    return path
+def _selector(fields: Fields) -> Selector | None:
+    node = fields.get("selector")
+    if node is None:
+        return None
+    text, at = text_of(node, "a selector"), _inside(node)
+    return parse_selector(text, at.source, at.line, at.column) if text.strip() else None
+
+
+def _rewrites(node: Node | None) -> tuple[Rewrite, ...]:
+    """`NEW if CONDITION`, `{path: NEW if CONDITION}`, or a list of these; the first that matches counts."""
+    rewrites = tuple(_rewrite(item) for item in items_of(node))
+    if node is not None and len(rewrites) > MAX_REWRITES:
+        fail(node, f"{len(rewrites)} rewrites", f"at most {MAX_REWRITES}")
+    return rewrites
+
+
+def _rewrite(node: Node) -> Rewrite:
+    if isinstance(node, MappingNode):
+        node = Fields(node, "a rewrite", ("path",)).require("path")
+    text, at = text_of(node, "a rewrite"), _inside(node)
+    lead = len(text) - len(text.lstrip())
+    found = _REWRITE.fullmatch(text.strip())
+    if found is None:
+        fail(node, f"{text[:80]!r} is no rewrite", "NEW_PATH if CONDITION")
+    path = found["path"]
+    if not _NEW_PATH.fullmatch(path) or len(path) > MAX_NEW_PATH:
+        fail(node, f"{path[:80]!r} is no path", "a path without query such as /new or /v1%[path]")
+    offset = lead + found.start("condition")
+    return Rewrite(path, parse(found["condition"], at.source, at.line, at.column + offset))
+
+
+def _inside(node: Node) -> Position:
+    """Where a scalar's text begins: behind its quote, if it has one."""
+    quote = 1 if isinstance(node, Scalar) and node.quoted and node.position.line else 0
+    at = node.position
+    return Position(at.source, at.line, at.column + quote)
 
 
 def _word(text: str, at: Node) -> Scalar:

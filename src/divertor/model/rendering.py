@@ -19,6 +19,7 @@ from divertor.model.artifacts import (
     Gateway,
     HealthCheck,
     IsolationPolicy,
+    Recording,
     Reference,
     Route,
     Scale,
@@ -26,6 +27,12 @@ from divertor.model.artifacts import (
 )
 from divertor.model.deployments import DeployedCluster, DeployedService, Deployment, Instance, Status
 from divertor.model.events import format_time
+from divertor.model.rendering_traffic import (
+    rate_limit_to_json,
+    tls_to_json,
+    traffic_fields,
+    version_fields,
+)
 
 JsonObject = dict[str, Any]
 
@@ -71,9 +78,27 @@ def gateway_fields(gateway: Gateway) -> JsonObject:
         **gateway.extras,
         "port": q.format_port(gateway.port, gateway.protocol),
         "sticky": gateway.sticky.value,
-        "virtual_hosts": [],
+        "virtual_hosts": list(gateway.virtual_hosts),
+        **_selector(gateway),
+        **traffic_fields(gateway.traffic),
+        **_listener(gateway),
         "routes": {route.path: _route(route) for route in gateway.routes},
     }
+
+
+def _selector(thing: Gateway | Route) -> JsonObject:
+    return {} if thing.selector is None else {"selector": thing.selector.text}
+
+
+def _listener(gateway: Gateway) -> JsonObject:
+    """What only a gateway with a port of its own has, as far as it has it."""
+    data: JsonObject = {
+        "rate_limits": [rate_limit_to_json(limit) for limit in gateway.rate_limits],
+        "tls": None if gateway.tls is None else tls_to_json(gateway.tls),
+        "proxy_protocol": gateway.proxy_protocol,
+        "trusted_proxies": list(gateway.trusted_proxies),
+    }
+    return {name: value for name, value in data.items() if value}
 
 
 def breed_to_json(breed: Breed) -> JsonObject:
@@ -122,7 +147,8 @@ def _cluster(cluster: Cluster) -> JsonObject:
         "services": [_service(service) for service in cluster.services],
         "gateways": _cluster_gateways(cluster.gateways),
     }
-    return data | _health_checks(cluster.health_checks)
+    limits = version_fields(cluster.outlier_detection, cluster.circuit_breaker)
+    return data | _health_checks(cluster.health_checks) | limits
 
 
 def _cluster_gateways(gateways: tuple[Gateway, ...]) -> JsonObject:
@@ -137,7 +163,8 @@ def _service(service: Service) -> JsonObject:
     if service.scale is not None:
         data["scale"] = _scale_or_reference(service.scale)
     data["environment_variables"] = _environment(service.environment)
-    return data | _health_checks(service.health_checks)
+    limits = version_fields(service.outlier_detection, service.circuit_breaker)
+    return data | _health_checks(service.health_checks) | limits
 
 
 def _breed_or_reference(breed: Breed | Reference) -> JsonObject:
@@ -154,7 +181,11 @@ def _route(route: Route) -> JsonObject:
         "weight": None if route.weight is None else q.format_percentage(route.weight),
         "condition": _condition(route),
         "condition_strength": q.format_percentage(route.condition_strength),
-        "rewrites": [],
+        "rewrites": [
+            {"path": f"{rewrite.path} if {to_text(rewrite.condition)}"} for rewrite in route.rewrites
+        ],
+        **_selector(route),
+        **traffic_fields(route.traffic),
     }
 
 
@@ -211,8 +242,19 @@ def _isolation(policies: Iterable[IsolationPolicy]) -> JsonObject:
             "keys": [str(key) for key in policy.keys],
             "for": q.format_duration(policy.duration),
             "fail": policy.fail.value,
+            "mode": policy.mode.value,
+            **({} if policy.allow is None else {"allow": to_text(policy.allow)}),
+            "record": "none" if policy.record is None else _recording(policy.record),
         }
         for policy in policies
+    }
+
+
+def _recording(record: Recording) -> JsonObject:
+    return {
+        "body": q.format_memory(record.body),
+        "limit": q.format_memory(record.limit),
+        "redact": list(record.redact),
     }
 
 
@@ -243,6 +285,7 @@ def _deployed_service(service: DeployedService) -> JsonObject:
         "scale": scale_to_json(service.scale),
         "environment_variables": _environment(service.environment),
         "health_checks": [_health_check(check) for check in service.health_checks],
+        **version_fields(service.outlier_detection, service.circuit_breaker),
         "instances": [_instance(instance) for instance in service.instances],
     }
 

@@ -23,18 +23,31 @@ from divertor.model.reading import (
     BLUEPRINT_EXTRAS,
     CLUSTER_EXTRAS,
     read_environment,
-    read_isolation,
     read_services,
 )
 from divertor.model.reading_gateways import Asked, read_condition_node, read_filters, read_gateway_node
+from divertor.model.reading_isolation import read_isolation
 from divertor.model.rendering import alternatives
 from divertor.model.resolving import resolve_gateway
+from divertor.model.traffic import Traffic
 
 _DEPLOYMENT_FIELDS = (
     "name", "kind", "clusters", "gateways", "isolation", "environment_variables", "ports", "hosts", "status",
     *BLUEPRINT_EXTRAS,
 )  # fmt: skip
 NOTHING: Library = MappingProxyType({})
+#: Keys of a gateway that are called as its attributes are; those that a document does not say stay.
+_FIELDS = (
+    "sticky", "routes", "virtual_hosts", "selector", "rate_limits", "tls", "proxy_protocol",
+    "trusted_proxies",
+)  # fmt: skip
+_TRAFFIC = {
+    "timeout": ("timeout",),
+    "idle_timeout": ("idle",),
+    "retries": ("retries",),
+    "headers": ("request_headers", "response_headers"),
+    "mirror": ("mirrors",),
+}
 _CLUSTER_FIELDS = ("services", "gateways", "routing", "health_checks", "status", *CLUSTER_EXTRAS)
 
 
@@ -171,6 +184,8 @@ def _service(asked: Service, before: DeployedService | None) -> DeployedService:
         scale=asked.scale or base.scale,
         environment=asked.environment or base.environment or base.breed.environment,
         health_checks=base.health_checks if asked.health_checks is None else asked.health_checks,
+        outlier_detection=asked.outlier_detection or base.outlier_detection,
+        circuit_breaker=asked.circuit_breaker or base.circuit_breaker,
         extras={**base.extras, **asked.extras},
     )
 
@@ -219,14 +234,25 @@ def _read(name: str, node: Node, current: Gateway | None) -> Gateway:
     gateway = read_gateway_node(key, MappingNode(unnamed, node.position))
     if current is None:
         return gateway
+    kept = {name: getattr(current, name) for name in _FIELDS if name not in said}
     return replace(
         gateway,
         port=gateway.port if gateway.port is not None and "port" in said else current.port,
         protocol=gateway.protocol if "port" in said else current.protocol,
-        sticky=gateway.sticky if "sticky" in said else current.sticky,
-        routes=gateway.routes if "routes" in said else current.routes,
+        traffic=_merged_traffic(gateway.traffic, current.traffic, said),
         extras={**current.extras, **gateway.extras},
+        **kept,
     )
+
+
+def _merged_traffic(asked: Traffic, current: Traffic, said: set[str]) -> Traffic:
+    kept = {
+        attribute: getattr(current, attribute)
+        for key, attributes in _TRAFFIC.items()
+        for attribute in attributes
+        if key not in said
+    }
+    return replace(asked, **kept)
 
 
 def _route_at(path: str, routes: dict[str, Route]) -> Route | None:
