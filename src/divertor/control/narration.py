@@ -88,6 +88,8 @@ def _detection(event: Event) -> tuple[str, str, str] | None:
 
 
 def _request(event: Event) -> tuple[str, str, str] | None:
+    if "request:failed" in event.tags or "request:sampled" in event.tags:
+        return None  # customers' requests, by the thousand: `divertor metrics` is for them
     request = f"{visible(event.get('http.request.method'), 10)} {visible(event.get('url.path'), 60)}"
     status = visible(event.get("http.response.status_code"), 10)
     served = visible(event.get("divertor.served_by"), 40)

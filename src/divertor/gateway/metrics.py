@@ -19,11 +19,19 @@ MAX_STATS = 500_000
 MAX_BINS = 2_000
 #: Seconds by which two sights of the same start of Envoy may differ: it tells whole ones.
 SLACK = 2.5
-#: Which of Envoy's names are of interest: versions (`cluster.DEPLOYMENT/CLUSTER/SERVICE/PORT.…` or
-#: `cluster.[HOST:PORT].…`) and ports (`http.GATEWAY.…`). The last part of a version's name has no dot, which
-#: keeps out the same numbers told by origin (`….external.upstream_rq_time`).
+#: Envoy tells a version's numbers a second time by origin, as `NAME.external.…` or `NAME.internal.…`. This is
+#: the end of every other name: its expressions cannot say "not".
+_ONCE = (
+    "("
+    + "|".join(
+        ["[^l]", "[^a]l", "[^n]al", "[^r]nal", "[^e]rnal", "[^t]ernal", "[^xn]ternal", "[^ei][xn]ternal"]
+        + ["[^.][ei][xn]ternal"]
+    )
+    + ")"
+)
+#: Which of Envoy's names are of interest: versions, ports, and what was not logged.
 PATTERN = (
-    r"^cluster\.(.*/[^/.]+|\[.*\])\.(upstream_(rq_(completed|5xx|time|active)|cx_connect_fail)"
+    rf"^cluster\..*{_ONCE}\.(upstream_(rq_(completed|5xx|time|active)|cx_connect_fail)"
     r"|membership_(total|healthy))$"
     r"|^http\..*\.downstream_rq_(completed|5xx|time|active)$"
     r"|^access_log\.process_ratelimit\.denied$"
