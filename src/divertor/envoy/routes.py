@@ -33,13 +33,14 @@ from divertor.envoy.names import (
     tree,
 )
 from divertor.envoy.plan import Gate, Host, Listener, Paths, Route, Snapshot
-from divertor.envoy.stickiness import pin, pinned_by
+from divertor.envoy.stickiness import pin, pinned_by, pinned_pattern
 
 #: Envoy draws one number per request for all its decisions. The strength of a condition looks at its last
 #: two digits, so the weights must look at the others: else those who lose the one draw are no fair sample in
 #: the next.
 DRAW = 100
 MILLION = 1_000_000
+ANY = ("*",)
 
 
 def routes(snapshot: Snapshot, paths: Paths) -> dict[str, Resource]:
@@ -53,12 +54,16 @@ def routes(snapshot: Snapshot, paths: Paths) -> dict[str, Resource]:
 
 def route_configuration(listener: Listener, paths: Paths) -> Resource:
     """One HTTP listener's routes, in the order the module's docstring gives."""
-    return {
+    found: Resource = {
         "@type": TYPE + "envoy.config.route.v3.RouteConfiguration",
         "name": listener.name,
         "internal_only_headers": list(OWN_HEADERS),
         "virtual_hosts": [virtual_host(host, paths) for host in listener.hosts],
     }
+    if any(host.domains != ANY for host in listener.hosts):
+        # A browser names the port with the host, unless it is 80.
+        found["ignore_port_in_host_matching"] = True
+    return found
 
 
 def virtual_host(host: Host, paths: Paths) -> Resource:
@@ -235,7 +240,7 @@ def _pinnable(gate: Gate, matched: Route | None) -> list[Route]:
 
 
 def _if_pinned(gate: Gate, route: Route, leaf: Resource) -> Resource:
-    value = pinned_by(gate, route)["single_predicate"]["value_match"]
+    value = {"safe_regex": {"regex": pinned_pattern(gate, route)}}
     leaf["match"] = {**leaf["match"], "headers": [{"name": "cookie", "string_match": value}]}
     return leaf
 

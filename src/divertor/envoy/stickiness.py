@@ -20,7 +20,6 @@ def pin(gate: Gate, route: Route) -> Resource:
 
 def pinned_by(gate: Gate, route: Route) -> Resource:
     """A predicate: the request carries the cookie of `pin`."""
-    pattern = rf"(?:\C*;)?\s*{cookie_name(gate)}={_mark_of(route)}\s*(?:;\C*)?"
     return {
         "single_predicate": {
             "input": {
@@ -30,9 +29,15 @@ def pinned_by(gate: Gate, route: Route) -> Resource:
                     "header_name": "cookie",
                 },
             },
-            "value_match": {"safe_regex": {"regex": pattern}},
+            # Matchers of xDS name the engine; where Envoy's own are meant, it is deprecated to do so.
+            "value_match": {"safe_regex": {"google_re2": {}, "regex": pinned_pattern(gate, route)}},
         }
     }
+
+
+def pinned_pattern(gate: Gate, route: Route) -> str:
+    """The cookie of `pin` in the header of all cookies."""
+    return rf"(?:\C*;)?\s*{cookie_name(gate)}={_mark_of(route)}\s*(?:;\C*)?"
 
 
 def instance_hash(gate: Gate) -> Resource:
