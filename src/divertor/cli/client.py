@@ -63,6 +63,10 @@ class Api:
             page += 1
         return items[:limit]
 
+    def download(self, path: str, params: Mapping[str, Any] | None = None) -> bytes:
+        """The file at `path`, as it is; raises as `get` does."""
+        return self._answer("GET", path, params=params).content
+
     def send(self, method: str, path: str, data: Any = None, params: Mapping[str, Any] | None = None) -> Any:
         """The answer to a change, None when it has no body; raises as `get` does."""
         response = self._answer(method, path, params=params, json=data)

@@ -1,9 +1,9 @@
 """The archive: what is kept of each attacker, in one append-only file of JSON lines, within bounds.
 
 A file is named by the isolation of the attacker's first key; keys handed to him later lead to it through
-the index. Bounds are of two kinds. Each file: when it has grown beyond its limit, its first exchanges (the attack
-itself) stay up to a quarter of the limit, then the newest up to half of it; what lay between goes. All files
-together: whole files go, those that nobody was heard of for longest first. Not thread-safe: one owner calls it.
+the index. Bounds are of two kinds. Each file: when it has grown beyond its limit, its first exchanges (the
+attack itself) stay up to a quarter of the limit, then the newest up to half of it; what lay between goes. All
+files together: whole files go, those not heard of for longest first. Not thread-safe: one owner calls it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Exchanges → a shell script that asks the same again, with curl. Pure.
 
 All of it was written by an attacker, so every value stands between single quotes, in which a POSIX shell
-acts upon nothing, and never where curl would take it for a file or an option; bodies that are no plain line of text
-are base64. What could not be repeated exactly (a body that was not kept, a value no command line can hold) is
-left out and counted. The attacker's sessions are variables: `$SESSION`, then `$SESSION_2`, …
+acts upon nothing, and never where curl would take it for a file or an option; bodies that are no plain line
+of text are base64. What could not be repeated exactly (a body that was not kept, a value no command line can
+hold) is left out and counted. The attacker's sessions are variables: `$SESSION`, then `$SESSION_2`, …
 """
 
 from __future__ import annotations
