@@ -11,7 +11,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-loop lock clean
+.PHONY: help setup demo test lint bench-gateway bench-loop lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -46,7 +46,10 @@ lint: setup  ## style and types
 test: lint  ## everything that must hold before a change is merged
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench-loop: setup  ## what the gateway costs, and how long an isolation takes to be in effect
+bench-gateway: setup  ## the gateway beside bare Envoy, HAProxy and nginx (needs wrk, haproxy, nginx)
+	@$(BIN)/python -m bench.gateway $(BENCH_ARGS)
+
+bench-loop: setup  ## how long an isolation takes from an attack to being in effect
 	@$(BIN)/python -m bench.loop
 
 lock:  ## pins anew what pyproject.toml asks for (needs uv)

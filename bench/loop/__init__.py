@@ -1,1 +1,2 @@
-"""What the loop costs and how fast it closes: `python -m bench.loop`, or `make bench-loop`."""
+"""How fast the loop closes, on the whole stack: `python -m bench.loop`, or `make bench-loop`. What the gateway
+costs is `bench.gateway`'s."""
