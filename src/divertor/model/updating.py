@@ -6,7 +6,7 @@ whatever the document says about it. Nothing is removed by leaving it out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -217,9 +217,14 @@ def _internal(node: Node, current: Gateway, cluster: DeployedCluster, library: L
 
 
 def _external(
-    name: str, node: Node, current: Gateway | None, deployment: Deployment, library: Library
+    name: str,
+    node: Node,
+    current: Gateway | None,
+    deployment: Deployment,
+    library: Library,
+    siblings: Iterable[str] = (),
 ) -> Gateway:
-    return external_gateway(deployment, resolve_gateway(_read(name, node, current), library))
+    return external_gateway(deployment, resolve_gateway(_read(name, node, current), library), siblings)
 
 
 def _read(name: str, node: Node, current: Gateway | None) -> Gateway:
@@ -335,10 +340,12 @@ def _with_external_gateways(node: Node | None, deployment: Deployment, library: 
     if node is None:
         return deployment
     gateways = {gateway.name: gateway for gateway in deployment.gateways}
-    for key, item in entries_of(node, "gateways"):
-        short = key.text.removeprefix(f"{deployment.name}/")
-        full = f"{deployment.name}/{short.partition('/')[0]}"
-        gateway = _external(short, item, gateways.get(full), deployment, library)
+    entries = entries_of(node, "gateways")
+    shorts = [key.text.removeprefix(f"{deployment.name}/") for key, _ in entries]
+    siblings = [short.partition("/")[0] for short in shorts]
+    for short, name, (_, item) in zip(shorts, siblings, entries, strict=True):
+        current = gateways.get(f"{deployment.name}/{name}")
+        gateway = _external(short, item, current, deployment, library, siblings)
         gateways[gateway.name] = gateway
     ports = [gateway.port for gateway in gateways.values() if gateway.port is not None]
     if len(set(ports)) < len(ports):
