@@ -152,14 +152,14 @@ def _of_gateways(
         {gateway.name: gateway for gateway in gateways},
         {upstream.name for upstream in served.upstreams},
         _ends(served),
+        dormant,
     )
     ports = {listener.name for listener in served.listeners if listener.protocol == "http"}
     for gateway in gateways:
         if only and gateway.name != only:
             continue
         reached = {route.path: ways.of(gateway, route, DEPTH) for route in gateway.routes}
-        taken = [route for route in gateway.routes if dormant or _can_be_taken(route)]
-        behind = tuple(dict.fromkeys(name for route in taken for name in reached[route.path]))
+        behind = tuple(dict.fromkeys(name for way in ways.open(gateway) for name in reached[way.path]))
         listener = gateway.name if gateway.name in ports else ""
         yield Target("gateways", gateway.name, upstreams=behind, listener=listener)
         for route in gateway.routes:
@@ -177,6 +177,8 @@ class _Ways:
     gateways: Mapping[str, Gateway]
     upstreams: AbstractSet[str]
     ends: Mapping[tuple[str, str], tuple[str, ...]]
+    #: Whether routes that can get nothing count.
+    dormant: bool
 
     def of(self, gateway: Gateway, route: Route, depth: int) -> tuple[str, ...]:
         if route.path in self.upstreams:
@@ -184,8 +186,12 @@ class _Ways:
         inner = self.gateways.get(route.path) or self._only_port(route.path)
         if inner is None or depth == 0:
             return self.ends.get((gateway.name, route.path), ())
-        found = [name for way in inner.routes for name in self.of(inner, way, depth - 1)]
+        found = [name for way in self.open(inner) for name in self.of(inner, way, depth - 1)]
         return tuple(dict.fromkeys(found))
+
+    def open(self, gateway: Gateway) -> list[Route]:
+        """The routes that count."""
+        return [route for route in gateway.routes if self.dormant or _can_be_taken(route)]
 
     def _only_port(self, path: str) -> Gateway | None:
         """`deployment/cluster` means the gateway of a cluster that has one."""

@@ -44,6 +44,7 @@ class Stats:
         looked: Callable[[], Awaitable[None]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._socket = socket
         self._admin = Admin(socket)
         self._clock = clock
         self._looked = looked
@@ -61,7 +62,12 @@ class Stats:
                     await self._looked()
                 await self._sleep(PERIOD)
         finally:
-            await self._admin.close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection; the next look makes a new one."""
+        await self._admin.close()
+        self._admin = Admin(self._socket)
 
     async def look(self) -> bool:
         """One look; answers whether something new is known by it."""
