@@ -11,7 +11,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 	--no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-gateway bench-loop lock clean
+.PHONY: help setup demo test lint bench-gateway bench-loop bench-fuzz lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -51,6 +51,9 @@ bench-gateway: setup  ## the gateway beside bare Envoy, HAProxy and nginx (needs
 
 bench-loop: setup  ## how long an isolation takes from an attack to being in effect
 	@$(BIN)/python -m bench.loop
+
+bench-fuzz: setup  ## a million hostile inputs for each reader: no crash, no hang (takes about an hour)
+	@$(BIN)/python -m bench.fuzz $(BENCH_ARGS)
 
 lock:  ## pins anew what pyproject.toml asks for (needs uv)
 	$(LOCK) --upgrade --no-emit-package divertor-sensor --extra demo --group dev pyproject.toml -o requirements.lock

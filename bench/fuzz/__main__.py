@@ -1,8 +1,9 @@
-"""`python -m bench.fuzz`: random texts against the condition reader and the loading of blueprints.
+"""`python -m bench.fuzz`: random texts against the readers of conditions, blueprints and selectors.
 
-Of a text that is read the fuzzer also demands that it can be written and read back to the same thing, that
-Envoy's form of it can be built, and that it answers. Anything but a refusal with a place is a crash; what
-takes more processor time than the limit is a hang. Ends with 1 if there was either.
+Of a text that is read the fuzzer also demands that it can be written and read back to the same thing; of a
+condition, that Envoy's form of it can be built and that it answers; of a blueprint, that what becomes of it
+when it is deployed can be written and read back; of a selector, that it answers. Anything but a refusal with
+a place is a crash; what takes more processor time than the limit is a hang. Ends with 1 if there was either.
 """
 
 from __future__ import annotations
@@ -19,11 +20,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from bench.fuzz.inputs import blueprint_text, condition_text
+from bench.fuzz.inputs import blueprint_text, condition_text, selector_text
 from divertor.conditions import RequestView, matches, parse, to_envoy, to_text
 from divertor.errors import InputError
+from divertor.model.deploying import deploy
 from divertor.model.reading import blueprint_from_json, read_blueprint
-from divertor.model.rendering import blueprint_to_json
+from divertor.model.reading_selectors import parse_selector
+from divertor.model.reading_selectors import selector_text as written_selector
+from divertor.model.rendering import blueprint_to_json, deployment_to_json
+from divertor.model.selecting import Candidate, selected
+from divertor.model.updating import read_deployment
 
 REQUEST = RequestView(
     "POST",
@@ -31,6 +37,12 @@ REQUEST = RequestView(
     "shop.example:8080",
     (("user-agent", "sqlmap (bot)"), ("cookie", "PHPSESSID=3f9c; session=0123"), ("x-user", "\xff")),
     "10.1.2.3",
+)
+RUNNING = (
+    Candidate("a:1", "command", "d", "", {"app": "foo", "version": "1"}, "127.0.0.1", 8080, 0, 20001),
+    Candidate(
+        "a" * 200, "container/docker", "e", "a/x:1.2", {"a" * 60: "a" * 250}, "::1", 80, 7, 20002, False
+    ),
 )
 #: Failures that are printed; more of them say nothing new.
 SHOWN = 10
@@ -67,13 +79,29 @@ def try_condition(text: str) -> None:
 
 def try_blueprint(text: str) -> None:
     """:raises InputError: it is no blueprint."""
-    written = blueprint_to_json(read_blueprint(text, "fuzz.yaml"))
+    blueprint = read_blueprint(text, "fuzz.yaml")
+    written = blueprint_to_json(blueprint)
     assert blueprint_to_json(blueprint_from_json(written)) == written, "reads differently once written"
+    try:
+        deployment = deploy(blueprint, "d")
+    except InputError:
+        return  # a breed by name, or a variable without a value
+    assert read_deployment(deployment_to_json(deployment)) == deployment, "runs differently once written"
+
+
+def try_selector(text: str) -> None:
+    """:raises InputError: it is no selector."""
+    selector = parse_selector(text)
+    assert parse_selector(written_selector(selector.tree)).tree == selector.tree, (
+        "reads differently once written"
+    )
+    selected(selector, RUNNING, "d")
 
 
 TARGETS: dict[str, tuple[Callable[[random.Random], str], Callable[[str], None]]] = {
     "conditions": (condition_text, try_condition),
     "blueprints": (blueprint_text, try_blueprint),
+    "selectors": (selector_text, try_selector),
 }
 
 
@@ -129,16 +157,16 @@ def _show(counts: Counts, number: int, text: str, problem: str) -> None:
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m bench.fuzz", description=__doc__)
     options.add_argument(
-        "--inputs", type=int, default=1_000_000, help="texts, half for each (default 1,000,000)"
+        "--inputs", type=int, default=1_000_000, help="texts for each reader (default 1,000,000)"
     )
+    options.add_argument("--reader", choices=TARGETS, action="append", help="only this one (may be repeated)")
     options.add_argument("--seed", type=int, default=1, help="the same seed gives the same texts (default 1)")
     options.add_argument("--limit", type=float, default=1.0, help="seconds of CPU per text (default 1)")
     options.add_argument("--json", action="store_true", help="print one JSON document")
     chosen = options.parse_args()
     # A hang within C code, where no signal is delivered: a trace and the end.
     faulthandler.dump_traceback_later(4 * 3600, exit=True)
-    share = (chosen.inputs + 1) // len(TARGETS)
-    found = {name: run(name, share, chosen.seed, chosen.limit) for name in TARGETS}
+    found = {name: run(name, chosen.inputs, chosen.seed, chosen.limit) for name in chosen.reader or TARGETS}
     _print_json(found) if chosen.json else _print(found, chosen.limit)
     return 1 if any(counts.crashed or counts.hung or counts.shown for counts in found.values()) else 0
 

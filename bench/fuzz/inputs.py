@@ -6,6 +6,7 @@ Pure: the same random generator gives the same inputs.
 from __future__ import annotations
 
 import random
+import re
 
 CONDITIONS = [
     'cookie PHPSESSID has 3f9c or user-agent = "sqlmap"',
@@ -53,6 +54,47 @@ clusters:
     health_checks: {path: /up, interval: 5s, failures: 3}
 environment_variables: {c.A: '1', c.B: 2}
 """,
+    """name: z
+gateways:
+  443:
+    tls: {certificate: /etc/c.pem, key: /etc/k.pem, client_ca: /etc/ca.pem, optional: true, minimum: 1.3}
+    proxy_protocol: true
+    trusted_proxies: [10.0.0.0/8, "2001:db8::/32"]
+    virtual_hosts: [shop.example, "*.shop.example"]
+    rate_limits: [100/minute per client address, {requests: 5, every: 1s, per: cookie s, burst: 9}]
+    timeout: 30s
+    idle_timeout: 5m
+    retries: {attempts: 2, on: [5xx, reset], per_try: 250ms}
+    headers: {request: {set: {x-a: b}, add: {x-c: [d, e]}, remove: x-f}, response: {remove: [server]}}
+    mirror: {c/v:2: 10%}
+    routes: {inner: {rewrites: ["/v1%[path] if path is /old", path: /new if true], weight: 50%}, c/p: {}}
+  inner: {routes: {c/p: {}, "[10.0.0.1:80]": {condition: has cookie a}}}
+  9000/tcp: {routes: "[[::1]:80]"}
+  chosen: {selector: "label(v)((.*)) and not namespace($namespace)", routes: {(1): {weight: 30%}}}
+  red: {routes: {red: {selector: 'image(a/(b|c):.*) || port(80) && index(0)'}}}
+clusters:
+  c:
+    services:
+      - breed: {name: "v:1", deployable: i, ports: {p: 80/http2}}
+        circuit_breaker: {requests: 7, retries: 0}
+      - {breed: {name: "v:2", deployable: i, ports: {p: 80/grpc}}, outlier_detection: true}
+    outlier_detection: {errors: 3, interval: 1s, ejection: 30s, maximum: 50%}
+    gateways: {virtual_hosts: c.example, mirror: "v:2", routes: {"v:1": {headers: {response: {set: {a: b}}}}}}
+isolation:
+  c:
+    to: "v:1"
+    keys: [cookie s, bearer token, client address/24/56, tls ja4, user id, header x-k]
+    mode: simulate
+    allow: client address in 10.0.0.0/8
+    record: {body: 64KB, limit: 8MB, redact: [header authorization, cookie s, field password]}
+""",
+]
+SELECTORS = [
+    "label(io.vamp.*)(sava:1.(.*)) and index(0)",
+    "!(port(8080) || ip(172.17.0.2)) && true",
+    "label(app)(foo) && label(version)((.*))",
+    "name(a(b|c)*[d-f]{2,3}) or not kind(command) & namespace($namespace)",
+    r"image((?i)(.*)/x:\d+\.(\d+)) | type(\)) and group([)]) or id((()|a)*) and port_index(7)",
 ]
 WORDS = (
     "host user-agent cookie header query path method client address has contains misses matches is not in "
@@ -64,9 +106,15 @@ YAML_WORDS = (
     "to: for: { } [ ] , : - ? | > & * ! !!str &a *a << ~ null yes 50% 8080 80/http 1e999 0x1f 24h 512MB '' "
     '" # --- ... \n \n\n \t $A ${c.B} -'
 ).split(" ")
+SELECTOR_WORDS = (
+    "name id kind type namespace group image label ip host port index port_index true false and or not ! & "
+    "&& | || ( ) ((.*)) (a) (80) [)] \\) \\ [ ] {1000} * + ? (a|b)* (?: $namespace . é \t \0"
+).split(" ")
 #: Beyond what keyboards have: control characters, surrogates' neighbours, other breaks, combining marks.
 STRANGE = "\0\x07\x1b\x7f\x85\xa0\u200b\u2028\u202e\ufeff\ufffd\uffff\U0001f600\u0301\r"
 LONGEST = 3000
+#: A plain value behind its key, in a mapping in braces or on a line of its own.
+_VALUE = re.compile(r"(?<=: )[^\s{}\[\],\"'][^{}\[\],\n\"']*")
 
 
 def condition_text(rng: random.Random) -> str:
@@ -75,11 +123,22 @@ def condition_text(rng: random.Random) -> str:
 
 
 def blueprint_text(rng: random.Random) -> str:
-    """A text for the blueprint reader; one in four is right but for its condition."""
-    if rng.random() < 0.25:
-        quoted = condition_text(rng)[:200].replace("'", "''").replace("\n", " ")
-        return BLUEPRINTS[0].replace("cookie a has b", f"'{quoted}'")
+    """A text for the blueprint reader; one in four is right but for a condition, a selector or one value."""
+    kind = rng.random()
+    if kind < 0.1:
+        return BLUEPRINTS[0].replace("cookie a has b", _quoted(condition_text(rng)))
+    if kind < 0.15:
+        return BLUEPRINTS[-1].replace(
+            '"label(v)((.*)) and not namespace($namespace)"', _quoted(selector_text(rng))
+        )
+    if kind < 0.25:
+        return _with_another_value(rng, BLUEPRINTS[-1])
     return _text(rng, BLUEPRINTS, YAML_WORDS)
+
+
+def selector_text(rng: random.Random) -> str:
+    """A text for the selector reader."""
+    return _text(rng, SELECTORS, SELECTOR_WORDS)
 
 
 def _text(rng: random.Random, right: list[str], words: list[str]) -> str:
@@ -91,6 +150,20 @@ def _text(rng: random.Random, right: list[str], words: list[str]) -> str:
     if kind < 0.98:
         return "".join(_character(rng) for _ in range(rng.randint(0, 40)))
     return (rng.choice(words) + rng.choice(["", " "])) * rng.randint(100, LONGEST // 4)
+
+
+def _quoted(text: str) -> str:
+    """In YAML's single quotes, in one line."""
+    return "'" + text[:200].replace("'", "''").replace("\n", " ") + "'"
+
+
+def _with_another_value(rng: random.Random, text: str) -> str:
+    """One value of a mapping is another text, in quotes: the structure holds, the value hardly ever does."""
+    found = rng.choice(list(_VALUE.finditer(text)))
+    other = rng.choice(
+        [rng.choice(YAML_WORDS), rng.choice(WORDS), _mutated(rng, found[0], BLUEPRINTS, YAML_WORDS)]
+    )
+    return text[: found.start()] + _quoted(other) + text[found.end() :]
 
 
 def _mutated(rng: random.Random, text: str, right: list[str], words: list[str]) -> str:

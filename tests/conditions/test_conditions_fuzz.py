@@ -5,8 +5,16 @@ from __future__ import annotations
 import signal
 
 import pytest
-from bench.fuzz.__main__ import TARGETS, TimeLimit, at_most, run, try_blueprint, try_condition
-from bench.fuzz.inputs import BLUEPRINTS, CONDITIONS
+from bench.fuzz.__main__ import (
+    TARGETS,
+    TimeLimit,
+    at_most,
+    run,
+    try_blueprint,
+    try_condition,
+    try_selector,
+)
+from bench.fuzz.inputs import BLUEPRINTS, CONDITIONS, SELECTORS
 
 
 def test_the_fuzzer_begins_with_texts_that_are_read() -> None:
@@ -14,7 +22,9 @@ def test_the_fuzzer_begins_with_texts_that_are_read() -> None:
         try_condition(text)
     for text in BLUEPRINTS:
         try_blueprint(text)
-    assert (len(CONDITIONS), len(BLUEPRINTS)) == (12, 3)
+    for text in SELECTORS:
+        try_selector(text)
+    assert (len(CONDITIONS), len(BLUEPRINTS), len(SELECTORS)) == (12, 4, 5)
 
 
 @pytest.mark.parametrize("target", TARGETS)

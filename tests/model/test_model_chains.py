@@ -71,8 +71,8 @@ def test_the_gateway_of_an_http2_port_is_an_http_gateway() -> None:
     ("first", "message"),
     [
         ("al", "x.yaml:4:9: no cluster or gateway 'al'; expected 'all'"),
-        ("9000", "x.yaml:4:9: gateways that lead to each other: 9000; expected an end"),
-        ("x\n  x: {port: 1, routes: y}\n  y: 9000", "gateways that lead to each other: 9000, x, y"),
+        ("9000", "x.yaml:4:9: gateways that lead round in a circle: 9000; expected an end"),
+        ("x\n  x: {port: 1, routes: y}\n  y: 9000", "gateways that lead round in a circle: 9000, x, y"),
         ("t\n  t: {port: 1/tcp}", "x.yaml:4:9: a http gateway to the tcp port 't'; expected one protocol"),
         ("{routes: all, virtual_hosts: Inner.Example}", "the host 'inner.example' leads to '9000' already"),
         (
@@ -130,6 +130,10 @@ def test_the_routes_of_a_gateway_that_selects_stay_as_they_are_asked_for() -> No
 
 def test_a_route_that_selects_needs_no_cluster_of_its_name() -> None:
     assert paths(running("{routes: {red: {selector: name(red)}}}"), "9000") == ["red"]
+
+
+def test_a_route_that_selects_may_be_called_like_its_gateway() -> None:
+    assert paths(running("{name: red, routes: {red: {selector: name(red)}}}"), "red") == ["red"]
 
 
 def without(deployment: Deployment, clusters: str) -> Deployment | None:

@@ -209,14 +209,15 @@ def _check_no_circle(gateways: Sequence[Gateway], clusters: dict[str, Cluster]) 
     """Each gateway is left once all it leads to is; what is never left goes in circles."""
     names = {gateway.name for gateway in gateways} - set(clusters)
     onward = {
-        gateway.name: {route.path for route in gateway.routes if route.path in names} for gateway in gateways
+        gateway.name: {r.path for r in gateway.routes if r.path in names and r.selector is None}
+        for gateway in gateways
     }
     while onward:
         ends = {name for name, paths in onward.items() if not paths & onward.keys()}
         if not ends:
             first = next(gateway for gateway in gateways if gateway.name in onward)
             circle = ", ".join(sorted(onward))
-            raise InputError(f"gateways that lead to each other: {circle}", first.position, "an end")
+            raise InputError(f"gateways that lead round in a circle: {circle}", first.position, "an end")
         for name in ends:
             del onward[name]
 
