@@ -1,8 +1,9 @@
 """The spool's format: bytes → exchanges. Pure, bounded, and never surprised.
 
 A record is the magic number, the length of what follows, and fields of a tag, a length and bytes, all little
-endian. The filter writes each record at once, but a full disk may cut one short: what is no record is skipped
-up to the next magic number, and counted. Fields nobody knows are skipped, missing ones are normal.
+endian. The filter writes each record at once, but a full disk may cut one short; its length then leads into
+the next one, so a record counts only if another follows it, or nothing. What is no record is skipped up to
+the next magic number, and counted. Fields nobody knows are skipped, missing ones are normal.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def split(data: bytes, *, final: bool = False, now: datetime = _EPOCH) -> Split:
         end = _end(data, at)
         if end is not None and end > len(data) and not final:
             break
-        fields = None if end is None or end > len(data) else _fields(memoryview(data)[at + _HEAD.size : end])
+        whole = end is not None and end <= len(data) and MAGIC.startswith(data[end : end + len(MAGIC)])
+        fields = None if not whole else _fields(memoryview(data)[at + _HEAD.size : end])
         if fields is None or end is None:
             work += min(end or at, len(data)) - at
             step = 1 if work <= _TRIES * len(data) else len(data) - at

@@ -123,8 +123,11 @@ class _Work:
         return f"{name}={STRUCK}"
 
     def path(self, path: str) -> str:
+        """The parameters of its segments, of its query, and of its fragment."""
         data = path.encode("utf-8", "surrogateescape")
-        return self._pairs(data, _IN_URL).decode("utf-8", "surrogateescape")
+        before, mark, query = data.partition(b"?")
+        found = self._pairs(before, _IN_SEGMENT) + mark + self._pairs(query, _IN_QUERY)
+        return found.decode("utf-8", "surrogateescape")
 
     def body(self, body: Body, headers: Headers) -> Body:
         if not body.data:
@@ -163,6 +166,9 @@ class _Work:
                 value = quote(STRUCK).encode()
             elif b"%7B" in value[:12].upper() or b"{" in value[:12]:
                 value = self._nested(value)
+            elif b"#" in value and pattern is not _IN_FORM:
+                head, mark, fragment = value.partition(b"#")
+                value = head + mark + self._pairs(fragment, pattern)
             return found["before"] + found["name"] + b"=" + value
 
         return pattern.sub(replaced, data)
@@ -255,7 +261,8 @@ class _Tokens:
         return start, self._at
 
 
-_IN_URL = re.compile(rb"(?P<before>^|[?&;#])(?P<name>[^=&;?#]*)=(?P<value>[^&;#]*)")
+_IN_SEGMENT = re.compile(rb"(?P<before>^|[;/#&])(?P<name>[^=;/#&]*)=(?P<value>[^;/&]*)")
+_IN_QUERY = re.compile(rb"(?P<before>^|[&;])(?P<name>[^=&;#]*#?[^=&;#]*)=(?P<value>[^&;]*)")
 _IN_FORM = re.compile(rb"(?P<before>^|[&;\r\n])(?P<name>[^=&;\r\n]*)=(?P<value>[^&;\r\n]*)")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
 _COLON = re.compile(rb"\s*+:")
