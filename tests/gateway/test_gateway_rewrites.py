@@ -81,6 +81,18 @@ def test_rewrites_of_outer_gateways_hold_until_an_inner_one_says_otherwise(world
 HEADERS: list[dict[str, str]] = [{"x_outer": "1"}, {"x_inner": "1"}, {"x_outer": "1", "x_inner": "1"}]
 
 
+@pytest.mark.parametrize("sticky", ["none", "route"])
+def test_an_outer_rewrite_holds_before_a_gateway_of_weights_alone(
+    world: World, port: int, sticky: str
+) -> None:
+    inner = f"sticky: {sticky}, routes: {{'web:1': {{weight: 50%}}, 'web:2': {{weight: 50%}}}}"
+    outer = f"{port}: {{routes: {{web: {{rewrites: ['/v1%[path] if has header x']}}}}}}"
+    world.serve(blueprint(cluster("web", "1", "2", gateways=inner), gateways=outer))
+    served = {ask(port, "/a", x="1").by for _ in range(16)}
+    assert served == {"web:1", "web:2"}
+    assert {asked.target for name in world.apps for asked in world.apps[name].asked} == {"/v1/a"}
+
+
 def test_each_route_has_its_own_rewrites(world: World, port: int) -> None:
     routes = (
         "routes: {'web:1': {weight: 100%, rewrites: [/one if path is /x]}, "

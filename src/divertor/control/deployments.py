@@ -78,7 +78,7 @@ class Deployments:
         self._running: dict[str, Deployment] = {}
         self._standalone: dict[str, Gateway] = {}
         self._lock = asyncio.Lock()
-        self._ran = asyncio.Event()
+        self._unsettled = asyncio.Event()
 
     async def load(self) -> Sequence[Deployment]:
         """Reads what is recorded, at the start.
@@ -98,7 +98,7 @@ class Deployments:
             self._running[deployment.name] = deployment
         else:
             self._running.pop(deployment.name, None)
-        self._ran.set()
+        self._unsettled.set()
         self._route()
 
     def is_complete(self) -> bool:
@@ -110,14 +110,14 @@ class Deployments:
         from their weights, also after a restart. Routing does not wait for it.
         """
         while True:
-            await self._ran.wait()
-            self._ran.clear()
+            await self._unsettled.wait()
+            self._unsettled.clear()
             try:
                 await self.record_selected()
             except DivertorError as problem:
                 log.warning("selected routes are not recorded yet: %s", problem)
                 await asyncio.sleep(RETRY)
-                self._ran.set()
+                self._unsettled.set()
 
     async def record_selected(self) -> None:
         """Records the routes that selectors make of what runs now, once all of it is known.
@@ -315,6 +315,7 @@ class Deployments:
         value = gateway_to_json(gateway)
         await self._state.put(GATEWAYS, gateway.name, value)
         self._standalone = standalone
+        self._unsettled.set()
         self._route()
         verb = "create" if before is None else "update"
         await self._publish([archive_event(self._wall(), GATEWAYS, gateway.name, verb, by, value)])
@@ -338,6 +339,7 @@ class Deployments:
                 self._runtime.deploy(before)
             raise
         self._wanted[wanted.name] = wanted
+        self._unsettled.set()
         self._route()
         await self._tell(before, wanted, by, what)
         return self.get(wanted.name)
