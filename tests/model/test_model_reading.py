@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,8 +26,11 @@ from divertor.model.artifacts import (
     Scale,
     Sticky,
 )
+from divertor.model.deploying import deploy
+from divertor.model.documents import parse_documents, to_value
 from divertor.model.isolation import KeyKind, KeySelector
 from divertor.model.reading import (
+    blueprint_from_json,
     read_artifacts,
     read_blueprint,
     read_breed,
@@ -170,6 +174,31 @@ def test_the_blueprint_of_the_manual_is_read() -> None:
     manual = (Path(__file__).parents[2] / "docs/reference/blueprints.md").read_text(encoding="utf-8")
     blueprint = read_blueprint(manual.split("```")[1].removeprefix("yaml"), "blueprints.md")
     assert [policy.to for policy in blueprint.isolation] == ["hackable:1.0.0"]
+
+
+VERSIONS = {
+    "services": [
+        {"breed": {"name": f"hackable:1.{minor}.0", "deployable": "i", "ports": {"port": 80}}}
+        for minor in (0, 1)
+    ]
+}
+
+
+def test_every_example_of_the_manual_is_read() -> None:
+    """A part of a blueprint is put into one that has the rest."""
+    manual = (Path(__file__).parents[2] / "docs/reference/blueprints.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", manual, re.DOTALL)
+    for example in examples:
+        said = to_value(parse_documents(example, "blueprints.md")[0])
+        routes = said.pop("routes", None)
+        if routes is not None:
+            said["gateways"] = {"9051": {"routes": routes}}
+        clusters = said.pop("clusters", {"hackable": {}})
+        hackable = clusters["hackable"]
+        whole = hackable if {"breed", "services"} & hackable.keys() else VERSIONS | hackable
+        blueprint = {"name": "x", **said, "clusters": {"hackable": whole}}
+        deploy(blueprint_from_json(blueprint), "d")
+    assert len(examples) == 8
 
 
 def test_a_whole_blueprint_is_read() -> None:
