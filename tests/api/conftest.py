@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,12 +20,18 @@ from divertor.bus import Bus, State
 from divertor.control.artifacts import Artifacts
 from divertor.control.deployments import Deployments
 from divertor.control.live import Live
+from divertor.control.metrics import Metrics
 from divertor.control.rules import Rules
+from divertor.errors import NotFoundError
 from divertor.gateway.planning import Choices
+from divertor.gateway.stats import Stats
 from divertor.isolation.service import IsolationService
 from divertor.model.deployments import Deployment
 from divertor.model.events import Event
 from divertor.model.isolation import Isolation
+from divertor.recording.archive import Archive
+from divertor.recording.service import Recordings
+from divertor.recording.spool import Spool
 from divertor.rules import IsolateOptions, Match
 from divertor.store import EventStore
 
@@ -53,7 +60,11 @@ class Held:
     def remove(self, isolation: Isolation) -> None:
         self.isolations.pop(isolation.id, None)
 
-    def replace(self, isolations: list[Isolation]) -> None:
+    async def extend(self, isolations: Sequence[Isolation]) -> None:
+        for each in isolations:
+            self.put(each)
+
+    def replace(self, isolations: Iterable[Isolation]) -> None:
         self.isolations = {each.id: each for each in isolations}
 
 
@@ -96,6 +107,7 @@ class Stack:
     feed: Any
     admin: str
     ingest: str
+    stats: Stats | None = None
 
     def client(self, token: str | None = None, address: str = "", **headers: str) -> httpx.AsyncClient:
         """A client with that token (None: the administrator's; "": none), without a socket unless there is an
@@ -136,14 +148,32 @@ async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
     )
     isolations = IsolationService(state, Held(), deployments.policies, feed.publish, wall)
     rules = Rules(state, bus, store, lambda report: Dispatcher({}, report), feed.publish, _nobody, wall)
-    services = Services(artifacts, deployments, isolations, rules, feed, Well())
+    spool = Spool(directory / "recorded.spool", time.monotonic, wall)
+    archive = Archive(directory / "recordings")
+    recordings = Recordings(
+        spool, archive, deployments.policies, lambda id: _held(isolations, id), isolations.family, wall
+    )
+    stats = Stats(str(directory / "envoy.sock"), time.monotonic, _nothing)
+    metrics = Metrics(deployments, stats, feed.publish, wall)
+    services = Services(artifacts, deployments, isolations, rules, feed, Well(), recordings, metrics)
     auth, admin, ingest = Auth.create(directory / "auth.json")
     app = create_app(services, auth, now=wall)
     try:
-        yield Stack(app, auth, services, feed, admin, ingest)
+        yield Stack(app, auth, services, feed, admin, ingest, stats)
     finally:
         await store.close()
         await bus.close()
+
+
+def _held(isolations: IsolationService, id: str) -> Isolation | None:
+    try:
+        return isolations.get(id)
+    except NotFoundError:
+        return None
+
+
+async def _nothing() -> None:
+    """Nobody waits for what the gateway counts."""
 
 
 async def _nobody(match: Match, options: IsolateOptions) -> None:
@@ -161,7 +191,7 @@ def bare(tmp_path: Path) -> Stack:
     """For tests of what is answered without asking a service; telemetry is remembered."""
     feed = Remembered()
     none: Any = None
-    services = Services(none, none, none, none, cast(Any, feed), Well())
+    services = Services(none, none, none, none, cast(Any, feed), Well(), none, none)
     auth, admin, ingest = Auth.create(tmp_path / "auth.json")
     app = create_app(services, auth, now=lambda: NOW)
     return Stack(app, auth, services, feed, admin, ingest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -45,7 +45,11 @@ class Held:
     def remove(self, isolation: Isolation) -> None:
         self.values.pop(isolation.value, None)
 
-    def replace(self, isolations: list[Isolation]) -> None:
+    async def extend(self, isolations: Sequence[Isolation]) -> None:
+        for each in isolations:
+            self.put(each)
+
+    def replace(self, isolations: Iterable[Isolation]) -> None:
         self.values = {each.value: each for each in isolations}
 
 
@@ -183,7 +187,7 @@ async def test_without_the_broker_it_is_in_effect_and_recorded_later(broker: Any
         broker.start()
         await asyncio.gather(adding, removing)
 
-        await until(lambda: not here.service._unsaved)
+        await until(lambda: not here.service.unsaved)
         assert await here.recorded() == {"abc"}
         assert here.held.values.keys() == {"abc"}
 

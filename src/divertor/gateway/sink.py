@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 
@@ -10,6 +11,9 @@ from divertor.isolation.layout import expiry_second, fingerprint, readings, scop
 from divertor.isolation.table import Recent, Table
 from divertor.layout import Layout
 from divertor.model.isolation import Isolation
+
+#: Isolations hashed in one go.
+TURN = 1000
 
 
 class TableSink:
@@ -40,10 +44,13 @@ class TableSink:
             # Kept for good now: its place among the recent ones is free again.
             self._recent.forget(digest)
 
-    def extend(self, isolations: Iterable[Isolation]) -> None:
-        """Many at once."""
+    async def extend(self, isolations: Sequence[Isolation]) -> None:
+        """Many at once; others have their turn while the keys are hashed."""
         now = int(self._wall().timestamp())
-        entries = dict(self._entries(isolations))
+        entries: dict[int, int] = {}
+        for at in range(0, len(isolations), TURN):
+            entries.update(self._entries(isolations[at : at + TURN]))
+            await asyncio.sleep(0)
         self._table.extend(entries.items(), now)
         self._recent.forget_all(entries)
 

@@ -9,27 +9,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from hashlib import blake2b
+from itertools import groupby
 from types import EllipsisType
 from typing import Protocol
 
 from divertor.bus import Change, State, Synced
 from divertor.errors import InputError, NotFoundError, Position, UnavailableError
-from divertor.isolation.layout import canonical_value, readings
-from divertor.model.artifacts import IsolationPolicy
+from divertor.isolation.allowing import AllowedError
+from divertor.isolation.bulk import Import, to_lines
+from divertor.isolation.identity import isolation_id, masked
+from divertor.isolation.keys import check_target, checked_selector, checked_value
+from divertor.isolation.known import Known, Wanted
+from divertor.isolation.layout import readings
+from divertor.isolation.records import BATCHES, KIND, Document, Records, document_of
+from divertor.isolation.telling import allowed_event, bulk_event, isolation_event
+from divertor.model.artifacts import IsolationPolicy, Mode
 from divertor.model.events import Event
-from divertor.model.isolation import Isolation, KeySelector
+from divertor.model.isolation import Isolation, KeyKind, KeySelector
 
-KIND = "isolations"
-#: Seconds between looks for what has expired, and before a record that could not be written is tried again.
+__all__ = ["KIND", "AllowedError", "Imported", "IsolationService", "Wanted", "isolation_id", "masked"]
+
+#: Seconds between looks for what has expired.
 SWEEP = 1.0
 #: An isolation is prolonged in steps of a twentieth of its length, of a minute at most.
 PROLONG = timedelta(minutes=1)
-#: Bytes of a key, as the gateway counts them.
-MAX_VALUE = 4096
+#: Isolations dealt with before somebody else's turn, and how many are still told one by one.
+TURN = 1000
+TOLD = 100
 
 
 class Sink(Protocol):
@@ -41,25 +50,34 @@ class Sink(Protocol):
     def remove(self, isolation: Isolation) -> None:
         """No longer."""
 
-    def replace(self, isolations: list[Isolation]) -> None:
+    async def extend(self, isolations: Sequence[Isolation]) -> None:
+        """Many, from when this returns."""
+
+    def replace(self, isolations: Iterable[Isolation]) -> None:
         """Exactly these."""
 
 
-def isolation_id(scope: str, selector: KeySelector, value: str) -> str:
-    """The same key has the same isolation, however often it attacks."""
-    text = "\0".join((scope, selector.kind.value, selector.name, value))
-    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did, or would do: keys that are new, that hold longer now, that held as long already,
+    and lines that no longer hold."""
+
+    added: int
+    prolonged: int
+    unchanged: int
+    expired: int
 
 
-def masked(value: str) -> str:
-    """A key as it may stand in logs and events: a session id is a password."""
-    return value if len(value) <= 4 else f"{value[:4]}…"
+def no_sessions(scope: str, user: str) -> Iterable[tuple[KeySelector, str]]:
+    """Nobody reports sessions."""
+    return ()
 
 
 class IsolationService:
     """All isolations of the installation. Start `run` before using it; `wall` is the time of day, UTC.
 
-    `policies` gives the isolation policy of each scope (`deployment/cluster`).
+    `policies` gives the isolation policy of each scope (`deployment/cluster`), `sessions` the session keys
+    that a user is known to have in a scope.
     """
 
     def __init__(
@@ -69,39 +87,55 @@ class IsolationService:
         policies: Callable[[], Mapping[str, IsolationPolicy]],
         publish: Callable[[list[Event]], Awaitable[None]],
         wall: Callable[[], datetime],
+        sessions: Callable[[str, str], Iterable[tuple[KeySelector, str]]] = no_sessions,
     ) -> None:
         self._state = state
         self._sink = sink
         self._policies = policies
         self._publish = publish
         self._wall = wall
-        self._known: dict[str, Isolation] = {}
-        self._unsaved: dict[str, Isolation | None] = {}
+        self._sessions = sessions
+        self._known = Known()
+        self._records = Records(state, self._known)
         self._synced = asyncio.Event()
-        self._work = asyncio.Event()
 
-    def list(self, scope: str | None = None) -> list[Isolation]:
+    # Who is isolated ------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self.count()
+
+    @property
+    def unsaved(self) -> int:
+        """Records that are not yet stored."""
+        return self._records.unsaved
+
+    def list(self, scope: str | None = None) -> Sequence[Isolation]:
         """The isolations that hold, newest first."""
-        now = self._wall()
-        found = (
-            each
-            for each in self._known.values()
-            if (scope is None or each.scope == scope) and (each.expires is None or each.expires > now)
-        )
-        return sorted(found, key=lambda each: each.created, reverse=True)
+        return self.page(Wanted(scope or ""), 0, len(self._known))
+
+    def page(self, wanted: Wanted, offset: int, limit: int) -> Sequence[Isolation]:
+        """`limit` of the isolations that hold, newest first, from the one at `offset` on."""
+        return self._known.page(wanted, self._wall(), offset, limit)
+
+    def count(self, wanted: Wanted | None = None) -> int:
+        """How many isolations hold."""
+        return self._known.count(wanted or Wanted(), self._wall())
 
     def get(self, id: str) -> Isolation:
         """One isolation.
 
         :raises NotFoundError: there is none of that id.
         """
-        if id not in self._known:
+        found = self._known.get(id)
+        if found is None:
             raise NotFoundError(f"no isolation {id}")
-        return self._known[id]
+        return found
 
     def scopes(self) -> dict[str, IsolationPolicy]:
         """Where isolation is possible: the policy by scope."""
         return dict(self._policies())
+
+    # Deciding -------------------------------------------------------------------------------------------
 
     async def add(
         self,
@@ -116,23 +150,63 @@ class IsolationService:
         cause: str = "",
         parent: str = "",
     ) -> Isolation:
-        """Isolates a key from now on; one that is isolated already is prolonged, never shortened.
+        """Isolates a key from now on; see `add_all`."""
+        found = await self.add_all(
+            scope=scope,
+            keys=[(selector, value)],
+            target=target,
+            duration=duration,
+            by=by,
+            reason=reason,
+            cause=cause,
+            parent=parent,
+        )
+        return found[0]
+
+    async def add_all(
+        self,
+        *,
+        scope: str,
+        keys: Sequence[tuple[KeySelector, str]],
+        target: str = "",
+        duration: timedelta | EllipsisType | None = ...,
+        by: str,
+        reason: str,
+        cause: str = "",
+        parent: str = "",
+    ) -> Sequence[Isolation]:
+        """Isolates the keys of one client from now on, to be released together; one that is isolated already
+        is prolonged, never shortened. A user is isolated with all his sessions, and with those to come. The
+        answer has the keys in their order, and a user's sessions after them.
 
         `duration` None: until removed; left out: as the scope's policy says. `parent` is the id of another
-        key of the same client: released together.
+        key of the same client.
 
-        :raises InputError: the scope has no policy, the key is none of the policy's, or the value or target
-            is not understood.
+        :raises InputError: the scope has no policy, a key is none of the policy's, or a value or the target
+            is not understood; nobody is isolated then.
+        :raises AllowedError: the policy's allowlist names one of the keys.
         """
         policy = self._policy(scope)
-        _check(policy, scope, selector, target)
-        value = _checked_value(selector, value)
+        check_target(policy, scope, target)
+        given = [_checked(policy, scope, selector, value) for selector, value in keys]
         now = self._wall()
         length = policy.duration if isinstance(duration, EllipsisType) else duration
         expires = None if length is None else now + length
-        id = isolation_id(scope, selector, value)
-        made = Isolation(id, scope, selector, value, policy.to, now, expires, by, reason, cause, parent)
-        return await self._hold(made)
+
+        def made(selector: KeySelector, value: str, parent: str) -> Isolation:
+            id = isolation_id(scope, selector, value)
+            parent = "" if parent == id else parent
+            simulated = policy.mode is Mode.SIMULATE
+            return Isolation(
+                id, scope, selector, value, policy.to, now, expires, by, reason, cause, parent, simulated
+            )
+
+        found: list[Isolation] = []
+        for selector, value in given:
+            found.append(made(selector, value, parent or (found[0].id if found else "")))
+        for user in [each for each in found if each.selector.kind is KeyKind.USER]:
+            found += [made(*session, user.id) for session in self._sessions_of(user, policy)]
+        return await self._hold(found)
 
     async def renew(
         self, scope: str, old: tuple[KeySelector, str], new: tuple[KeySelector, str]
@@ -143,29 +217,31 @@ class IsolationService:
         :raises InputError: as for `add`.
         """
         policy = self._policy(scope)
-        _check(policy, scope, new[0], "")
-        value = _checked_value(*new)
-        id = isolation_id(scope, new[0], value)
+        selector, value = _checked(policy, scope, *new)
         parent = self._find(scope, *old)
-        now = self._wall()
         if parent is None:
-            self._sink.remove(Isolation(id, scope, new[0], value, policy.to, now, now, "", ""))
+            id, now = isolation_id(scope, selector, value), self._wall()
+            self._sink.remove(Isolation(id, scope, selector, value, policy.to, now, now, "", ""))
             return None
         reason = parent.reason if parent.parent else f"renewed its session; {parent.reason}"
-        made = Isolation(
-            id,
-            scope,
-            new[0],
-            value,
-            policy.to,
-            now,
-            parent.expires,
-            "gateway",
-            reason,
-            parent.cause,
-            parent.id,
+        made = self._continued(parent, selector, value, "gateway", reason)
+        return made if made.id == parent.id else (await self._hold([made]))[0]
+
+    async def follow(self, scope: str, user: str, keys: Iterable[tuple[KeySelector, str]]) -> None:
+        """A user has these sessions: if he is isolated, so are they, as long as he is."""
+        policy = self._policies().get(scope)
+        isolation = self._known.get(isolation_id(scope, KeySelector(KeyKind.USER), user))
+        if policy is None or isolation is None:
+            return
+        if isolation.expires is not None and isolation.expires <= self._wall():
+            return
+        sessions = _sound(policy, scope, keys)
+        await self._hold(
+            [
+                self._continued(isolation, *key, "sensor", f"a session of {isolation.reason}")
+                for key in sessions
+            ]
         )
-        return made if id == parent.id else await self._hold(made)
 
     async def remove(self, id: str, by: str, reason: str = "") -> Isolation:
         """Releases a key at once, and every other key of the same client with it.
@@ -173,52 +249,70 @@ class IsolationService:
         :raises NotFoundError: there is none of that id.
         """
         isolation = self.get(id)
-        for member in self._family(isolation):
-            await self._drop(member, by, reason)
+        await self._drop(self._known.family(isolation), by, reason)
         return isolation
 
     def family(self, isolation: Isolation) -> Sequence[Isolation]:
         """Every isolation that holds of the same client, itself included."""
-        return self._family(isolation)
+        return self._known.family(isolation)
 
-    async def _hold(self, made: Isolation) -> Isolation:
-        known = self._known.get(made.id)
-        if known is not None and not _is_longer(made, known):
-            return known
-        isolation = made if known is None else replace(known, expires=made.expires)
-        self._known[made.id] = isolation
-        self._sink.put(isolation)
-        await self._save(made.id, isolation)
-        if known is None:
-            await self._tell("added", isolation, made.by, made.reason)
-        return isolation
+    async def tell_allowed(self, problem: AllowedError, by: str, reason: str, cause: str) -> None:
+        """Records that somebody who would have been isolated is on the allowlist."""
+        key = problem.scope, problem.selector, problem.value
+        await self._tell([allowed_event(*key, by, reason, cause, self._wall())])
 
-    async def _drop(self, isolation: Isolation, by: str, reason: str) -> None:
-        self._known.pop(isolation.id, None)
-        self._sink.remove(isolation)
-        await self._save(isolation.id, None)
-        await self._tell("removed", isolation, by, reason)
+    # Many at once ---------------------------------------------------------------------------------------
 
-    def _find(self, scope: str, selector: KeySelector, value: str) -> Isolation | None:
-        """The isolation of a key as the gateway saw it, which may be written in another way."""
-        for reading in readings(selector, value):
-            found = self._known.get(isolation_id(scope, selector, reading))
-            if found is not None:
-                return found
-        return None
+    def importing(self, by: str) -> Import:
+        """An import that begins now: let it read its lines, then `take` it."""
+        now = self._wall()
+        return Import(self.scopes(), now, by, f"{int(now.timestamp() * 1e6):x}")
 
-    def _family(self, isolation: Isolation) -> Sequence[Isolation]:
-        """All keys of one client: those handed out one after the other, from the first on."""
+    async def take(self, wanted: Import, *, validate_only: bool = False) -> Imported:
+        """Isolates all that an import means: in effect together, then recorded, then told in one event."""
+        added = prolonged = 0
+        changed: list[Isolation] = []
+        left: set[Document] = set()
+        for turn, made in enumerate(wanted.isolations.values()):
+            if turn % TURN == 0:
+                await asyncio.sleep(0)
+            known = self._known.get(made.id)
+            if known is not None and not _is_longer(made, known):
+                continue
+            added, prolonged = (added + 1, prolonged) if known is None else (added, prolonged + 1)
+            if validate_only:
+                continue
+            if known is not None:
+                made = replace(known, expires=made.expires, batch=made.batch)
+                left.add(document_of(known))
+            self._known.put(made)
+            changed.append(made)
+        if changed:
+            await self._enact(changed, left, wanted.by)
+        unchanged = len(wanted.isolations) - added - prolonged
+        return Imported(added, prolonged, unchanged, wanted.expired)
 
-        def first(each: Isolation) -> str:
-            seen = {each.id}
-            while each.parent in self._known and each.parent not in seen:
-                each = self._known[each.parent]
-                seen.add(each.id)
-            return each.id
+    async def _enact(self, changed: Sequence[Isolation], left: set[Document], by: str) -> None:
+        await self._sink.extend(changed)
+        for each in changed:  # what was decided otherwise meanwhile counts
+            now = self._known.get(each.id)
+            if now is None:
+                self._sink.remove(each)
+            elif now is not each:
+                self._sink.put(now)
+        batches = groupby(changed, key=lambda each: each.batch)
+        written = [self._records.begin_batch(name, members) for name, members in batches]
+        await self._records.save([*written, *left])
+        await self._tell_many("imported", changed, by, "an import")
 
-        root = first(isolation)
-        return [each for each in list(self._known.values()) if first(each) == root]
+    def export(self, wanted: Wanted) -> Iterator[Sequence[bytes]]:
+        """The isolations that hold now, oldest first, as lines, in pieces of about a thousand."""
+        now, found = self._wall(), list(self._known)
+        for at in range(0, len(found), TURN):
+            part = (each for each in found[at : at + TURN] if wanted.takes(each))
+            yield list(to_lines(each for each in part if each.expires is None or each.expires > now))
+
+    # The record -----------------------------------------------------------------------------------------
 
     async def synced(self) -> None:
         """Waits until everything that was recorded is known and in the table."""
@@ -229,88 +323,122 @@ class IsolationService:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch())
             tasks.create_task(self._sweep())
-            tasks.create_task(self._retry())
+            tasks.create_task(self._records.retry())
+
+    async def _hold(self, wanted: Sequence[Isolation]) -> Sequence[Isolation]:
+        held: list[Isolation] = []
+        changed: dict[Document, None] = {}
+        told: list[Isolation] = []
+        for made in wanted:
+            known = self._known.get(made.id)
+            if known is not None and not _is_longer(made, known):
+                held.append(known)
+                continue
+            isolation = made if known is None else replace(known, expires=made.expires, batch="")
+            self._known.put(isolation)
+            self._sink.put(isolation)
+            held.append(isolation)
+            changed[document_of(isolation)] = None
+            if known is None:
+                told.append(isolation)
+            else:
+                changed[document_of(known)] = None
+        await self._records.save(changed)
+        now = self._wall()
+        await self._tell([isolation_event("added", each, each.by, each.reason, now) for each in told])
+        return held
+
+    async def _drop(self, gone: Sequence[Isolation], by: str, reason: str) -> None:
+        for each in gone:
+            self._known.pop(each.id)
+            self._sink.remove(each)
+        await self._records.save(document_of(each) for each in gone)
+        if len(gone) > TOLD:
+            await self._tell_many("removed", gone, by, reason)
+            return
+        now = self._wall()
+        await self._tell([isolation_event("removed", each, by, reason, now) for each in gone])
+
+    def _continued(
+        self, parent: Isolation, selector: KeySelector, value: str, by: str, reason: str
+    ) -> Isolation:
+        """Another key of a client that is isolated: as long, for the same cause, released with it."""
+        return replace(
+            parent,
+            id=isolation_id(parent.scope, selector, value),
+            selector=selector,
+            value=value,
+            created=self._wall(),
+            by=by,
+            reason=reason,
+            parent=parent.id,
+            batch="",
+        )
+
+    def _sessions_of(self, user: Isolation, policy: IsolationPolicy) -> Sequence[tuple[KeySelector, str]]:
+        """All that are known, and those he was isolated with before."""
+        before = [(each.selector, each.value) for each in self._known.members(user.id)]
+        reported = _sound(policy, user.scope, self._sessions(user.scope, user.value))
+        return list(dict.fromkeys([*before, *reported]))
+
+    def _find(self, scope: str, selector: KeySelector, value: str) -> Isolation | None:
+        """The isolation of a key as the gateway saw it, which may be written in another way."""
+        for reading in readings(selector, value):
+            found = self._known.get(isolation_id(scope, selector, reading))
+            if found is not None:
+                return found
+        return None
 
     async def _watch(self) -> None:
         first: dict[str, Isolation] = {}
-        async for change in self._state.watch(KIND):
+        async for change in self._state.watch(KIND, BATCHES):
             if isinstance(change, Synced):
-                self._known = {**first, **self._known}
-                self._sink.replace(list(self._known.values()))
+                self._known.load(first.values())
+                self._sink.replace(self._known)
+                first.clear()
                 self._synced.set()
-            elif not self._synced.is_set():
-                _enter(first, change)
-            else:
+            elif self._synced.is_set():
                 self._follow(change)
+            else:
+                for each in self._records.read(change):
+                    before = first.get(each.id)
+                    # In two records only when the writer was stopped between the two.
+                    if before is None or _is_longer(each, before):
+                        first[each.id] = each
 
     def _follow(self, change: Change) -> None:
-        if change.name in self._unsaved:
-            return  # our own newer decision is on its way
-        before = self._known.get(change.name)
-        _enter(self._known, change)
-        after = self._known.get(change.name)
-        if after == before:
+        if self._records.is_outdated(change):
             return
-        if after is not None:
-            self._sink.put(after)
-        elif before is not None:
-            self._sink.remove(before)
+        before = {each.id: each for each in self._records.held(change)}
+        after = {each.id: each for each in self._records.read(change)}
+        for id in before.keys() - after.keys():
+            self._known.pop(id)
+            self._sink.remove(before[id])
+        for id, each in after.items():
+            known = self._known.get(id)
+            if known != each or known.batch != each.batch:
+                self._known.put(each)
+                self._sink.put(each)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
-            now = self._wall()
-            for isolation in list(self._known.values()):
-                if isolation.expires is not None and isolation.expires <= now:
-                    await self._drop(isolation, "divertor", "expired")
+            while expired := self._known.expired(self._wall(), TURN):
+                await self._drop(expired, "divertor", "expired")
 
-    async def _retry(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            await asyncio.sleep(SWEEP)
-            for id in list(self._unsaved):
-                # Looked up now: while the others were saved, this one may have been changed, or saved.
-                if id in self._unsaved:
-                    await self._save(id, self._unsaved[id])
-
-    async def _save(self, id: str, isolation: Isolation | None) -> None:
-        self._unsaved[id] = isolation
-        try:
-            if isolation is None:
-                await self._state.delete(KIND, id)
-            else:
-                await self._state.put(KIND, id, isolation.to_json())
-        except UnavailableError:
-            self._work.set()
-            return
-        if self._unsaved.get(id) is isolation:
-            del self._unsaved[id]
-
-    async def _tell(self, what: str, isolation: Isolation, by: str, reason: str) -> None:
+    async def _tell_many(self, what: str, isolations: Sequence[Isolation], by: str, reason: str) -> None:
+        numbers: dict[str, int] = {}
+        for each in isolations:
+            numbers[each.scope] = numbers.get(each.scope, 0) + 1
         now = self._wall()
-        who = f"{isolation.selector} {masked(isolation.value)} in {isolation.scope}"
-        body = {
-            "isolation": {
-                "id": isolation.id,
-                "scope": isolation.scope,
-                "key": str(isolation.selector),
-                "value": masked(isolation.value),
-                "target": isolation.target,
-                "expires": isolation.to_json()["expires"],
-                "cause": isolation.cause,
-            },
-            "by": by,
-            "reason": reason,
-            "message": f"{who} {what}: {reason}",
-        }
-        deployment = isolation.scope.partition("/")[0]
-        id = blake2b(f"{isolation.id} {what} {now.timestamp()}".encode(), digest_size=16).hexdigest()
-        tags = (f"isolation:{what}", f"deployment:{deployment}")
-        event = Event(id, "isolation", now, now, ("divertor-isolation",), tags, None, body)
+        events = [bulk_event(what, scope, number, by, reason, now) for scope, number in numbers.items()]
+        await self._tell(events)
+
+    async def _tell(self, events: Sequence[Event]) -> None:
         # The decision holds; that nobody could be told of it is not a reason to undo it.
         with contextlib.suppress(UnavailableError):
-            await self._publish([event])
+            if events:
+                await self._publish([*events])
 
     def _policy(self, scope: str) -> IsolationPolicy:
         policies = self._policies()
@@ -331,31 +459,19 @@ def _is_longer(made: Isolation, known: Isolation) -> bool:
     return made.expires - known.expires > min(PROLONG, (made.expires - made.created) / 20)
 
 
-def _check(policy: IsolationPolicy, scope: str, selector: KeySelector, target: str) -> None:
-    if selector not in policy.keys:
-        expected = " or ".join(str(key) for key in policy.keys)
-        raise InputError(f"{scope} does not look at a {selector}", Position("isolation"), expected)
-    if target not in ("", policy.to):
-        raise InputError(
-            f"attackers of {scope} cannot be sent to {target!r}", Position("isolation"), policy.to
-        )
+def _checked(
+    policy: IsolationPolicy, scope: str, selector: KeySelector, value: str
+) -> tuple[KeySelector, str]:
+    own = checked_selector(policy, scope, selector)
+    return own, checked_value(policy, scope, own, value)
 
 
-def _checked_value(selector: KeySelector, value: str) -> str:
-    if not value or len(value.encode("utf-8", "surrogateescape")) > MAX_VALUE:
-        raise InputError("an empty or overlong key", Position("isolation"), f"1 to {MAX_VALUE} bytes")
-    try:
-        return canonical_value(selector, value)
-    except ValueError as problem:
-        raise InputError(
-            f"{value[:80]!r} is no client address", Position("isolation"), "an IP address"
-        ) from problem
-
-
-def _enter(known: dict[str, Isolation], change: Change) -> None:
-    if change.value is None:
-        known.pop(change.name, None)
-        return
-    # A record nobody can read isolates nobody; it must not stop the others.
-    with contextlib.suppress(ValueError):
-        known[change.name] = Isolation.from_json(change.value)
+def _sound(
+    policy: IsolationPolicy, scope: str, keys: Iterable[tuple[KeySelector, str]]
+) -> list[tuple[KeySelector, str]]:
+    """Those of reported keys that can be isolated."""
+    found = []
+    for key in keys:
+        with contextlib.suppress(InputError):
+            found.append(_checked(policy, scope, *key))
+    return found

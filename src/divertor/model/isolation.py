@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -60,7 +60,9 @@ class Isolation:
     `target` is the service that serves it. `expires` is None for "until removed".
     `by` names who decided (a rule, the gateway, a user of the API), `reason` says why in words, and
     `cause` is the id of the detection behind it, if any. `parent` is the isolation this one continues: the
-    client was isolated by that when it was handed this key.
+    client was isolated by that when it was handed this key, or it is another key of the same client.
+    `simulated`: it was decided while its policy only watched. `batch` names the record it shares with the
+    others of one import; "": it has its own.
     """
 
     id: str
@@ -74,6 +76,8 @@ class Isolation:
     reason: str
     cause: str = ""
     parent: str = ""
+    simulated: bool = False
+    batch: str = field(default="", compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -89,6 +93,7 @@ class Isolation:
             "reason": self.reason,
             "cause": self.cause,
             "parent": self.parent,
+            "simulated": self.simulated,
         }
 
     @classmethod
@@ -111,6 +116,7 @@ class Isolation:
                 reason=str(data["reason"]),
                 cause=str(data.get("cause", "")),
                 parent=str(data.get("parent", "")),
+                simulated=data.get("simulated") is True,
             )
         except (KeyError, TypeError) as problem:
             raise ValueError(f"not an isolation: {problem}") from problem
