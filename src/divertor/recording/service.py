@@ -148,12 +148,15 @@ class Recordings:
         try:
             policies = self._policies()
             attackers: dict[str, list[Exchange]] = defaultdict(list)
+            roots: dict[str, str] = {}  # of keys that are first met here
             for exchange in batch:
                 policy = policies.get(exchange.scope)
                 if policy is None or policy.record is not None:
-                    root, others = self._attacker(exchange, policy)
-                    for other in others:
-                        self._archive.join(other, root)
+                    ids = self._ids(exchange, policy)
+                    root = next((roots[id] for id in ids if id in roots), "") or self._root(ids)
+                    for id in ids:
+                        roots.setdefault(id, root)
+                        self._archive.join(id, root)
                     attackers[root].append(_completed(exchange, policy))
             for root, exchanges in attackers.items():
                 await asyncio.to_thread(self._append, root, exchanges, policies.get(exchanges[0].scope))
@@ -167,17 +170,14 @@ class Recordings:
         rules = Rules.of(recording)
         self._archive.append(root, [redacted(each, rules) for each in exchanges], recording.limit)
 
-    def _attacker(self, exchange: Exchange, policy: IsolationPolicy | None) -> tuple[str, list[str]]:
-        """Into which file an exchange goes, and the ids of all its keys, which lead there from now on."""
-        keys = exchange.keys or _addresses(exchange, policy)
-        ids = [self._id(exchange.scope, key) for key in keys]
-        for id in ids:
-            if root := self._archive.root(id):
-                return root, ids
-        for id in self._ancestors(ids[0]):
-            if root := self._archive.root(id):
-                return root, ids
-        return ids[0], ids
+    def _ids(self, exchange: Exchange, policy: IsolationPolicy | None) -> list[str]:
+        """All keys of an exchange's client, which lead to the same file from now on."""
+        return [self._id(exchange.scope, key) for key in exchange.keys or _addresses(exchange, policy)]
+
+    def _root(self, ids: Sequence[str]) -> str:
+        """Into which file the exchanges of a client with these keys go."""
+        known = (self._archive.root(id) for id in (*ids, *self._ancestors(ids[0])))
+        return next((root for root in known if root), ids[0])
 
     def _id(self, scope: str, key: Key) -> str:
         """The isolation of a key as the gateway saw it, which may be written in another way."""
