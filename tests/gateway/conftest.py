@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,10 +187,15 @@ class Reply:
 def raw(port: int, data: bytes) -> Reply:
     """Sends bytes as they are and reads one answer."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(data)
-        with http.client.HTTPResponse(connection, method=data.split(b" ")[0].decode()) as answer:
-            answer.begin()
-            return Reply(answer.status, answer.getheaders(), b"" if answer.status == 101 else answer.read())
+        return over(connection, data)
+
+
+def over(connection: socket.socket, data: bytes) -> Reply:
+    """The same on a connection that is there."""
+    connection.sendall(data)
+    with http.client.HTTPResponse(connection, method=data.split(b" ")[0].decode()) as answer:
+        answer.begin()
+        return Reply(answer.status, answer.getheaders(), b"" if answer.status == 101 else answer.read())
 
 
 def ask(port: int, target: str = "/", method: str = "GET", body: bytes = b"", **headers: str) -> Reply:
@@ -300,7 +305,11 @@ def upstream(name: str, *apps: App, **more: Any) -> Upstream:
 
 
 def listener(port: int, *routes: Route, **more: Any) -> Listener:
-    return simple_listener(f"gateway-{port}", "127.0.0.1", port, routes=routes, **more)
+    """A gateway with these routes; `more` is for the gate or the listener."""
+    gate = {
+        name: more.pop(name) for name in ("protocol", "sticky", "isolated", "trusted_hops") if name in more
+    }
+    return replace(simple_listener(f"gateway-{port}", "127.0.0.1", port, routes=routes, **gate), **more)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from divertor.envoy.bootstrap import bootstrap
 from divertor.envoy.listeners import listeners
 from divertor.envoy.names import MODULE
 from divertor.envoy.routes import route_configuration, routes
+from divertor.envoy.tls import secret_names
 from divertor.envoy.upstreams import clusters, endpoints, file_name, is_named
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "listeners",
     "route_configuration",
     "routes",
+    "secret_names",
 ]

@@ -63,6 +63,14 @@ class Admin:
         found = await self._json("GET", "/clusters", {"format": "json"})
         return {cluster["name"]: _endpoints(cluster) for cluster in found.get("cluster_statuses", ())}
 
+    async def warming(self) -> int:
+        """How many listeners still wait for their routes or certificates.
+
+        :raises EnvoyDown: it does not answer.
+        """
+        found = await self.counters(r"^listener_manager\.total_listeners_warming$")
+        return sum(found.values())
+
     async def version(self) -> str:
         """Envoy's version.
 

@@ -4,7 +4,8 @@ Order makes a change safe while requests flow: new clusters first; when Envoy ha
 listeners that use them; when it has those, the old clusters go. If Envoy refuses a file, the files it had
 are put back and the refusal is told in Envoy's own words. While Envoy is down the files are still written: it
 reads them when it is back. And so that it finds them whole whenever that is, files that somebody else has
-changed are written again.
+changed are written again. A certificate that its owner has replaced is handed over at the next look; one that
+is no good is told, and Envoy keeps the one it has.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 from divertor.envoy import resources
+from divertor.envoy.names import Resource
 from divertor.envoy.plan import Paths, Snapshot
 from divertor.errors import ConflictError, DivertorError
+from divertor.gateway import certificates
 from divertor.gateway.admin import Admin, EnvoyDown
 from divertor.gateway.files import ConfigFiles
 
@@ -40,7 +43,8 @@ _SUCCESS, _REJECTED = "update_success", "update_rejected"
 
 @dataclass(frozen=True, slots=True)
 class AgentStatus:
-    """`applied` snapshots so far, the `refusals` of the last one, whether Envoy answers."""
+    """`applied` snapshots so far, the `refusals` of the last one (what came with it but was no good, too),
+    whether Envoy answers."""
 
     applied: int = 0
     refusals: tuple[str, ...] = ()
@@ -65,6 +69,7 @@ class Agent:
         self._wanted: Snapshot | None = None
         self._served: Snapshot | None = None
         self._stamp = self._files.stamp()
+        self._certificates: certificates.Stamp = {}
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self.status = AgentStatus()
@@ -100,53 +105,103 @@ class Agent:
             await self._admin.close()
 
     async def _work(self) -> None:
-        """Waits for a snapshot to apply: a new one, or the last one again, because its files are damaged."""
+        """Waits for a snapshot to apply: a new one, or the last one again, because its files are damaged or a
+        certificate was replaced."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CHECK):
                     await self._wake.wait()
                     return
-            if self._served is not None and self._files.stamp() != self._stamp:
+            if self._served is None:
+                continue
+            if self._files.stamp() != self._stamp:
                 log.error("Envoy's files were changed by somebody else: they are written again")
+                return self.want(self._served)
+            if certificates.stamp(self._served) != self._certificates:
                 return self.want(self._served)
 
     async def _bring(self, snapshot: Snapshot) -> None:
         before = self._files.read()
+        # Taken before they are read: what changes from now on is looked at again.
+        looked_at = certificates.stamp(snapshot)
         try:
-            connected = await self._apply(snapshot)
+            secrets, bad = self._secrets(snapshot)
+            connected = await self._apply(snapshot, secrets)
         except DivertorError as problem:
             self._files.restore(before)
             self._stamp = self._files.stamp()
+            if self._served is not None:
+                self._certificates = certificates.stamp(self._served)
             self.status = AgentStatus(self.status.applied, (str(problem),), True)
             self._failed(str(problem))
             return
-        self._served, self._stamp = snapshot, self._files.stamp()
-        self.status = AgentStatus(self.status.applied + 1, (), connected)
+        self._served, self._stamp, self._certificates = snapshot, self._files.stamp(), looked_at
+        self.status = AgentStatus(self.status.applied + 1, bad, connected)
+        for reason in bad:
+            self._failed(reason)
         self._applied(snapshot)
 
-    async def _apply(self, snapshot: Snapshot) -> bool:
+    def _secrets(self, snapshot: Snapshot) -> tuple[dict[str, Resource], tuple[str, ...]]:
+        """The secrets to hand over, and what is wrong with those that Envoy keeps as they are.
+
+        :raises ConflictError: a certificate is no good, and Envoy has no earlier one from the same files.
+        """
+        found, bad = dict[str, Resource](), list[str]()
+        for name, secret in certificates.secrets(snapshot).items():
+            if not isinstance(secret, ConflictError):
+                found[name] = secret
+            elif self._files.has_secret(name):
+                bad.append(f"{secret}; the last good one stays")
+            else:
+                raise secret
+        return found, tuple(bad)
+
+    async def _apply(self, snapshot: Snapshot, secrets: Mapping[str, Resource]) -> bool:
         """Answers whether Envoy was there to accept it."""
         try:
-            await self._in_order(snapshot)
+            await self._in_order(snapshot, secrets)
         except EnvoyDown:
+            self._files.secrets(secrets)
             self._files.write(snapshot)
             self._files.forget(snapshot)
             return False
         return True
 
-    async def _in_order(self, snapshot: Snapshot) -> None:
+    async def _in_order(self, snapshot: Snapshot, secrets: Mapping[str, Resource]) -> None:
         new = resources.clusters(snapshot, self._paths)
         names = {cluster["name"] for cluster in new}
         old = [found for found in self._files.known_clusters() if found["name"] not in names]
         self._files.endpoints(snapshot)
         await self._step("cds", lambda: self._files.clusters([*new, *old]))
         await self._until_serving(names, snapshot)
-        # A listener that is new asks for its routes itself, when it comes.
+        # A listener that is new asks for its routes and certificates itself, when it comes.
         known = self._files.known_listeners()
+        served = {name for name in secrets if self._files.has_secret(name)}
+        await self._step("sds", lambda: not served.isdisjoint(self._files.secrets(secrets)))
         await self._step("rds", lambda: not known.isdisjoint(self._files.routes(snapshot)))
-        await self._step("lds", lambda: self._files.listeners(snapshot))
+        await self._listeners(snapshot)
         await self._step("cds", lambda: self._files.clusters(new))
         self._files.forget(snapshot)
+
+    async def _listeners(self, snapshot: Snapshot) -> None:
+        """Listeners, and what new ones ask for.
+
+        :raises ConflictError: Envoy refused some of it.
+        """
+        before = {kind: await self._counts(kind) for kind in ("rds", "sds")}
+        logged = self._log_size()
+        await self._step("lds", lambda: self._files.listeners(snapshot))
+        await self._until_warm()
+        for kind, counts in before.items():
+            if (await self._counts(kind))[_REJECTED] > counts[_REJECTED]:
+                raise ConflictError(f"Envoy refused the new {kind} configuration: {await self._why(logged)}")
+
+    async def _until_warm(self) -> None:
+        deadline = asyncio.get_running_loop().time() + ACCEPT
+        while asyncio.get_running_loop().time() < deadline:
+            if not await self._admin.warming():
+                return
+            await asyncio.sleep(POLL)
 
     async def _step(self, kind: str, write: Callable[[], bool]) -> None:
         """Writes, and waits until Envoy has taken it.
@@ -178,7 +233,7 @@ class Agent:
 
     async def _counts(self, kind: str) -> dict[str, int]:
         """How many files of a kind Envoy has taken and refused, all listeners together."""
-        found = await self._admin.counters(rf"[._]{kind}\.(.*\.)?({_SUCCESS}|{_REJECTED})$")
+        found = await self._admin.counters(rf"(^|[._]){kind}\.(.*\.)?({_SUCCESS}|{_REJECTED})$")
         return {
             end: sum(value for name, value in found.items() if name.endswith(end))
             for end in (_SUCCESS, _REJECTED)

@@ -19,7 +19,7 @@ from divertor.envoy.logging import LIMITS_FILE, limits
 from divertor.envoy.plan import Paths, Snapshot
 from divertor.errors import UnavailableError
 
-KINDS = ("eds", "cds", "rds", "lds", "log")
+KINDS = ("eds", "sds", "cds", "rds", "lds", "log")
 
 
 class ConfigFiles:
@@ -56,7 +56,7 @@ class ConfigFiles:
         return found
 
     def write(self, snapshot: Snapshot) -> None:
-        """All of it, in an order that an Envoy that is not running does not care about.
+        """All of it but the secrets, in an order that an Envoy that is not running does not care about.
 
         :raises UnavailableError: the disk refuses.
         """
@@ -69,6 +69,14 @@ class ConfigFiles:
         """Each upstream's endpoints; answers whether a file changed."""
         changed = [self._put("eds", name, [found]) for name, found in resources.endpoints(snapshot).items()]
         return any(changed)
+
+    def secrets(self, wanted: Mapping[str, Mapping[str, Any]]) -> set[str]:
+        """Certificates and keys, by name; answers those that changed."""
+        return {name for name, found in wanted.items() if self._put("sds", name, [found])}
+
+    def has_secret(self, name: str) -> bool:
+        """Whether a secret was written before, by us or an earlier control plane."""
+        return _read(self._root / "sds" / resources.file_name(name)) is not None
 
     def clusters(self, wanted: Iterable[Mapping[str, Any]]) -> bool:
         """The clusters; answers whether the file changed."""
@@ -93,10 +101,11 @@ class ConfigFiles:
         return self._put_file("lds/lds.json", resources.listeners(snapshot, self._paths))
 
     def forget(self, snapshot: Snapshot) -> None:
-        """Deletes the files of upstreams and listeners that `snapshot` no longer has."""
+        """Deletes the files of upstreams, listeners and certificates that `snapshot` no longer has."""
         wanted = {
             "eds": {resources.file_name(name) for name in resources.endpoints(snapshot)},
             "rds": {resources.file_name(name) for name in resources.routes(snapshot, self._paths)},
+            "sds": {resources.file_name(name) for name in resources.secret_names(snapshot)},
         }
         for kind, names in wanted.items():
             for path in (self._root / kind).glob("*.json"):
