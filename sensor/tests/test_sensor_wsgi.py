@@ -138,6 +138,23 @@ def test_without_a_gateway_or_token_an_attack_is_refused(
     assert set(answer.headers) == {"content-type", "cache-control", "content-length"}
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ({}, 307),
+        ({"CONTENT_LENGTH": "12"}, 307),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, 403),
+        ({"CONTENT_LENGTH": str((1 << 20) + 1)}, 403),
+    ],
+)
+def test_a_get_whose_body_might_be_too_long_to_replay_is_refused(
+    shop: Any, make_sensor: MakeSensor, head: dict[str, str], status: int
+) -> None:
+    request = {**GATEWAY, "REQUEST_METHOD": "GET", **head}
+    answer = ask(DivertorWSGI(shop, make_sensor()), BODY.decode(), **request)
+    assert answer.status.startswith(str(status))
+
+
 def test_report_mode_reports_and_lets_it_run(
     shop: Any, make_sensor: MakeSensor, kept: list[Detection]
 ) -> None:
@@ -425,7 +442,7 @@ def test_the_client_address_trusts_only_as_many_proxies_as_told(
 def test_the_gateways_word_about_the_client_counts_only_behind_a_proxy(
     shop: Any, make_sensor: MakeSensor, kept: list[Detection], hops: int, address: str
 ) -> None:
-    extra: dict[str, Any] = {"HTTP_X_FORWARDED_FOR": "2.2.2.2", "HTTP_X_DIVERTOR_CLIENT": "3.3.3.3"}
+    extra: dict[str, Any] = {"HTTP_X_FORWARDED_FOR": "2.2.2.2", "HTTP_X_ENVOY_EXTERNAL_ADDRESS": "3.3.3.3"}
     ask(DivertorWSGI(shop, make_sensor(trusted_hops=hops)), body=BODY, **extra)
     assert kept[0].subject.address == address
 

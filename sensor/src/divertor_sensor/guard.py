@@ -18,7 +18,7 @@ from divertor_sensor.faults import Faults
 from divertor_sensor.frames import app_frame, capture, is_constant
 from divertor_sensor.memory import Site, StatementMemory, site_of
 from divertor_sensor.report import Reporter, make_reporter
-from divertor_sensor.request import AttackInterrupted, Request
+from divertor_sensor.request import AttackInterrupted, Head, Request
 from divertor_sensor.settings import Mode, Settings
 from divertor_sensor.work import Spent
 
@@ -26,6 +26,8 @@ from divertor_sensor.work import Spent
 #: answer.
 ORIGIN_HEADER = "x-divertor-origin"
 TOKEN_HEADER = "x-divertor-token"
+#: Bytes of a body that the gateway keeps for sending the request again.
+REPLAY_LIMIT = 1 << 20
 
 
 class Sensor:
@@ -44,11 +46,23 @@ class Sensor:
         return "diverted" if request.replaceable and self.divert_target(request) else "blocked"
 
     def divert_target(self, request: Request) -> str:
-        """The absolute URL the gateway shall replay; empty when diverting is off or there is no gateway."""
+        """The absolute URL the gateway shall replay; empty when diverting is off, there is no gateway, or it
+        could not replay the request and would pass the token on to the client."""
         if self.settings.mode is not Mode.DIVERT or not self.settings.divert_token:
+            return ""
+        if _is_odd(request.head):
             return ""
         origin = request.head.headers.get(ORIGIN_HEADER, "")
         return origin if origin.startswith(("http://", "https://")) and origin.isprintable() else ""
+
+
+def _is_odd(head: Head) -> bool:
+    """A GET with a body of unknown length, or a long one: no client of good will sends it, and only for other
+    methods the gateway looks whether a body is too long to be sent again."""
+    if head.method not in ("GET", "HEAD"):
+        return False
+    length = head.headers.get("content-length", "0").strip()
+    return "transfer-encoding" in head.headers or not length.isdecimal() or int(length[:20]) > REPLAY_LIMIT
 
 
 def check(request: Request, detector: Detector, sink: str, statement: str, depth: int = 2) -> None:

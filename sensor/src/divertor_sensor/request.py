@@ -279,12 +279,12 @@ def client_address(head: Head, trusted_hops: int) -> str:
     """The socket's peer; behind `trusted_hops` proxies what the gateway says, or else the X-Forwarded-For
     entry that the outermost of them wrote.
 
-    The gateway's own header comes first because a proxy may write another address than the one it looks at
+    The gateway's header comes first because a proxy may write another address than the one it looks at
     (Envoy does so for loopback). A header with fewer entries than proxies did not come through them: the peer
     is used.
     """
     if trusted_hops:
-        told = head.headers.get("x-divertor-client", "").strip()
+        told = head.headers.get("x-envoy-external-address", "").strip()
         if told:
             return told
         entries = [entry.strip() for entry in head.headers.get("x-forwarded-for", "").split(",")]

@@ -64,9 +64,6 @@ class Trail:
             found["response_headers_to_add"] = [*found.get("response_headers_to_add", ()), *self.pins]
         if self.filters:
             found["typed_per_filter_config"] = dict(self.filters)
-        else:
-            # Where the filter looks on, it needs to see the token, and takes it out itself.
-            found["response_headers_to_remove"] = [*found.get("response_headers_to_remove", ()), TOKEN_HEADER]
         return found
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from divertor.envoy.arrival import arrival
 from divertor.envoy.isolating import is_any, isolation_filter
 from divertor.envoy.logging import logs
-from divertor.envoy.names import TYPE, Resource
+from divertor.envoy.names import TYPE, Resource, header
 from divertor.envoy.plan import Listener, Paths, Snapshot
+from divertor.envoy.tls import client_certificate, misspelt_certificates, transport_socket
 from divertor.envoy.upstreams import REPLAY_LIMIT, address_of, file_name
+from divertor.model.isolation import KeyKind
 
+#: The headers that hold a handshake's fingerprint for the filter.
+FINGERPRINTS = {
+    KeyKind.JA3: ("x-divertor-ja3", "%TLS_JA3_FINGERPRINT%"),
+    KeyKind.JA4: ("x-divertor-ja4", "%TLS_JA4_FINGERPRINT%"),
+}
 #: Seconds an idle request may take; long polls and slow uploads live, dead peers do not.
 STREAM_IDLE_TIMEOUT = "300s"
 
@@ -17,7 +25,7 @@ def listeners(snapshot: Snapshot, paths: Paths) -> list[Resource]:
     return [
         _http_listener(listener, paths, snapshot.sampled)
         if listener.protocol == "http"
-        else _tcp_listener(listener)
+        else _tcp_listener(listener, paths)
         for listener in snapshot.listeners
     ]
 
@@ -48,6 +56,7 @@ def _http_listener(listener: Listener, paths: Paths, sampled: float) -> Resource
                 },
             },
         },
+        **client_certificate(listener),
         # The answer says what the application says: nobody needs to know what stands before it.
         "server_header_transformation": "PASS_THROUGH",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
@@ -62,12 +71,24 @@ def _http_listener(listener: Listener, paths: Paths, sampled: float) -> Resource
             },
         ],
     }
+    manager["early_header_mutation_extensions"] = [arrival(listener)]
+    if mutations := _overwritten(listener):
+        manager["early_header_mutation_extensions"].append(
+            {
+                "name": "envoy.http.early_header_mutation.header_mutation",
+                "typed_config": {
+                    "@type": TYPE
+                    + "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                    "mutations": mutations,
+                },
+            }
+        )
     if wanted := logs(paths, listener.name, sampled, _isolates(listener)):
         manager["access_log"] = wanted
-    return _listener(listener, "envoy.filters.network.http_connection_manager", manager)
+    return _listener(listener, "envoy.filters.network.http_connection_manager", manager, paths)
 
 
-def _tcp_listener(listener: Listener) -> Resource:
+def _tcp_listener(listener: Listener, paths: Paths) -> Resource:
     gate = listener.hosts[0].gate
     proxy: Resource = {
         "@type": TYPE + "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
@@ -79,17 +100,71 @@ def _tcp_listener(listener: Listener) -> Resource:
     if not proxy["weighted_clusters"]["clusters"]:
         del proxy["weighted_clusters"]
         proxy["cluster"] = "no route has a weight"
-    return _listener(listener, "envoy.filters.network.tcp_proxy", proxy)
+    return _listener(listener, "envoy.filters.network.tcp_proxy", proxy, paths)
 
 
-def _listener(listener: Listener, name: str, configuration: Resource) -> Resource:
-    return {
+def _listener(listener: Listener, name: str, configuration: Resource, paths: Paths) -> Resource:
+    chain: Resource = {"filters": [{"name": name, "typed_config": configuration}]}
+    if listener.tls is not None:
+        chain["transport_socket"] = transport_socket(listener, listener.tls, paths)
+    found: Resource = {
         "@type": TYPE + "envoy.config.listener.v3.Listener",
         "name": listener.name,
         "address": address_of(listener.address, listener.port),
         "per_connection_buffer_limit_bytes": REPLAY_LIMIT,
-        "filter_chains": [{"filters": [{"name": name, "typed_config": configuration}]}],
+        "filter_chains": [chain],
     }
+    if filters := _listener_filters(listener):
+        found["listener_filters"] = filters
+    return found
+
+
+def _listener_filters(listener: Listener) -> list[Resource]:
+    """What reads the first bytes of a connection, before anybody else does."""
+    found = []
+    if listener.proxy_protocol:
+        found.append(
+            {
+                "name": "envoy.filters.listener.proxy_protocol",
+                "typed_config": {
+                    "@type": TYPE + "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+                },
+            }
+        )
+    if fingerprints := _fingerprints(listener):
+        found.append(
+            {
+                "name": "envoy.filters.listener.tls_inspector",
+                "typed_config": {
+                    "@type": TYPE + "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+                    "enable_ja3_fingerprinting": KeyKind.JA3 in fingerprints,
+                    "enable_ja4_fingerprinting": KeyKind.JA4 in fingerprints,
+                },
+            }
+        )
+    return found
+
+
+def _fingerprints(listener: Listener) -> set[KeyKind]:
+    """The kinds of TLS fingerprints that somebody behind a listener isolates by, where there is TLS."""
+    return _wanted_fingerprints(listener) if listener.tls is not None else set()
+
+
+def _wanted_fingerprints(listener: Listener) -> set[KeyKind]:
+    keys = {key.selector.kind for gate in listener.gates if gate.isolated for key in gate.isolated.keys}
+    return keys & FINGERPRINTS.keys()
+
+
+def _overwritten(listener: Listener) -> list[Resource]:
+    """What TLS tells about a client, where somebody reads it: not what the client says, whether there is such
+    a thing or not."""
+    known, wanted = _fingerprints(listener), _wanted_fingerprints(listener)
+    fingerprints: list[Resource] = [
+        {"append": header(name, value)} if kind in known else {"remove": name}
+        for kind, (name, value) in FINGERPRINTS.items()
+        if kind in wanted
+    ]
+    return [*fingerprints, *({"remove": name} for name in misspelt_certificates(listener))]
 
 
 def _isolates(listener: Listener) -> bool:

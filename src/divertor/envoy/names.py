@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any
 
 Resource = dict[str, Any]
 
 TYPE = "type.googleapis.com/"
 TOKEN_HEADER = "x-divertor-token"
-ORIGIN_HEADER = "x-divertor-origin"
-CLIENT_HEADER = "x-divertor-client"
 ORIGINAL_HEADER = "x-envoy-original-url"
-#: What only we may say. Application servers after the CGI fashion take `_` for `-`, so what the sensor
-#: believes may not come from a client in that spelling either; the others, nobody reads in it.
-OWN_HEADERS = (
-    TOKEN_HEADER,
-    *(
-        "".join(word + mark for word, mark in zip(name.split("-"), (*marks, ""), strict=True))
-        for name in (ORIGIN_HEADER, CLIENT_HEADER)
-        for marks in product("-_", repeat=2)
-    ),
-)
 #: The shared object Envoy loads (libdivertor.so, see filter/), and the filter's name in its chain.
 MODULE = "divertor"
 FILTER = "divertor.isolation"

@@ -23,13 +23,10 @@ from hashlib import blake2b
 from divertor.envoy import isolating
 from divertor.envoy.actions import Trail, weighted_action
 from divertor.envoy.names import (
-    CLIENT_HEADER,
-    ORIGIN_HEADER,
-    OWN_HEADERS,
+    TOKEN_HEADER,
     TYPE,
     Resource,
     action,
-    header,
     tree,
 )
 from divertor.envoy.plan import Gate, Host, Listener, Paths, Route, Snapshot
@@ -57,9 +54,12 @@ def route_configuration(listener: Listener, paths: Paths) -> Resource:
     found: Resource = {
         "@type": TYPE + "envoy.config.route.v3.RouteConfiguration",
         "name": listener.name,
-        "internal_only_headers": list(OWN_HEADERS),
         "virtual_hosts": [virtual_host(host, paths) for host in listener.hosts],
     }
+    if not any(isolating.is_any(host.gate) for host in listener.hosts):
+        # Elsewhere the filter takes it out of whatever could hold it. An ordinary answer never does: the sensor
+        # only sends it with what is followed.
+        found["response_headers_to_remove"] = [TOKEN_HEADER]
     if any(host.domains != ANY for host in listener.hosts):
         # A browser names the port with the host, unless it is 80.
         found["ignore_port_in_host_matching"] = True
@@ -68,17 +68,11 @@ def route_configuration(listener: Listener, paths: Paths) -> Resource:
 
 def virtual_host(host: Host, paths: Paths) -> Resource:
     """One host's tree of routes."""
-    resource: Resource = {
+    return {
         "name": host.gate.name,
         "domains": list(host.domains),
         "matcher": _rooted(_Compiler(paths).gate(host.gate, Trail())),
-        "request_headers_to_add": [header(CLIENT_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
     }
-    if isolating.is_any(host.gate):
-        resource["request_headers_to_add"].append(
-            header(ORIGIN_HEADER, "%REQ(:SCHEME)%://%REQ(:AUTHORITY)%%REQ(:PATH)%")
-        )
-    return resource
 
 
 def _rooted(found: Resource) -> Resource:
@@ -115,7 +109,7 @@ class _Compiler:
     def by_weight(self, gate: Gate, trail: Trail, matched: Route | None) -> Resource:
         """The draw among all routes; before it the strength draw of the route whose condition matched, and
         before that whatever was drawn earlier."""
-        if all(_is_plain(route) for route in gate.routes):
+        if not trail.rewrites and all(_is_plain(route) for route in gate.routes):
             return action(gate.name, self.listed(gate, trail, matched))
         kept = [
             (pinned_by(gate, route), self.way(gate, route, trail, pinning=False))

@@ -1,0 +1,24 @@
+"""What happens to a request's headers as it arrives, before Envoy looks at them: native code again. Pure."""
+
+from __future__ import annotations
+
+from divertor.envoy.names import MODULE, TYPE, Resource
+from divertor.envoy.plan import Listener
+
+_MUTATION = "envoy.extensions.http.early_header_mutation.dynamic_modules.v3.DynamicModuleEarlyHeaderMutation"
+
+
+def arrival(listener: Listener) -> Resource:
+    """The extension that takes out what only we may say, and puts down the request's own URL."""
+    scheme = "http" if listener.tls is None else "https"
+    if listener.trusted_hops or listener.trusted_proxies:
+        scheme = "told"  # by the proxy in front
+    return {
+        "name": "divertor.arrival",
+        "typed_config": {
+            "@type": TYPE + _MUTATION,
+            "dynamic_module_config": {"name": MODULE, "do_not_close": True},
+            "early_header_mutation_name": "arrival",
+            "early_header_mutation_config": {"@type": TYPE + "google.protobuf.StringValue", "value": scheme},
+        },
+    }
