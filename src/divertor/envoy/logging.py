@@ -83,7 +83,7 @@ REQUEST_FIELDS = {
     "route": "%ROUTE_NAME%",
     "upstream": "%UPSTREAM_CLUSTER_RAW%",
 }
-_MARK = {"filter": "divertor", "path": [{"key": "scope"}], "value": {"present_match": True}}
+_MARK = {"filter": "divertor", "path": [{"key": "scope"}]}
 
 
 def logs(paths: Paths, gateway: str, sampled: float, isolates: bool) -> list[Resource]:
@@ -95,7 +95,8 @@ def logs(paths: Paths, gateway: str, sampled: float, isolates: bool) -> list[Res
 
 def isolated_log(paths: Paths) -> Resource:
     """Isolated, diverted and refused requests: those the filter has marked."""
-    marked = {"metadata_filter": {"matcher": _MARK, "match_if_key_not_found": {"value": False}}}
+    matcher = {**_MARK, "value": {"present_match": True}}
+    marked = {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": {"value": False}}}
     return _file(paths.access_log, marked, ISOLATED_FIELDS)
 
 
@@ -108,12 +109,9 @@ def request_log(paths: Paths, gateway: str, sampled: float) -> Resource:
         }
     }
     failed = _any({"status_code_filter": status}, {"response_flag_filter": {"flags": list(FAILED_FLAGS)}})
-    unmarked = {
-        "metadata_filter": {
-            "matcher": {**_MARK, "invert": True},
-            "match_if_key_not_found": {"value": True},
-        }
-    }
+    # A mark that is there is text, never null. (Envoy pays no heed to `invert` here.)
+    matcher = {**_MARK, "value": {"null_match": {}}}
+    unmarked = {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": {"value": True}}}
     wanted = [_all(failed, _limited(paths))]
     if sampled > 0:
         wanted.append(_share(sampled))
