@@ -186,6 +186,12 @@ def test_what_a_put_does_not_say_of_a_gateway_stays() -> None:
     assert gateway_from_json({"sticky": "route"}, before, deployment) == replace(before, sticky=Sticky.ROUTE)
 
 
+def test_a_tcp_gateway_cannot_be_put_to_do_what_takes_requests() -> None:
+    deployment = running("{port: 9000/tcp, routes: '[a:1]'}")
+    with pytest.raises(InputError, match="what is done with requests of a tcp gateway"):
+        gateway_from_json({"timeout": "1s"}, of_name(deployment, "9000"), deployment)
+
+
 CHANGES: list[tuple[dict[str, Any], str, Any]] = [
     ({"timeout": "7s"}, "traffic.timeout", 7),
     ({"timeout": None}, "traffic.timeout", None),

@@ -74,10 +74,12 @@ def test_every_occasion_to_retry_is_taken(occasion: str) -> None:
 REFUSED: list[tuple[str, int, str]] = [
     ("timeout: 30", 30, "'30' is no duration; expected a duration such as 30s"),
     ("timeout: -1s", 30, "'-1s' is no duration"),
+    ("timeout: 8d", 30, "'8d' is too short or too long"),
+    ("idle_timeout: 0.0001s", 35, "'0.0001s' is too short or too long"),
     ("retries: 11", 30, "expected a whole number from 0 to 10"),
     ("retries: {on: 5x}", 35, "'5x' is no occasion to retry; expected '5xx'"),
     ("retries: {on: []}", 35, "retries on no occasion"),
-    ("retries: {per_try: 0s}", 40, "no time at all"),
+    ("retries: {per_try: 0s}", 40, "too short or too long; expected 1ms to 7d"),
     ("retries: {atempts: 1}", 31, "unknown key 'atempts' in retries; expected 'attempts'"),
     ("headers: {set: {a: b}}", 31, "unknown key 'set' in headers"),
     ("headers: {request: {set: {':path': /x}}}", 47, "':path' cannot be a header's name"),
@@ -111,7 +113,7 @@ def test_what_cannot_be_done_with_requests_is_refused_at_its_place(
 
 
 def test_no_case_is_missing() -> None:
-    assert (len(TRAFFIC), len(RETRIABLE), len(REFUSED)) == (14, 12, 25)
+    assert (len(TRAFFIC), len(RETRIABLE), len(REFUSED)) == (14, 12, 27)
 
 
 def test_edits_are_bounded() -> None:
@@ -184,7 +186,7 @@ def test_a_cluster_that_is_one_breed_may_have_limits() -> None:
     [
         ("outlier_detection: 5", "outlier detection is the text '5'; expected a mapping"),
         ("outlier_detection: {errors: 0}", "'0' is no number of errors"),
-        ("outlier_detection: {interval: 0s}", "no time at all"),
+        ("outlier_detection: {interval: 0s}", "too short or too long; expected 1ms to 7d"),
         ("outlier_detection: {maximum: 101%}", "'101%' is no share"),
         ("circuit_breaker: {conections: 1}", "unknown key 'conections' in a circuit breaker; expected 'conn"),
         ("circuit_breaker: {connections: 0}", "expected a whole number from 1 to"),

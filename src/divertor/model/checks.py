@@ -48,7 +48,7 @@ def check_blueprint(blueprint: Blueprint, position: Position) -> None:
 def check_gateway(gateway: Gateway) -> None:
     """:raises InputError: its weights do not add up, it asks a tcp connection for its headers, or it selects
     its routes and has others too."""
-    _check_http_only(gateway)
+    check_http_only(gateway)
     if gateway.selector is not None:
         _check_groups(gateway)
         return
@@ -114,11 +114,14 @@ def check_internal_gateway(gateway: Gateway, services: Sequence[str]) -> None:
     except ValueError as problem:
         where = gateway.routes[0].position if gateway.routes else gateway.position
         raise InputError("the weights of a cluster's routes", where, str(problem)) from None
-    _check_http_only(gateway)
+    check_http_only(gateway)
 
 
-def _check_http_only(gateway: Gateway) -> None:
-    """A tcp gateway sees bytes: it can encrypt and share them out, nothing more."""
+def check_http_only(gateway: Gateway) -> None:
+    """A tcp gateway sees bytes: it can encrypt and share them out, nothing more.
+
+    :raises InputError: it is to do more.
+    """
     if gateway.protocol is not Protocol.TCP:
         return
     for name, value in _http_parts(gateway):
@@ -157,7 +160,7 @@ def _check_port_name(gateway: Gateway, cluster: str, ports: dict[str, Port]) -> 
             f"port {port.name!r} is tcp", gateway.position, "no condition and no stickiness, or an http port"
         )
     if port.protocol is Protocol.TCP:
-        _check_http_only(replace(gateway, protocol=Protocol.TCP))
+        check_http_only(replace(gateway, protocol=Protocol.TCP))
 
 
 def check_gateways_differ(gateways: Iterable[Gateway]) -> None:

@@ -23,7 +23,7 @@ from divertor.model.artifacts import (
     Scale,
     Service,
 )
-from divertor.model.checks import gateway_protocol, ports_of
+from divertor.model.checks import check_http_only, gateway_protocol, ports_of
 from divertor.model.deployments import DeployedCluster, DeployedService, Deployment
 from divertor.model.environment import service_environment
 from divertor.model.fields import suggestion
@@ -300,7 +300,9 @@ class _Known:
 
 def weighted(gateway: Gateway) -> Gateway:
     """The gateway with every weight filled in; of one that selects its routes, the weights stay what is asked
-    of the groups that come. :raises InputError: they do not add up."""
+    of the groups that come. :raises InputError: they do not add up, or a tcp gateway asks for what takes
+    requests."""
+    check_http_only(gateway)
     for route in gateway.routes:
         if route.condition_reference is not None:
             reference = route.condition_reference

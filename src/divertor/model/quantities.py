@@ -19,7 +19,7 @@ _CPU = re.compile(r"(?P<number>[0-9]{1,6}(?:\.[0-9]{1,3})?)|(?P<thousandths>[0-9
 _MEMORY = re.compile(r"(?P<number>[0-9]{1,18}(?:\.[0-9]{1,9})?) ?(?P<unit>[KMGT]?)i?B?", re.IGNORECASE)
 _DURATION = re.compile(_NUMBER + r" ?(?P<unit>[a-z]+)", re.IGNORECASE)
 _PORT = re.compile(r"(?P<number>[0-9]{1,5})(?:/(?P<protocol>http2?|grpc|tcp))?", re.IGNORECASE)
-_SELECTOR = re.compile(r"(?P<kind>cookie|header) +(?P<name>[!#-+\--:<>-~]+)", re.IGNORECASE)
+_SELECTOR = re.compile(r"(?P<kind>cookie|header) +(?P<name>[!#-+\--:<>-~]{1,200})", re.IGNORECASE)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NETWORK = re.compile(r"client address ?/ ?(?P<v4>[0-9]{1,2})(?: ?/ ?(?P<v6>[0-9]{1,3}))?")
 #: What is one subscriber's in IPv6, as one address is in IPv4 (RFC 6177 gives at least that).

@@ -122,7 +122,7 @@ def read_condition(text: str, source: str) -> Condition:
 
 def read_gateway(text: str, source: str) -> Gateway:
     """One gateway with its own `name`. :raises InputError: it is none."""
-    return _gateway_artifact(_single(text, source))
+    return gateway_of(_single(text, source))
 
 
 def read_artifacts(text: str, source: str) -> list[Artifact]:
@@ -157,7 +157,7 @@ def _artifact(node: Node) -> Artifact:
         "breeds": read_breed_node,
         "scales": _inline_scale,
         "conditions": _condition_artifact,
-        "gateways": _gateway_artifact,
+        "gateways": gateway_of,
     }
     value = readers[kind](node)
     if isinstance(value, Reference):
@@ -206,7 +206,8 @@ def _condition_artifact(node: Node) -> Condition:
     return parse_condition(fields.require("condition"))
 
 
-def _gateway_artifact(node: Node) -> Gateway:
+def gateway_of(node: Node) -> Gateway:
+    """A gateway of its own, with its `name`. :raises InputError: it is none, or does not hold together."""
     if not isinstance(node, MappingNode):
         fail(node, "a gateway that is no mapping", "a mapping")
     gateway = read_gateway_node(None, node)
@@ -416,8 +417,10 @@ def _health_check(node: Node) -> HealthCheck:
         interval=_seconds(fields, "interval", default.interval),
         failures=default.failures if failures is None else parsed(failures, "number", _count),
     )
-    if check.timeout <= 0 or check.interval <= 0 or check.failures < 1:
-        fail(node, "a health check that never ends", "timeout, interval and failures above zero")
+    if check.failures < 1 or not all(0.001 <= time <= 86400 for time in (check.timeout, check.interval)):
+        fail(
+            node, "a health check that never ends", "timeout and interval from 1ms to 1d, failures above zero"
+        )
     return check
 
 

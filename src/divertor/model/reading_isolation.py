@@ -15,6 +15,8 @@ from divertor.model.fields import Fields, choice_of, entries_of, fail, items_of,
 from divertor.model.isolation import KeyKind, KeySelector
 from divertor.model.reading_gateways import parse_condition
 
+#: What the gateway looks up for each request (see its limits).
+MAX_KEYS = 8
 #: Envoy holds a body of that size in memory until it is recorded.
 MAX_BODY = 1024 * 1024
 MAX_RECORDING = 1024**3
@@ -51,7 +53,10 @@ def _keys(node: Node) -> tuple[KeySelector, ...]:
     keys = tuple(parsed(item, "key", q.parse_key_selector) for item in items_of(node))
     if not keys or len(set(keys)) < len(keys):
         fail(node, "a key given twice" if keys else "no keys", q.KEYS)
-    if all(key.kind is KeyKind.USER for key in keys):
+    carried = [key for key in keys if key.kind is not KeyKind.USER]
+    if len(carried) > MAX_KEYS:
+        fail(node, f"{len(carried)} keys", f"at most {MAX_KEYS}, and the user id")
+    if not carried:
         fail(node, "no key that a request carries", "a session's cookie, header or token besides the user id")
     return keys
 

@@ -39,6 +39,7 @@ RETRIABLE = (
     "retriable-4xx",
     "unavailable",
 )
+SHORTEST, LONGEST = 0.001, 7 * 86400
 MAX_RETRIES = 10
 MAX_MIRRORS = 8
 MAX_EDITS = 64
@@ -115,18 +116,23 @@ def _is_true(node: Node) -> bool:
 
 
 def _seconds(fields: Fields, name: str) -> float | None:
+    """A duration, or nothing at all: 0."""
     node = fields.get(name)
-    return None if node is None else parsed(node, "duration", parse_seconds)
+    if node is None or parsed(node, "duration", parse_seconds) == 0:
+        return None if node is None else 0.0
+    return _time(node)
 
 
 def _period(fields: Fields, name: str, default: float) -> float:
-    """A duration that is more than nothing; Envoy counts whole milliseconds."""
     node = fields.get(name)
-    if node is None:
-        return default
+    return default if node is None else _time(node)
+
+
+def _time(node: Node) -> float:
+    """A duration that Envoy can count: it knows whole milliseconds."""
     seconds = parsed(node, "duration", parse_seconds)
-    if seconds < 0.001:
-        fail(node, "no time at all", "at least 1ms")
+    if not SHORTEST <= seconds <= LONGEST:
+        fail(node, f"{text_of(node, 'a duration')[:40]!r} is too short or too long", "1ms to 7d")
     return seconds
 
 
