@@ -213,8 +213,7 @@ async def _gateways(stage: _Stage) -> int:
         plain = _snapshot(stage, 100)
         more = replace(plain.listeners[0], name=f"shop/{port}", port=port)
         await stage.apply(replace(plain, listeners=(*plain.listeners, more)))
-        if await asyncio.to_thread(served_by, port, session(1)) != "newest":
-            raise RuntimeError("a gateway that was added does not serve")
+        await _until(stage, "newest", port)
         await stage.apply(plain)
     return 2 * GATEWAYS
 
@@ -261,12 +260,19 @@ async def _certificates(stage: _Stage) -> int:
     return CERTIFICATES
 
 
-async def _until(stage: _Stage, version: str) -> None:
-    """Until a request is answered by `version`."""
+async def _until(stage: _Stage, version: str, port: int = 0) -> None:
+    """Until a request is answered by `version`; a port that was just opened may not accept at once."""
     deadline = asyncio.get_running_loop().time() + _PATIENCE
-    while await asyncio.to_thread(served_by, stage.port, session(1)) != version:
+    while await asyncio.to_thread(_answering, port or stage.port) != version:
         if asyncio.get_running_loop().time() > deadline:
             raise RuntimeError(f"{version} never answers")
+
+
+def _answering(port: int) -> str | None:
+    try:
+        return served_by(port, session(1))
+    except ConnectionRefusedError:
+        return None
 
 
 # What is served -------------------------------------------------------------------------------------------
