@@ -26,6 +26,7 @@ from divertor.model.deploying import deploy, gateways_of, merge, remove, replace
 from divertor.model.deployments import Deployment
 from divertor.model.documents import from_value
 from divertor.model.events import Event
+from divertor.model.reading import gateway_of
 from divertor.model.reading_gateways import read_gateway_node
 from divertor.model.rendering import deployment_to_json, gateway_to_json
 from divertor.model.resolving import resolve, resolve_gateway
@@ -265,7 +266,7 @@ class Deployments:
             library = await self._artifacts.library()
             if name in self._standalone:
                 node = from_value({**data, "name": name} if isinstance(data, dict) else data, "gateway")
-                changed = resolve_gateway(read_gateway_node(None, node), library)
+                changed = resolve_gateway(gateway_of(node), library)
                 await self._keep_gateway(changed, by, validate_only)
                 return changed
             owner = self.get(name.partition("/")[0])
