@@ -18,7 +18,17 @@ from divertor.api.auth import Auth
 from divertor.api.context import World, random_id, utc_now
 from divertor.api.describe import complete
 from divertor.api.guard import Guard
-from divertor.api.routes import about, artifacts, deployments, events, gateways, isolations, rules
+from divertor.api.routes import (
+    about,
+    artifacts,
+    deployments,
+    events,
+    gateways,
+    isolations,
+    metrics,
+    recordings,
+    rules,
+)
 from divertor.api.services import Services
 from divertor.api.stream import Streams
 from divertor.api.telemetry import Telemetry
@@ -35,7 +45,9 @@ with `X-Total-Count` and `Link`. Everything but `/api/v1/health` needs the heade
 _TAGS = [
     {"name": "deployments", "description": "What runs."},
     {"name": "gateways", "description": "Who gets which version."},
+    {"name": "metrics", "description": "How much, how fast, how well, by gateway, route and version."},
     {"name": "isolations", "description": "Who is being diverted, where to, why, and for how long."},
+    {"name": "recordings", "description": "What the isolated asked and got."},
     {"name": "detections", "description": "What the sensors found: the attack, and the vulnerable line."},
     {"name": "events", "description": "Everything that happened, and what happens now."},
     {"name": "rules", "description": "ElastAlert rule files, judging events as they arrive."},
@@ -77,7 +89,7 @@ def create_app(
     # First in line: the way from a detection to the isolation.
     app.router.routes.insert(0, Route(telemetry.PATH, Telemetry(world).logs, methods=["POST"]))
     app.router.routes.extend(manual.routes())
-    modules = (about, deployments, gateways, events, isolations, rules)
+    modules = (about, deployments, gateways, metrics, events, isolations, recordings, rules)
     for router in (*(module.router for module in modules), events.detections, *artifacts.routers):
         app.include_router(router, prefix=PREFIX)
     problems.install(app)

@@ -85,7 +85,7 @@ class IsolationShape(Shape):
 
     id: str
     scope: str = Field(examples=["hackable/hackable"])
-    kind: Literal["cookie", "header", "address"]
+    kind: Literal["cookie", "header", "address", "prefix", "bearer", "ja3", "ja4", "user"]
     name: str = Field(examples=["session"])
     value: str
     target: str = Field(examples=["hackable:1.0.0"])
@@ -94,6 +94,17 @@ class IsolationShape(Shape):
     by: str
     reason: str
     cause: str = Field(description="The id of the detection behind it, or empty.")
+    parent: str = Field(description="The id of the client's key that it continues, or empty.")
+    simulated: bool = Field(description="Decided while the policy only watched.")
+
+
+class ImportShape(Shape):
+    """What an import of isolations did, or would do."""
+
+    added: int
+    prolonged: int
+    unchanged: int
+    expired: int = Field(description="Lines that no longer hold.")
 
 
 class RuleShape(Shape):
@@ -150,6 +161,23 @@ class Aggregated(Shape):
     value: float | None
 
 
+class MeasurementShape(Shape):
+    """What was measured in `window` seconds: times in milliseconds, `errors` in per cent; null: not known."""
+
+    kind: Literal["gateways", "routes", "services", "clusters"]
+    window: float
+    rate: float
+    requests: int
+    errors: float | None
+    connect_failures: int
+    active: int
+    responseTime: float | None
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    health: float | None
+
+
 class Health(Shape):
     status: Literal["ok"]
 
@@ -161,3 +189,64 @@ class Info(Shape):
 
 class StatusShape(Shape):
     """Everything `divertor status` shows."""
+
+
+class ExchangeShape(Shape):
+    """A request of an isolated client, and its answer. `status` null: the client left before it."""
+
+    number: int
+    time: str
+    kind: Literal["diverted", "isolated", "refused", "simulated"]
+    scope: str
+    method: str
+    host: str
+    path: str
+    status: int | None
+    milliseconds: float | None
+    request_bytes: int
+    response_bytes: int
+    served_by: str
+    client: str
+    request_id: str
+    key: dict[str, str] | None
+    isolated: list[dict[str, str]] = Field(description="Keys that were isolated because of it.")
+    redacted: list[str]
+    detections: list[str] = Field(description="The ids of what a sensor found in it.")
+
+
+class HeaderShape(Shape):
+    name: str
+    value: str
+
+
+class BodyShape(Shape):
+    """What was kept of a body: `text`, or `base64` when it is none."""
+
+    size: int
+    kept: int
+    whole: bool
+
+
+class FullExchange(ExchangeShape):
+    scheme: str
+    request_headers: list[HeaderShape]
+    request_body: BodyShape
+    response_headers: list[HeaderShape]
+    response_body: BodyShape
+
+
+class RecordingShape(Shape):
+    """One attacker, as he was watched. `isolation`: as it is, or as it was last known."""
+
+    id: str
+    isolation: IsolationShape | None
+    holds: bool
+    keys: list[str] = Field(description="The ids of every key of his.")
+    exchanges: int
+    gone: int = Field(description="Exchanges that are no longer kept.")
+
+
+class RecordedShape(Shape):
+    id: str
+    isolation: IsolationShape | None
+    holds: bool

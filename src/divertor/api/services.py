@@ -6,17 +6,20 @@ Every method may raise the errors of `divertor.errors`; the API turns those into
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import EllipsisType
 from typing import Any, Protocol
 
+from divertor.gateway.measurement import Measurement
 from divertor.model.artifacts import Artifact, Blueprint, Gateway, IsolationPolicy, Library
 from divertor.model.deployments import Deployment
 from divertor.model.events import Event
 from divertor.model.isolation import Isolation, KeySelector
+from divertor.recording.exchange import Exchange
+from divertor.recording.service import Listed, Watched
 from divertor.rules import Rule
 from divertor.store import EventStore
 
@@ -173,6 +176,38 @@ class Status(Protocol):
     async def status(self) -> Mapping[str, Any]: ...
 
 
+class Recordings(Protocol):
+    """What isolated clients asked and got."""
+
+    async def recorded(self) -> Sequence[Listed]:
+        """Everybody of whom something is kept, last heard of first."""
+
+    async def watched(self, id: str) -> Watched:
+        """:raises NotFoundError: nobody of that id is isolated, and nothing is kept."""
+
+    async def exchange(self, id: str, number: int) -> Exchange:
+        """:raises NotFoundError: there is none of that number."""
+
+
+class Metrics(Protocol):
+    """What the gateway counted, `window` seconds back. NotFoundError is raised for what is not there."""
+
+    def all(self, window: float) -> Sequence[Callable[[], Measurement]]:
+        """Everything, each measured when it is called."""
+
+    def gateway(self, name: str, route: str, window: float) -> Measurement:
+        """`route` "": the gateway itself."""
+
+    def cluster(self, deployment: str, cluster: str, service: str, port: str, window: float) -> Measurement:
+        """`service` "": all of the cluster's."""
+
+    def health_of_gateway(self, name: str, route: str = "") -> float:
+        """From 0 to 1. :raises UnavailableError: the gateway is not there to say."""
+
+    def health_of_deployment(self, deployment: str, cluster: str = "", service: str = "") -> float:
+        """As for a gateway."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """All of them."""
@@ -183,3 +218,5 @@ class Services:
     rules: Rules
     events: Events
     status: Status
+    recordings: Recordings
+    metrics: Metrics

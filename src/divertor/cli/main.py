@@ -9,7 +9,18 @@ import typer
 from typer.core import TyperGroup
 
 from divertor import __version__
-from divertor.cli import deployments, detections, events, gateways, isolations, rules, stack, status
+from divertor.cli import (
+    deployments,
+    detections,
+    events,
+    gateways,
+    isolations,
+    metrics,
+    recordings,
+    rules,
+    stack,
+    status,
+)
 from divertor.cli.errors import exit_code
 from divertor.cli.options import AsJson
 from divertor.cli.text import print_error, print_json
@@ -42,8 +53,10 @@ app.command("up")(stack.up)
 app.command("demo")(stack.demo)
 app.command("down")(stack.down)
 app.command("status")(status.status)
+app.command("metrics")(metrics.metrics)
 app.add_typer(deployments.group, name="deployments")
 app.add_typer(gateways.group, name="gateways")
+recordings.join(isolations.group)
 app.add_typer(isolations.group, name="isolations")
 app.add_typer(detections.group, name="detections")
 app.add_typer(events.group, name="events")

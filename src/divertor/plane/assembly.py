@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
@@ -37,7 +37,7 @@ from divertor.control.live import Live
 from divertor.control.narration import Narrator
 from divertor.control.rules import Rules
 from divertor.envoy.plan import Snapshot
-from divertor.errors import DivertorError, InputError, UnavailableError
+from divertor.errors import DivertorError, InputError, NotFoundError, UnavailableError
 from divertor.gateway.access import AccessLog, Seen
 from divertor.gateway.agent import Agent
 from divertor.gateway.planning import Choices
@@ -46,9 +46,13 @@ from divertor.gateway.sink import TableSink
 from divertor.isolation.service import IsolationService
 from divertor.layout import Layout, Secrets, Settings
 from divertor.model.events import Event
-from divertor.model.isolation import KeySelector
+from divertor.model.isolation import Isolation, KeySelector
 from divertor.model.reading import read_blueprint
 from divertor.plane.environment import instance_environment
+from divertor.plane.observing import Observing
+from divertor.recording.archive import Archive
+from divertor.recording.service import Recordings
+from divertor.recording.spool import Spool
 from divertor.rules import IsolateOptions, Match
 from divertor.runtime.client import SupervisorClient
 from divertor.runtime.command import CommandHost, inherited_environment
@@ -207,11 +211,29 @@ class Plane:
         )
         self.agent = Agent(paths_of(layout), self.applied, self.trouble)
         self.access = AccessLog(layout.access_log)
+        self.recordings = Recordings(
+            Spool(layout.spool, time.monotonic, wall),
+            Archive(layout.recordings),
+            self.isolations.scopes,
+            self._isolation,
+            self.isolations.family,
+            wall,
+        )
+        self.observing = Observing(layout, self.deployments, Outbox(bus), self.agent.reopen_logs, wall)
         self._routed: set[str] = set()
         self._full = False
         self._patient_until = time.monotonic() + PATIENCE
         events = Events(store, self.live, bus, self.rules.react)
-        services = Services(self.artifacts, self.deployments, self.isolations, self.rules, events, self)
+        services = Services(
+            self.artifacts,
+            self.deployments,
+            self.isolations,
+            self.rules,
+            events,
+            self,
+            self.recordings,
+            self.observing.metrics,
+        )
         self.app = create_app(services, auth)
 
     # What the parts ask of each other ---------------------------------------------------------------------
@@ -221,12 +243,13 @@ class Plane:
         if not self.deployments.is_complete() and time.monotonic() < self._patient_until:
             return  # at a start: Envoy serves what it has until we know what runs
         try:
-            self.agent.want(self.deployments.snapshot())
+            self.agent.want(replace(self.deployments.snapshot(), sampled=self.settings.log_sample))
         except DivertorError as problem:
             self.trouble(f"routing cannot change: {problem}")
 
     def applied(self, snapshot: Snapshot) -> None:
         """Envoy serves `snapshot`: instances it does not name are no longer asked."""
+        self.observing.serving(snapshot)
         wanted = {(at.address, at.port) for upstream in snapshot.upstreams for at in upstream.endpoints}
         self._routed = {
             instance.name
@@ -284,6 +307,12 @@ class Plane:
                 "applied": self.agent.status.applied,
                 "refusals": list(self.agent.status.refusals),
             },
+            "recordings": {
+                "trouble": self.recordings.trouble,
+                "lost": self.recordings.lost,
+                "bytes": self.recordings.size,
+            },
+            "requests": self.observing.status(),
             "table": {"trouble": self.sink.trouble},
             "isolations": len(self.isolations.list()),
             "deployments": len(self.deployments.list()),
@@ -316,6 +345,8 @@ class Plane:
                     self.rules.run(),
                     self.deployments.keep_selected(),
                     self._follow_log(),
+                    self.recordings.run(),
+                    self.observing.run(),
                 )
             ]
             await self._serve_api()
@@ -408,6 +439,12 @@ class Plane:
             if not self._full:
                 self._full = True
                 log.error("cannot write: %s", problem)
+
+    def _isolation(self, id: str) -> Isolation | None:
+        try:
+            return self.isolations.get(id)
+        except NotFoundError:
+            return None
 
     def _target(self, scope: str) -> str:
         policy = self.isolations.scopes().get(scope)
