@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -16,16 +18,25 @@ if TYPE_CHECKING:
     from divertor.cli.client import Api
 
 group = listing("Who is being diverted, and why.")
-Id = Annotated[str, typer.Argument(metavar="ID", help="The isolation's id, as `isolations list` prints it.")]
+
+
+Scope = Annotated[
+    str, typer.Option(metavar="DEPLOYMENT/CLUSTER", help="Only there.", rich_help_panel="Which")
+]
+Kind = Annotated[str, typer.Option(metavar="KIND", help="Only such keys: cookie, address, …")]
+Many = list[str] | None
+Author = Annotated[str, typer.Option("--by", metavar="WHO", help="Only what this user or rule decided.")]
 
 
 @group.command("list")
-def list_all(state: State = "", as_json: AsJson = False) -> None:
-    """List who is isolated, by whom and until when."""
+def list_all(
+    scope: Scope = "", kind: Kind = "", by: Author = "", state: State = "", as_json: AsJson = False
+) -> None:
+    """List who is isolated, by whom and until when: the newest 10,000."""
     from divertor.cli.client import open_api
 
     with open_api(state) as api:
-        found = api.get_all("/isolations")
+        found = api.get_all("/isolations", _which(scope, kind, by))
     if as_json:
         print_json(found)
         return
@@ -33,28 +44,17 @@ def list_all(state: State = "", as_json: AsJson = False) -> None:
     print_table(headings, [_row(each) for each in found], empty="Nobody is isolated.")
 
 
-@group.command("show")
-def show(id: Id, state: State = "", as_json: AsJson = False) -> None:
-    """Show one isolation."""
-    from divertor.cli.client import open_api
-
-    with open_api(state) as api:
-        found = api.get(f"/isolations/{quote(id, safe='')}")
-    if as_json:
-        print_json(found)
-        return
-    screen = console()
-    for name, value in found.items():
-        screen.print(
-            styled(f"{name:<9}", "dim"), styled("until removed" if name == "expires" and not value else value)
-        )
-
-
 @group.command("add")
 def add(
-    cookie: Annotated[str, typer.Option(metavar="NAME=VALUE", help="Whoever sends this cookie.")] = "",
-    header: Annotated[str, typer.Option(metavar="NAME=VALUE", help="Whoever sends this header.")] = "",
-    address: Annotated[str, typer.Option(metavar="IP", help="Whoever comes from this address.")] = "",
+    cookie: Annotated[Many, typer.Option(metavar="NAME=VALUE", help="Whoever sends this cookie.")] = None,
+    header: Annotated[Many, typer.Option(metavar="NAME=VALUE", help="Whoever sends this header.")] = None,
+    bearer: Annotated[Many, typer.Option(metavar="TOKEN", help="Whoever sends this bearer token.")] = None,
+    address: Annotated[
+        Many, typer.Option(metavar="IP[/BITS]", help="Whoever comes from this address or network.")
+    ] = None,
+    user: Annotated[Many, typer.Option(metavar="ID", help="This user, with all his sessions.")] = None,
+    ja3: Annotated[Many, typer.Option(metavar="HASH", help="Whoever's TLS handshake looks so.")] = None,
+    ja4: Annotated[Many, typer.Option(metavar="HASH", help="Whoever's TLS handshake looks so.")] = None,
     scope: Annotated[
         str, typer.Option(metavar="DEPLOYMENT/CLUSTER", help="Needed when there are several.")
     ] = "",
@@ -68,21 +68,29 @@ def add(
     state: State = "",
     as_json: AsJson = False,
 ) -> None:
-    """Divert somebody from now on."""
+    """Divert somebody from now on. Several keys are those of one client, released together."""
     from divertor.cli.client import open_api
 
-    key = _key(cookie, header, address)
+    named = {"cookie": cookie, "header": header}
+    plain = {"bearer": bearer, "address": address, "user": user, "ja3": ja3, "ja4": ja4}
+    keys = [_named(kind, text) for kind, texts in named.items() for text in texts or ()]
+    keys += [_plain(kind, text) for kind, texts in plain.items() for text in texts or ()]
+    if not keys:
+        raise typer.BadParameter(
+            "say who, with --cookie, --header, --bearer, --address, --user, --ja3 or --ja4"
+        )
     extras = {"target": to, "for": duration}
     with open_api(state) as api:
-        wanted = {"scope": scope or only_scope(api), **key, "reason": reason}
+        wanted = {"scope": scope or only_scope(api), "keys": keys, "reason": reason}
         wanted |= {name: value for name, value in extras.items() if value}
         made = api.send("POST", "/isolations", wanted)
     if as_json:
         print_json(made)
-    else:
-        console().print(
-            styled(f"{_key_text(made)} is served by {made.get('target')} from now on ({made.get('id')}).")
-        )
+        return
+    verb = "would be" if made.get("simulated") else "is"
+    console().print(
+        styled(f"{_key_text(made)} {verb} served by {made.get('target')} from now on ({made.get('id')}).")
+    )
 
 
 @group.command("rm")
@@ -103,6 +111,93 @@ def remove(
         console().print(styled(f"No longer isolated: {', '.join(ids)}"))
 
 
+@group.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Newline-delimited JSON; -: standard input.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all lines, change nothing.")] = False,
+    state: State = "",
+    as_json: AsJson = False,
+) -> None:
+    """Divert many: each line an isolation, as `export` writes them. All of them, or nobody."""
+    from divertor.cli.client import open_api
+
+    with open_api(state) as api, _opened(file) as source:
+        params = {"validate_only": "true" if dry_run else "false"}
+        done = api.upload("/isolations/import", _shown(source, file), "application/x-ndjson", params)
+    if as_json:
+        print_json(done)
+        return
+    would = "would be " if dry_run else ""
+    console().print(
+        styled(
+            f"{done['added']} {would}isolated, {done['prolonged']} {would}prolonged,"
+            f" {done['unchanged']} as before, {done['expired']} no longer hold."
+        )
+    )
+
+
+@group.command("export")
+def export(
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Where to; -: standard output.")] = "-",
+    scope: Scope = "",
+    kind: Kind = "",
+    by: Author = "",
+    state: State = "",
+) -> None:
+    """Write all isolations as lines of JSON: for another installation, or to keep."""
+    from divertor.cli.client import open_api
+
+    with open_api(state) as api:
+        pieces = api.pieces("/isolations/export", _which(scope, kind, by))
+        if file == "-":
+            for piece in pieces:
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            return
+        # Session ids are as good as passwords: for nobody else's eyes.
+        path = Path(file)
+        with _private(path) as out:
+            for piece in pieces:
+                out.write(piece)
+
+
+def _private(path: Path) -> IO[bytes]:
+    try:
+        path.touch(mode=0o600)
+        return path.open("wb")
+    except OSError as problem:
+        raise RefusedError(f"{path}: cannot be written: {problem.strerror}") from problem
+
+
+def _opened(file: str) -> IO[bytes]:
+    if file == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(file).open("rb")
+    except OSError as problem:
+        raise RefusedError(f"{file}: cannot be read: {problem.strerror}") from problem
+
+
+def _shown(source: IO[bytes], file: str) -> Iterator[bytes]:
+    """The bytes of a file, with a bar that shows how far it is; on a terminal only."""
+    import os
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    total = os.fstat(source.fileno()).st_size if file != "-" else None
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Isolating", total=total)
+        while piece := source.read(1 << 18):
+            yield piece
+            bar.advance(task, len(piece))
+        bar.update(task, description="Recording", total=None)
+
+
+def _which(scope: str, kind: str, by: str) -> dict[str, str]:
+    return {name: text for name, text in (("scope", scope), ("kind", kind), ("by", by)) if text}
+
+
 def only_scope(api: Api) -> str:
     """The one cluster that can isolate.
 
@@ -117,15 +212,13 @@ def only_scope(api: Api) -> str:
     return scopes[0]
 
 
-def _key(cookie: str, header: str, address: str) -> dict[str, str]:
-    given = [
-        (kind, text) for kind, text in (("cookie", cookie), ("header", header), ("address", address)) if text
-    ]
-    if len(given) != 1:
-        raise typer.BadParameter("say who with one of --cookie, --header and --address")
-    kind, text = given[0]
-    if kind == "address":
-        return {"kind": kind, "name": "", "value": text}
+def _plain(kind: str, text: str) -> dict[str, str]:
+    if kind == "address" and "/" in text:
+        kind = "prefix"
+    return {"kind": kind, "value": text}
+
+
+def _named(kind: str, text: str) -> dict[str, str]:
     name, sign, value = text.partition("=")
     if not sign or not name or not value:
         raise typer.BadParameter(f"--{kind} {text!r}: expected NAME=VALUE")
@@ -146,6 +239,16 @@ def _row(each: Mapping[str, Any]) -> list[object]:
 
 
 def _key_text(each: Mapping[str, Any]) -> str:
-    if each.get("kind") == "address":
-        return f"client address {each.get('value')}"
-    return f"{each.get('kind')} {each.get('name')}={each.get('value')}"
+    kind, value = each.get("kind"), each.get("value")
+    if kind in ("cookie", "header"):
+        return f"{kind} {each.get('name')}={value}"
+    return f"{_WORDS.get(str(kind), kind)} {value}"
+
+
+_WORDS = {
+    "address": "client address",
+    "prefix": "network",
+    "bearer": "bearer token",
+    "ja3": "JA3",
+    "ja4": "JA4",
+}
