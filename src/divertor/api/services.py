@@ -6,7 +6,7 @@ Every method may raise the errors of `divertor.errors`; the API turns those into
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +14,8 @@ from types import EllipsisType
 from typing import Any, Protocol
 
 from divertor.gateway.measurement import Measurement
+from divertor.isolation.bulk import Import
+from divertor.isolation.service import Imported, Wanted
 from divertor.model.artifacts import Artifact, Blueprint, Gateway, IsolationPolicy, Library
 from divertor.model.deployments import Deployment
 from divertor.model.events import Event
@@ -85,28 +87,36 @@ class Deployments(Protocol):
 class Isolations(Protocol):
     """Who is being diverted. A scope is `deployment/cluster`."""
 
-    def list(self, scope: str | None = None) -> Sequence[Isolation]: ...
+    def page(self, wanted: Wanted, offset: int, limit: int) -> Sequence[Isolation]:
+        """Newest first."""
+
+    def count(self, wanted: Wanted | None = None) -> int: ...
 
     def get(self, id: str) -> Isolation:
         """:raises NotFoundError: there is none."""
 
-    async def add(
+    async def add_all(
         self,
         *,
         scope: str,
-        selector: KeySelector,
-        value: str,
+        keys: Sequence[tuple[KeySelector, str]],
         target: str = "",
         duration: timedelta | EllipsisType | None = ...,
         by: str,
         reason: str,
         cause: str = "",
-    ) -> Isolation:
-        """`duration`: None until removed, `...` as the scope's policy says."""
+    ) -> Sequence[Isolation]:
+        """The keys of one client. `duration`: None until removed, `...` as the scope's policy says."""
 
     async def remove(self, id: str, by: str, reason: str = "") -> Isolation: ...
 
     def scopes(self) -> Mapping[str, IsolationPolicy]: ...
+
+    def importing(self, by: str) -> Import: ...
+
+    async def take(self, wanted: Import, *, validate_only: bool = False) -> Imported: ...
+
+    def export(self, wanted: Wanted) -> Iterator[Sequence[bytes]]: ...
 
 
 class RuleStatus(Protocol):

@@ -72,6 +72,19 @@ class Api:
         response = self._answer(method, path, params=params, json=data)
         return response.json() if response.content else None
 
+    def upload(self, path: str, pieces: Iterator[bytes], media_type: str, params: Mapping[str, Any]) -> Any:
+        """The answer to a body that is sent in pieces, however long it takes; raises as `get` does."""
+        options = {"content": pieces, "headers": {"content-type": media_type}, "timeout": None}
+        return self._answer("POST", path, params=params, **options).json()
+
+    def pieces(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[bytes]:
+        """A long answer in pieces; raises as `get` does."""
+        with self._reachable(), self._client.stream("GET", path, params=params) as response:
+            if response.is_error:
+                response.read()
+                raise self._refusal(response)
+            yield from response.iter_bytes()
+
     def events(self, params: Mapping[str, Any]) -> Iterator[Any]:
         """What happens from now on, for ever; raises as `get` does, also when the connection is lost."""
         with self._reachable():
