@@ -90,7 +90,7 @@ def test_the_timeline_names_the_attack_and_its_detection(stack: OwnStack, attack
     shown = eventually(lambda: text if "detection" in (text := divertor(stack, "show", id)) else "")
     first = next(line for line in shown.splitlines() if "ATTACK" in line)
     assert "POST" in first and "/login" in first and "detection" in first
-    assert "attacked with POST /login" in shown
+    assert "SQL Injection in 'username'" in shown
     detection = first.split("detection ")[1].split()[0]
     with stack.api() as api:
         assert api.get(f"/detections/{detection}")["type"] == "sql_injection"

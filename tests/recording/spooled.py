@@ -69,5 +69,5 @@ def posted(data: bytes, kind: str, encoding: str = "", size: int | None = None) 
     headers: Headers = (("content-type", kind),) if kind else ()
     if encoding:
         headers = (*headers, ("content-encoding", encoding))
-    body = Body(data, len(data) if size is None else size)
+    body = Body(data, len(data) if size is None else size, cut=size is not None)
     return exchange(method="POST", request_headers=headers, request_body=body)

@@ -142,7 +142,7 @@ UNREPEATABLE: list[Exchange] = [
     exchange(request_headers=(("x", "a\0b"),)),
     exchange(request_headers=(("@/etc/passwd", "a"),)),
     posted(b"cut", "", size=10),
-    exchange(request_body=Body(b"", 5, "encoded as br")),
+    exchange(request_body=Body(b"", 5, withheld="encoded as br")),
     exchange(method="HEAD", request_body=Body(b"x", 1)),
 ]
 

@@ -81,13 +81,14 @@ def test_what_is_missing_is_said() -> None:
             status=None,
             microseconds=None,
             kind=Kind.REFUSED,
-            request_body=Body(b"a", 9),
-            response_body=Body(b"", 4, "it did not fit"),
+            request_body=Body(b"a", 9, cut=True),
+            response_body=Body(b"", 4, withheld="it did not fit"),
             redacted=("field password",),
         )
     )
     assert found["comment"] == (
-        "the client left before there was an answer; of the request body 1 of 9 bytes were kept; "
+        "the client left before there was an answer; "
+        "only the beginning of the request body of 9 bytes was kept; "
         "the response body was not kept: it did not fit; struck out: field password"
     )
     assert (found["response"]["status"], found["time"]) == (0, 0)

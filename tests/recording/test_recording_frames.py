@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from divertor.model.isolation import KeyKind, KeySelector
-from divertor.recording.exchange import Exchange, Key, Kind
+from divertor.recording.exchange import Body, Exchange, Key, Kind
 from divertor.recording.frames import MAGIC, Tag, split
 
 from .spooled import SCOPE, SESSION, TIME, record, simple
@@ -50,7 +50,7 @@ def test_every_field_is_read() -> None:
     assert (found.scheme, found.status, found.request_id) == ("https", 200, "r-1")
     assert found.request_headers == (("cookie", "session=a b"),)
     assert found.response_headers == (("x", "\udcff"),)
-    assert (found.request_body.data, found.request_body.size) == (b"\0\xff", 100)
+    assert found.request_body == Body(b"\0\xff", 100, cut=True)
     assert (found.response_body.data, found.response_body.is_whole) == (b"hello", True)
     address = Key(KeySelector(KeyKind.ADDRESS), "192.0.2.7")
     assert found.added == (Key(SESSION, "a b"), Key(SESSION, "c"), address)

@@ -273,8 +273,8 @@ def _line(exchange: Exchange, most: int) -> bytes:
     why = "it did not fit"
     bare = replace(
         exchange,
-        request_body=Body(b"", asked.size, why if asked.size else asked.withheld),
-        response_body=Body(b"", answered.size, why if answered.size else answered.withheld),
+        request_body=Body(b"", asked.size, withheld=why if asked.size else asked.withheld),
+        response_body=Body(b"", answered.size, withheld=why if answered.size else answered.withheld),
     )
     line = _dump(bare.to_json())
     if len(line) <= most:

@@ -171,7 +171,7 @@ def _headers(exchange: Exchange, own: Variables) -> list[str] | None:
             continue
         said.add(low)
         # A header without a value ends with a semicolon, or curl would take it away.
-        word = f"{_quoted(name + ': ')}{_worded(value, own)}" if value.strip() else _quoted(f"{name};")
+        word = _worded(f"{name}: {value}", own) if value.strip() else _quoted(f"{name};")
         found.append(f"--header {word}")
     return [*found, *(f"--header '{name}:'" for name in _QUIET if name not in said)]
 
@@ -193,11 +193,15 @@ def _worded(text: str, own: Variables) -> str:
     """`text` as one word of the shell's, with variables for the sessions in it."""
     if not own:
         return _quoted(text)
-    data, at, parts = _bytes(text), 0, []
+    data, at = _bytes(text), 0
+    parts: list[str | re.Match[bytes]] = []
     for found in any_of(tuple(own)).finditer(data):
-        parts += [_quoted(_text(data[at : found.start()])), f'"${{{own[_text(found[0])]}}}"']
+        parts += [_text(data[at : found.start()]), found]
         at = found.end()
-    return "".join([*parts, _quoted(_text(data[at:]))])
+    words = (
+        _quoted(part) if isinstance(part, str) else f'"${{{own[_text(part[0])]}}}"' for part in parts if part
+    )
+    return "".join([*words, *([_quoted(_text(data[at:]))] if at < len(data) else [])])
 
 
 def _quoted(text: str) -> str:

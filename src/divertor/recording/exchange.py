@@ -41,18 +41,20 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What was kept of a body. `size`: of all of it, in bytes, as it was sent. `withheld` says why nothing
-    was kept, if so. `decoded`: `data` is no longer compressed, as something had to be struck out of it."""
+    """What was kept of a body. `size`: of all of it, in bytes, as it was sent; `cut`: there was more than was
+    kept. `withheld` says why nothing was kept, if so. `decoded`: `data` is no longer compressed, as something
+    had to be struck out of it."""
 
     data: bytes = b""
     size: int = 0
+    cut: bool = False
     withheld: str = ""
     decoded: bool = False
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is missing."""
-        return not self.withheld and (self.decoded or len(self.data) >= self.size)
+        """Whether nothing is missing; what was struck out was replaced."""
+        return not self.withheld and not self.cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,8 @@ def _key_from_json(data: Any) -> Key:
 
 def _body_to_json(body: Body) -> dict[str, Any]:
     found: dict[str, Any] = {"data": base64.b64encode(body.data).decode("ascii"), "size": body.size}
+    if body.cut:
+        found["cut"] = True
     if body.withheld:
         found["withheld"] = body.withheld
     if body.decoded:
@@ -182,6 +186,7 @@ def _body_from_json(data: Mapping[str, Any]) -> Body:
     return Body(
         base64.b64decode(data["data"], validate=True),
         int(data["size"]),
+        bool(data.get("cut", False)),
         str(data.get("withheld", "")),
         bool(data.get("decoded", False)),
     )

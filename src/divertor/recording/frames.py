@@ -138,7 +138,8 @@ class _Fields:
 
     def body(self, data: Tag, size: Tag) -> Body:
         kept = self.single.get(data, b"")
-        return Body(kept, max(self.number(size) or 0, len(kept)))
+        whole = self.number(size) or 0
+        return Body(kept, max(whole, len(kept)), cut=len(kept) < whole)
 
 
 def _fields(data: memoryview) -> _Fields | None:

@@ -60,7 +60,7 @@ def _remarks(exchange: Exchange) -> Iterator[str]:
         if body.withheld:
             yield f"the {name} body was not kept: {body.withheld}"
         elif not body.is_whole:
-            yield f"of the {name} body {len(body.data)} of {body.size} bytes were kept"
+            yield f"only the beginning of the {name} body of {body.size} bytes was kept"
     if exchange.redacted:
         yield f"struck out: {', '.join(exchange.redacted)}"
 

@@ -135,16 +135,16 @@ class _Work:
         encoding = header(headers, "content-encoding")
         plain = decoded(body.data, encoding)
         if plain is None:
-            return Body(b"", body.size, f"encoded as {encoding[:40]}, which cannot be searched")
+            return Body(b"", body.size, withheld=f"encoded as {encoding[:40]}, which cannot be searched")
         if not self.rules.may_concern(plain):
             return body
         kind = header(headers, "content-type")
         found = self._multipart(plain, kind) if "multipart/" in kind.lower() else self._flat(plain, kind)
         if found is None:
-            return Body(b"", body.size, "it cannot be searched for what is to be struck out")
+            return Body(b"", body.size, withheld="it cannot be searched for what is to be struck out")
         if found == plain:
             return body
-        return Body(found, body.size, decoded=bool(encoding.strip()))
+        return replace(body, data=found, decoded=bool(encoding.strip()))
 
     def _flat(self, data: bytes, kind: str) -> bytes | None:
         media = kind.partition(";")[0].strip().lower()
