@@ -216,3 +216,17 @@ async def test_a_window_that_cannot_be_looked_back_on_is_refused(
     window: str, admin: httpx.AsyncClient, envoy: Counting
 ) -> None:
     assert (await admin.get(f"/api/v1/metrics?window={window}")).status_code == 400
+
+
+async def test_what_was_found_becomes_events_with_vamps_tags(
+    admin: httpx.AsyncClient, stack: Any, envoy: Counting
+) -> None:
+    envoy.add(NEW, 200, errors=10)
+    await stack.stats.look()
+    await stack.services.metrics.tell()
+    tags = "tags=services:shop:1.1.0&tags=metrics:errors&type=metrics"
+    assert await value(admin, f"/events?{tags}&aggregator=average") == 5.0
+    (event,) = (await admin.get(f"/api/v1/events?{tags}")).json()
+    assert event["body"]["metrics"]["requests"] == 200
+    gateways = (await admin.get("/api/v1/events?tags=gateways:shop/shop/web&tags=metrics:rate")).json()
+    assert len(gateways) == 2  # the gateway, and the route that was taken

@@ -50,6 +50,15 @@ def up(
     no_isolation: Annotated[
         bool, typer.Option("--no-isolation", help="Report attacks, divert nobody.")
     ] = False,
+    log_sample: Annotated[
+        float,
+        typer.Option(
+            metavar="PERCENT",
+            help="The share of requests that become events though they went well.",
+            min=0,
+            max=100,
+        ),
+    ] = 1.0,
     as_json: AsJson = False,
 ) -> None:
     """Run your app under Divertor, in the foreground, until Ctrl-C.
@@ -67,6 +76,7 @@ def up(
         isolate=not no_isolation,
         color=_has_colour(),
         virtual_hosts_port=virtual_hosts_port,
+        log_sample=log_sample,
     )
     checked = check(asked)
     write(checked)
