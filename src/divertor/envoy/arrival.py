@@ -13,12 +13,20 @@ def arrival(listener: Listener) -> Resource:
     scheme = "http" if listener.tls is None else "https"
     if listener.trusted_hops or listener.trusted_proxies:
         scheme = "told"  # by the proxy in front
+    return native("arrival", scheme)
+
+
+def native(name: str, settings: str) -> Resource:
+    """One of the module's extensions of this kind."""
     return {
-        "name": "divertor.arrival",
+        "name": f"divertor.{name}",
         "typed_config": {
             "@type": TYPE + _MUTATION,
             "dynamic_module_config": {"name": MODULE, "do_not_close": True},
-            "early_header_mutation_name": "arrival",
-            "early_header_mutation_config": {"@type": TYPE + "google.protobuf.StringValue", "value": scheme},
+            "early_header_mutation_name": name,
+            "early_header_mutation_config": {
+                "@type": TYPE + "google.protobuf.StringValue",
+                "value": settings,
+            },
         },
     }

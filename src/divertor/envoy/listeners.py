@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from divertor.envoy.arrival import arrival
+from divertor.envoy.clients import address_fields, arrivals, mutation
 from divertor.envoy.isolating import is_any, isolation_filter
 from divertor.envoy.logging import logs
 from divertor.envoy.names import TYPE, Resource, header
@@ -35,8 +35,7 @@ def _http_listener(listener: Listener, paths: Paths, sampled: float) -> Resource
         "@type": TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": listener.name,
         "codec_type": "AUTO",
-        "use_remote_address": True,
-        "xff_num_trusted_hops": listener.trusted_hops,
+        **address_fields(listener),
         # No client is "internal" (an empty list would mean the private ranges): what only we may set, and
         # Envoy's own control headers, are stripped from everybody. 240.0.0.0/4 is never a source address.
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "240.0.0.1", "prefix_len": 32}]},
@@ -71,18 +70,9 @@ def _http_listener(listener: Listener, paths: Paths, sampled: float) -> Resource
             },
         ],
     }
-    manager["early_header_mutation_extensions"] = [arrival(listener)]
+    manager["early_header_mutation_extensions"] = arrivals(listener)
     if mutations := _overwritten(listener):
-        manager["early_header_mutation_extensions"].append(
-            {
-                "name": "envoy.http.early_header_mutation.header_mutation",
-                "typed_config": {
-                    "@type": TYPE
-                    + "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                    "mutations": mutations,
-                },
-            }
-        )
+        manager["early_header_mutation_extensions"].append(mutation(*mutations))
     if wanted := logs(paths, listener.name, sampled, _isolates(listener)):
         manager["access_log"] = wanted
     return _listener(listener, "envoy.filters.network.http_connection_manager", manager, paths)

@@ -5,7 +5,9 @@
  * the same end cost three times as much, at every request.
  */
 #include "abi.h"
+#include "proxies.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_FIELDS = 128, MAX_URL = 64 << 10, MAX_REMOVED = 8 };
@@ -21,12 +23,15 @@ static const text words[] = {TEXT("http"), TEXT("https"), TEXT("told")};
 
 const void *envoy_dynamic_module_on_early_header_mutation_config_new(void *envoy, view name, view config) {
   static const enum scheme known[] = {PLAIN, SECURE, TOLD};
-  (void)envoy, (void)name;
+  (void)envoy;
+  if (name.length == 7 && memcmp(name.at, "proxies", 7) == 0) return divertor_proxies(config);
   for (int i = PLAIN; i <= TOLD; i++)
     if (config.length == words[i].length && memcmp(config.at, words[i].at, config.length) == 0) return &known[i];
   return NULL;
 }
-void envoy_dynamic_module_on_early_header_mutation_config_destroy(const void *config) { (void)config; }
+void envoy_dynamic_module_on_early_header_mutation_config_destroy(const void *config) {
+  if (*(const int *)config == PROXIES) free((void *)config);
+}
 
 /* Envoy hands names over in lower case. */
 static bool spells(view name, size_t length, const char *own) {
@@ -85,6 +90,10 @@ bool envoy_dynamic_module_on_early_header_mutation_mutate(const void *config, vo
   static __thread char url[MAX_URL]; /* longer headers Envoy does not take */
   size_t length = 0;
   view host, path;
+  if (*(const int *)config == PROXIES) {
+    divertor_proxies_apply(config, request);
+    return true;
+  }
   clean(request);
   if (ask(request, AUTHORITY, &host) && ask(request, PATH, &path) &&
       append(url, &length, is_secure(request, config) ? schemes[1] : schemes[0]) && append(url, &length, host) &&
