@@ -192,6 +192,15 @@ def test_a_tcp_gateway_cannot_be_put_to_do_what_takes_requests() -> None:
         gateway_from_json({"timeout": "1s"}, of_name(deployment, "9000"), deployment)
 
 
+def test_a_gateway_becomes_one_that_selects_only_without_its_old_routes() -> None:
+    deployment = running()
+    before = of_name(deployment, "9000")
+    with pytest.raises(InputError, match="the route 'd/all' of a gateway that selects its routes"):
+        gateway_from_json({"selector": "true"}, before, deployment)
+    changed = gateway_from_json({"selector": "true", "routes": {}}, before, deployment)
+    assert (changed.routes, changed.selector is None) == ((), False)
+
+
 CHANGES: list[tuple[dict[str, Any], str, Any]] = [
     ({"timeout": "7s"}, "traffic.timeout", 7),
     ({"timeout": None}, "traffic.timeout", None),

@@ -157,7 +157,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """`path: NEW if CONDITION`: the first whose condition matches replaces the path (not the query).
+    """`path: NEW if CONDITION`: the last whose condition matches replaces the path (not the query).
 
     `path` may hold `%[path]`, the path as it came.
     """

@@ -50,7 +50,7 @@ def check_gateway(gateway: Gateway) -> None:
     its routes and has others too."""
     check_http_only(gateway)
     if gateway.selector is not None:
-        _check_groups(gateway)
+        check_groups(gateway)
         return
     try:
         distribute_weights([route.weight for route in gateway.routes])
@@ -58,8 +58,11 @@ def check_gateway(gateway: Gateway) -> None:
         raise InputError(f"the weights of gateway {gateway.name!r}", gateway.position, str(problem)) from None
 
 
-def _check_groups(gateway: Gateway) -> None:
-    """What a gateway with a selector says of its routes is about the groups that come."""
+def check_groups(gateway: Gateway) -> None:
+    """What a gateway with a selector says of its routes is about the groups that come.
+
+    :raises InputError: a route is about something else, or the weights are too much.
+    """
     for route in gateway.routes:
         if not is_group(route.path) or route.selector is not None:
             message = f"the route {route.path!r} of a gateway that selects its routes"

@@ -23,7 +23,7 @@ from divertor.model.artifacts import (
     Scale,
     Service,
 )
-from divertor.model.checks import check_http_only, gateway_protocol, ports_of
+from divertor.model.checks import check_groups, check_http_only, gateway_protocol, ports_of
 from divertor.model.deployments import DeployedCluster, DeployedService, Deployment
 from divertor.model.environment import service_environment
 from divertor.model.fields import suggestion
@@ -308,6 +308,7 @@ def weighted(gateway: Gateway) -> Gateway:
             reference = route.condition_reference
             raise InputError(f"{reference.name!r} among the conditions is not resolved", reference.position)
     if gateway.selector is not None:
+        check_groups(gateway)
         return gateway
     try:
         weights = distribute_weights([route.weight for route in gateway.routes])

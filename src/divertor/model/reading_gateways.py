@@ -315,7 +315,7 @@ def _selector(fields: Fields) -> Selector | None:
 
 
 def _rewrites(node: Node | None) -> tuple[Rewrite, ...]:
-    """`NEW if CONDITION`, `{path: NEW if CONDITION}`, or a list of these; the first that matches counts."""
+    """`NEW if CONDITION`, `{path: NEW if CONDITION}`, or a list of these; the last that matches counts."""
     rewrites = tuple(_rewrite(item) for item in items_of(node))
     if node is not None and len(rewrites) > MAX_REWRITES:
         fail(node, f"{len(rewrites)} rewrites", f"at most {MAX_REWRITES}")
