@@ -15,10 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from divertor.model.artifacts import Recording
 from divertor.model.isolation import KeyKind, KeySelector
 from divertor.recording.curl import curl
 from divertor.recording.exchange import Body, Exchange, Key, Kind
-from divertor.recording.redaction import STRUCK
+from divertor.recording.redaction import STRUCK, Rules, redacted
 
 from .spooled import exchange, posted
 
@@ -176,6 +177,15 @@ def test_a_bearer_token_that_was_struck_out_is_a_variable(spied: Path) -> None:
     asked = exchange(number=1, by=key, request_headers=(("authorization", STRUCK),))
     words = run(curl([asked], reveal=False), spied, SESSION="eyJhbGci.other")[1]
     assert b"authorization: Bearer eyJhbGci.other" in words
+
+
+def test_a_session_that_was_struck_out_is_a_variable_that_must_be_set(spied: Path) -> None:
+    asked = redacted(exchange(number=1), Rules.of(Recording(redact=("cookie session",))))
+    script = curl([asked], reveal=True)
+    assert b"cookie: session=other" in run(script, spied, SESSION="other")[1]
+    (spied / "script").write_bytes(script)
+    done = subprocess.run(["sh", str(spied / "script"), "http://x"], capture_output=True, check=False)
+    assert done.returncode and b"SESSION" in done.stderr
 
 
 def test_nothing_of_the_gateways_is_repeated(spied: Path) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import typer
 
 from divertor.cli.options import AsJson, State
-from divertor.cli.text import clean, console, print_json, print_table, short_time, styled
+from divertor.cli.text import console, print_json, print_table, short_time, styled
 from divertor.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def _message(found: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
     if body.get("withheld"):
         yield "dim", f"({body['size']} bytes, not kept: {body['withheld']})"
     elif "text" in body:
-        yield from (("", clean(line, keep="\t")) for line in str(body["text"]).split("\n"))
+        yield from (("", line) for line in str(body["text"]).split("\n"))
     else:
         yield "dim", f"({body.get('kept')} bytes that are no text; --json has them as base64)"
     if not body.get("whole") and not body.get("withheld"):

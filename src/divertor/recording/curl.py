@@ -72,7 +72,7 @@ _VARIABLE = """\
 [ -n "${{{name}+x}}" ] || {name}={value}
 """
 _MISSING = """\
-: "${{{name}:?the session that stands here as {masked}: set it, or export with --reveal}}"
+: "${{{name}:?the session that stands here as {masked}: set it, or export with --reveal if it was kept}}"
 """
 
 Variables: TypeAlias = Mapping[str, str]
@@ -103,7 +103,7 @@ def _variables(exchanges: Iterable[Exchange]) -> dict[str, str]:
 
 
 def _declared(value: str, name: str, reveal: bool) -> str:
-    if reveal:
+    if reveal and value != STRUCK:
         return _VARIABLE.format(what="A session of the attacker.", name=name, value=_quoted(value))
     # Inside ${…} a shell would act upon what it finds: only letters and digits are shown there.
     shown = "".join(char for char in masked(value) if char.isascii() and char.isalnum())

@@ -31,7 +31,8 @@ def sessions(exchange: Exchange) -> tuple[str, ...]:
     selectors = {key.selector for key in exchange.keys if key.selector.kind in _SECRET_KINDS}
     found = [*_carried(exchange.request_headers, selectors), *_carried(exchange.response_headers, selectors)]
     found += [key.value for key in exchange.keys if key.selector in selectors]
-    return tuple(dict.fromkeys(value for value in found if len(value) >= _SHORTEST))
+    # A key that the policy strikes out is stored masked: nobody's session any more.
+    return tuple(dict.fromkeys(value for value in found if len(value) >= _SHORTEST and value[-1] != "…"))
 
 
 def _carried(headers: Headers, selectors: set[KeySelector]) -> Iterator[str]:
