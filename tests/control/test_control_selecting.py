@@ -107,6 +107,15 @@ async def test_a_gateway_that_another_leads_to_is_not_deleted(broker: Any) -> No
         await here.deployments.delete_gateway("back", "me")
 
 
+async def test_a_deployment_that_gets_copies_is_not_deleted(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1")
+        mirrored = "{name: front, port: 9101, mirror: 'shop/web/web:1', routes: '[192.0.2.1:80]'}"
+        await create(here, mirrored)
+        with pytest.raises(ConflictError, match="shop/web/web:1 leads to no gateway"):
+            await here.deployments.delete("shop", "me")
+
+
 async def test_virtual_hosts_are_refused_where_nobody_serves_them(broker: Any) -> None:
     async with office(broker) as here:
         await here.deploy("1")

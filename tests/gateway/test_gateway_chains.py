@@ -78,6 +78,12 @@ def test_a_gateway_leads_to_a_version_and_to_an_address(world: World, apps: Apps
     assert ask(port).by == "web:2" and ask(port, x="1").by == "other"
 
 
+def test_a_gateway_called_like_a_version_is_not_in_its_place(world: World, port: int) -> None:
+    own = "{name: 'shop/web/web:1/port', routes: '[192.0.2.1:80]'}"
+    world.serve(blueprint(cluster("web", "1"), gateways=f"{port}: web"), own)
+    assert ask(port).by == "web:1"
+
+
 def test_a_circle_is_refused_by_its_names(world: World) -> None:
     own = "{name: a, port: 9000, routes: b}", "{name: b, routes: c}", "{name: c, routes: a}"
     with pytest.raises(ConflictError, match="in a circle: a → b → c → a"):

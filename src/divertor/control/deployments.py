@@ -237,6 +237,8 @@ class Deployments:
             for gateway in self._standalone.values():
                 if any(route.path.startswith(f"{name}/") for route in gateway.routes):
                     raise ConflictError(f"gateway {gateway.name} still leads to {name}: delete it first")
+            left = [deployment for known, deployment in self._wanted.items() if known != name]
+            planning.snapshot(left, self._standalone.values(), self._choices)
             if not validate_only:
                 await self._end(name, by)
 

@@ -139,8 +139,11 @@ class Gates:
         return self._guarded(version, upstream)
 
     def _behind(self, gateway: Gateway, route: Route) -> Gateway | None:
-        """The gateway a route leads to, if it leads to one."""
-        found = None if is_selected(gateway, route) else self.world.gateway(route.path)
+        """The gateway a route leads to, if it leads to one. Those of a cluster lead to its versions alone,
+        whatever else is called so."""
+        if gateway.name in self.world.homes or is_selected(gateway, route):
+            return None
+        found = self.world.gateway(route.path)
         if found is not None and (gateway.protocol is Protocol.TCP) != (found.protocol is Protocol.TCP):
             raise ConflictError(
                 f"gateway {gateway.name} speaks {gateway.protocol}, "
