@@ -87,8 +87,7 @@ int main(int argc, char **argv) {
       struct asked asked = {lines + i * LINE};
       view value;
       source from = {get, &asked};
-      met += divertor_is_diverted(from, route) || divertor_isolated_by(from, route, &value) != NULL ||
-             divertor_unrepeatable(from, route);
+      met += divertor_isolated_by(from, route, &value) != NULL;
     }
     decision = smaller(decision, (now() - start) / (double)requests);
     const shared *table = divertor_open(divertor_file(argv[2], strlen(argv[2])), false);
