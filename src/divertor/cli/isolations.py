@@ -136,15 +136,8 @@ def import_(
     )
 
 
-@group.command("export")
-def export(
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Where to; -: standard output.")] = "-",
-    scope: Scope = "",
-    kind: Kind = "",
-    by: Author = "",
-    state: State = "",
-) -> None:
-    """Write all isolations as lines of JSON: for another installation, or to keep."""
+def export_all(file: str, scope: str, kind: str, by: str, state: str) -> None:
+    """Writes all isolations as lines of JSON, for another installation, or to keep; `-`: standard output."""
     from divertor.cli.client import open_api
 
     with open_api(state) as api:

@@ -6,7 +6,6 @@ from the API, private to its owner, because it holds what an attacker (or a cust
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,14 +15,13 @@ from urllib.parse import quote
 
 import typer
 
+from divertor.cli.isolations import Author, Kind, Scope, export_all
 from divertor.cli.options import AsJson, State
 from divertor.cli.text import console, print_json, print_table, short_time, styled
 from divertor.errors import UnavailableError
 
 if TYPE_CHECKING:
     from rich.text import Text
-
-    from divertor.cli.client import Api
 
 Id = Annotated[
     str,
@@ -80,20 +78,25 @@ def export(
     id: Annotated[
         str, typer.Argument(metavar="[ID]", help="Whose recording; without it, all isolations, as NDJSON.")
     ] = "",
-    format: Annotated[Format, typer.Option(help="What the recording is exported as.")] = Format.HAR,
-    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = "",
+    format: Annotated[
+        Format, typer.Option(help="What a recording is exported as.", rich_help_panel="A recording")
+    ] = Format.HAR,
+    output: Annotated[str, typer.Option("--output", "-o", metavar="FILE|-", help="Where to.")] = "-",
     reveal: Reveal = False,
+    scope: Scope = "",
+    kind: Kind = "",
+    by: Author = "",
     state: State = "",
 ) -> None:
     """Export what somebody asked and got, for other tools or to be asked again; or all isolations."""
     from divertor.cli.client import open_api
 
+    if not id:
+        export_all(output, scope, kind, by, state)
+        return
     with open_api(state) as api:
-        if id:
-            data = api.download(f"{_path(id)}/{format}", {"reveal": "true"} if reveal else {})
-        else:
-            data = _isolations(api)
-    if output in ("", "-"):
+        data = api.download(f"{_path(id)}/{format}", {"reveal": "true"} if reveal else {})
+    if output == "-":
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
@@ -103,12 +106,6 @@ def export(
             handle.write(data)
     except OSError as problem:
         raise UnavailableError(f"{output}: {problem.strerror}") from problem
-
-
-def _isolations(api: Api) -> bytes:
-    """One isolation on each line."""
-    found = api.get_all("/isolations", limit=10_000_000)
-    return "".join(json.dumps(each, separators=(",", ":")) + "\n" for each in found).encode("ascii")
 
 
 def recorded(state: State = "", as_json: AsJson = False) -> None:
