@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from divertor.model.events import parse_time
@@ -33,19 +34,28 @@ _FIELDS = (
     ),
     "simulated",
 )
-
-
-def batches_of(isolations: Sequence[Isolation]) -> Iterator[Sequence[Isolation]]:
-    """The isolations in pieces of `SIZE`."""
-    return (isolations[at : at + SIZE] for at in range(0, len(isolations), SIZE))
+_OWN = ("id", "value")
+#: What an isolation is but for its id, its value and its batch, in the order of its fields.
+_LIKENESS = attrgetter(
+    *("scope", "selector", "target", "created", "expires", "by", "reason", "cause", "parent", "simulated")
+)
 
 
 def to_document(isolations: Sequence[Isolation]) -> dict[str, Any]:
     """At least one isolation, as the document of a batch."""
+    if _are_alike(isolations):
+        common = {name: value for name, value in isolations[0].to_json().items() if name not in _OWN}
+        return {"common": common, "fields": _OWN, "rows": [[each.id, each.value] for each in isolations]}
     rows = [each.to_json() for each in isolations]
     common = {name: rows[0][name] for name in _FIELDS if all(row[name] == rows[0][name] for row in rows)}
     fields = [name for name in _FIELDS if name not in common]
     return {"common": common, "fields": fields, "rows": [[row[name] for name in fields] for row in rows]}
+
+
+def _are_alike(isolations: Sequence[Isolation]) -> bool:
+    """Whether they differ in their key alone, as those of a list that somebody imported do."""
+    first = _LIKENESS(isolations[0])
+    return all(_LIKENESS(each) == first for each in isolations)
 
 
 def from_document(document: Mapping[str, Any], batch: str) -> list[Isolation]:
@@ -55,9 +65,18 @@ def from_document(document: Mapping[str, Any], batch: str) -> list[Isolation]:
     """
     try:
         common, fields, rows = dict(document["common"]), list(document["fields"]), list(document["rows"])
+        if tuple(fields) == _OWN:
+            return _alike(common, rows, batch)
         return list(_isolations(common, fields, rows, batch))
     except (KeyError, TypeError) as problem:
         raise ValueError(f"not a batch of isolations: {problem}") from problem
+
+
+def _alike(common: dict[str, Any], rows: Iterable[tuple[str, str]], batch: str) -> list[Isolation]:
+    one = Isolation.from_json({**common, "id": "", "value": ""})
+    scope, selector, target, created, expires, by, reason, cause, parent, simulated = _LIKENESS(one)
+    since = (target, created, expires, by, reason, cause, parent, simulated, batch)
+    return [Isolation(str(id), scope, selector, str(value), *since) for id, value in rows]
 
 
 def _isolations(

@@ -7,7 +7,7 @@ too: a line's `id`, and whether it was simulated, follow from the rest and are n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -35,6 +35,17 @@ _FIELDS = frozenset(
 _SOURCE = "import"
 
 
+_DECODER = json.JSONDecoder()
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """An isolation without its value, and the policy it is made under."""
+
+    like: Isolation
+    policy: IsolationPolicy
+
+
 @dataclass(slots=True)
 class Import:
     """An import under way: `read` each line, in order; then `isolations` by id is all that it means.
@@ -52,16 +63,10 @@ class Import:
     expired: int = 0
 
     def __post_init__(self) -> None:
-        # Many lines have these in common; an unbounded number must not be kept.
-        self._place = lru_cache(256)(self._find_place)
-        self._time = lru_cache(256)(parse_time)
-        self._span = lru_cache(64)(parse_duration)
-        self._shared = lru_cache(256)(str)
+        # Most lines differ in their value alone; an unbounded number of templates must not be kept.
+        self._template = lru_cache(1024)(self._read_template)
 
-    _place: Any = field(init=False, repr=False)
-    _time: Any = field(init=False, repr=False)
-    _span: Any = field(init=False, repr=False)
-    _shared: Any = field(init=False, repr=False)
+    _template: Callable[[tuple[tuple[str, Any], ...]], _Template] = field(init=False, repr=False)
 
     def read(self, line: bytes) -> None:
         """Takes the next line; an empty one says nothing.
@@ -85,48 +90,80 @@ class Import:
         if len(line) > MAX_LINE:
             raise _refused(f"a line of more than {MAX_LINE} bytes")
         try:
-            data = json.loads(line)
+            data = _DECODER.decode(str(line, "utf-8"))
         except json.JSONDecodeError as problem:
             raise InputError("no JSON", Position(_SOURCE, self.lines, problem.colno), problem.msg) from None
         except (ValueError, RecursionError):
             raise _refused("no JSON", "an object in UTF-8") from None
         if not isinstance(data, dict):
             raise _refused("no isolation", 'an object such as {"scope": …, "key": …, "value": …}')
-        if not data.keys() <= _FIELDS:
-            name = next(name for name in data if name not in _FIELDS)
-            raise _refused(f"unknown key {name[:80]!r}", suggestion(name, _FIELDS))
         return data
 
     def _take(self, data: dict[str, Any]) -> None:
-        scope = _text(data, "scope")
-        policy, selector = self._place(scope, _text(data, "kind"), _text(data, "name"), _text(data, "key"))
-        target = _text(data, "target")
-        if target:
-            check_target(policy, scope, target)
-        value = checked_value(policy, scope, selector, _text(data, "value", MAX_LINE))
-        created, expires = self._times(data, policy)
-        if expires is not None and expires <= self.now:
+        given = _text(data, "value", MAX_LINE)
+        data.pop("value", None)
+        try:
+            template = self._template(tuple(data.items()))
+        except TypeError:  # a list or a mapping, where there are texts only
+            raise _refused("a field that is no text", "texts") from None
+        like, policy = template.like, template.policy
+        value = checked_value(policy, like.scope, like.selector, given)
+        if like.expires is not None and like.expires <= self.now:
             self.expired += 1
             return
-        id = isolation_id(scope, selector, value)
+        id = isolation_id(like.scope, like.selector, value)
         before = self.isolations.get(id)
-        if before is not None and not _outlasts(expires, before.expires):
+        if before is not None and not _outlasts(like.expires, before.expires):
             return
+        number = len(self.isolations) // SIZE
+        if number != self._number:
+            self._number, self._batch = number, f"{self.batch}-{number}"
         self.isolations[id] = Isolation(
             id,
-            self._shared(scope),
-            selector,
+            like.scope,
+            like.selector,
             value,
+            like.target,
+            like.created,
+            like.expires,
+            like.by,
+            like.reason,
+            like.cause,
+            like.parent,
+            like.simulated,
+            self._batch,
+        )
+
+    _number: int = field(init=False, default=-1, repr=False)
+    _batch: str = field(init=False, default="", repr=False)
+
+    def _read_template(self, items: tuple[tuple[str, Any], ...]) -> _Template:
+        """Everything of a line but its value."""
+        data = dict(items)
+        if not data.keys() <= _FIELDS:
+            name = next(name for name in data if name not in _FIELDS)
+            raise _refused(f"unknown key {name[:80]!r}", suggestion(name, _FIELDS))
+        scope = _text(data, "scope")
+        policy, selector = self._find_place(
+            scope, _text(data, "kind"), _text(data, "name"), _text(data, "key")
+        )
+        check_target(policy, scope, _text(data, "target"))
+        created, expires = self._times(data, policy)
+        like = Isolation(
+            "",
+            scope,
+            selector,
+            "",
             policy.to,
             created,
             expires,
-            self._shared(_text(data, "by") or self.by),
-            self._shared(_text(data, "reason") or "imported"),
-            self._shared(_text(data, "cause")),
-            self._shared(_text(data, "parent")),
+            _text(data, "by") or self.by,
+            _text(data, "reason") or "imported",
+            _text(data, "cause"),
+            _text(data, "parent"),
             policy.mode is Mode.SIMULATE,
-            self._shared(f"{self.batch}-{len(self.isolations) // SIZE}"),
         )
+        return _Template(like, policy)
 
     def _find_place(self, scope: str, kind: str, name: str, key: str) -> tuple[IsolationPolicy, KeySelector]:
         policy = self.policies.get(scope)
@@ -150,7 +187,7 @@ class Import:
             if "expires" in data:
                 raise _refused("a time that is given twice", "either for or expires")
             try:
-                length = self._span(span)
+                length = parse_duration(span)
             except ValueError as problem:
                 raise _refused(f"{span[:80]!r} is no span of time", str(problem)) from None
         elif "expires" in data:
@@ -162,11 +199,9 @@ class Import:
 
     def _moment(self, text: str, what: str) -> datetime:
         try:
-            found = self._time(text)
+            return parse_time(text)
         except ValueError:
             raise _refused(f"{what} is no time: {text[:80]!r}", "such as 2030-01-31T12:00:00Z") from None
-        assert isinstance(found, datetime)
-        return found
 
 
 def to_lines(isolations: Iterable[Isolation]) -> Iterator[bytes]:

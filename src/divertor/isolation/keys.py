@@ -54,7 +54,7 @@ def checked_value(policy: IsolationPolicy, scope: str, selector: KeySelector, va
     :raises InputError: it is none.
     :raises AllowedError: the policy's allowlist names it.
     """
-    if not value or len(value.encode("utf-8", "surrogateescape")) > MAX_VALUE:
+    if not 0 < _size(value) <= MAX_VALUE:
         raise InputError("an empty or overlong key", _WHERE, f"1 to {MAX_VALUE} bytes")
     try:
         found = canonical_value(selector, value)
@@ -71,3 +71,11 @@ def check_target(policy: IsolationPolicy, scope: str, target: str) -> None:
     """:raises InputError: attackers cannot be sent there."""
     if target not in ("", policy.to):
         raise InputError(f"attackers of {scope} cannot be sent to {target!r}", _WHERE, policy.to)
+
+
+def _size(value: str) -> int:
+    """Bytes that a client would send; 0 for what no client can: half a surrogate pair."""
+    try:
+        return len(value) if value.isascii() else len(value.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return 0
