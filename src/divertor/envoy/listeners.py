@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from divertor.envoy.clients import address_fields, arrivals, mutation
 from divertor.envoy.isolating import is_any, isolation_filter
+from divertor.envoy.limits import counted_fingerprints, limiting_filters
 from divertor.envoy.logging import logs
 from divertor.envoy.names import TYPE, Resource, header
 from divertor.envoy.plan import Listener, Paths, Snapshot
@@ -61,6 +62,8 @@ def _http_listener(listener: Listener, paths: Paths, sampled: float) -> Resource
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "http_filters": [
             *([isolation_filter()] if _isolates(listener) else []),
+            # After it: who attacks is noted even if this is one request too many.
+            *limiting_filters(listener),
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {
@@ -136,13 +139,13 @@ def _listener_filters(listener: Listener) -> list[Resource]:
 
 
 def _fingerprints(listener: Listener) -> set[KeyKind]:
-    """The kinds of TLS fingerprints that somebody behind a listener isolates by, where there is TLS."""
+    """The kinds of TLS fingerprints that something goes by, where there is TLS."""
     return _wanted_fingerprints(listener) if listener.tls is not None else set()
 
 
 def _wanted_fingerprints(listener: Listener) -> set[KeyKind]:
     keys = {key.selector.kind for gate in listener.gates if gate.isolated for key in gate.isolated.keys}
-    return keys & FINGERPRINTS.keys()
+    return keys & FINGERPRINTS.keys() | counted_fingerprints(listener)
 
 
 def _overwritten(listener: Listener) -> list[Resource]:

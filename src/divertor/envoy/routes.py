@@ -22,6 +22,7 @@ from hashlib import blake2b
 
 from divertor.envoy import isolating
 from divertor.envoy.actions import Trail, weighted_action
+from divertor.envoy.limits import enabled
 from divertor.envoy.names import (
     TOKEN_HEADER,
     TYPE,
@@ -72,6 +73,7 @@ def virtual_host(host: Host, paths: Paths) -> Resource:
         "name": host.gate.name,
         "domains": list(host.domains),
         "matcher": _rooted(_Compiler(paths).gate(host.gate, Trail())),
+        **enabled(host),
     }
 
 
