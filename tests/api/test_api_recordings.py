@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from divertor.isolation.service import isolation_id
+from divertor.isolation.identity import isolation_id
 from divertor.model.events import Event
 from divertor.model.isolation import KeyKind, KeySelector
 from divertor.recording.exchange import Body, Exchange, Key, Kind

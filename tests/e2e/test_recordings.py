@@ -133,3 +133,17 @@ def audited(api: Api) -> str:
     (service,) = (each for each in services if each["breed"]["name"] == "hackable:1.0.0")
     instance = service["instances"][0]
     return f"http://{instance['host']}:{next(iter(instance['ports'].values()))}"
+
+
+def test_without_an_id_the_isolations_are_exported(stack: OwnStack, attacked: Attacked) -> None:
+    id, _ = attacked
+    assert id in [json.loads(line)["id"] for line in divertor(stack, "export").splitlines()]
+
+
+def test_a_recording_outlives_the_isolation(stack: OwnStack, attacked: Attacked) -> None:
+    """Last here: the attacker is let back."""
+    id, seen = attacked
+    divertor(stack, "rm", id)
+    shown = divertor(stack, "show", id)
+    assert "no longer isolated" in shown and shown.count("hackable:1.0.0") == len(seen) + 1
+    assert id in divertor(stack, "recorded")

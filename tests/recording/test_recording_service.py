@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from divertor.errors import NotFoundError
-from divertor.isolation.service import isolation_id
+from divertor.isolation.identity import isolation_id
 from divertor.model.artifacts import IsolationPolicy, Recording
 from divertor.model.isolation import Isolation, KeyKind, KeySelector
 from divertor.recording.archive import Archive
+from divertor.recording.exchange import Exchange
 from divertor.recording.frames import Tag
+from divertor.recording.redaction import Rules, redacted
 from divertor.recording.service import Recordings, Watched
 from divertor.recording.spool import Spool
 
@@ -183,6 +185,39 @@ async def test_the_policy_strikes_out_before_anything_is_stored(world: World) ->
     await world.service.take()
     stored = b"".join(path.read_bytes() for path in (world.directory / "recordings").iterdir())
     assert b"hunter2" not in stored and b"[redacted]" in stored
+
+
+async def test_a_fault_of_ours_costs_one_exchange_and_stores_nothing_unsearched(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(exchange: Exchange, rules: Rules) -> Exchange:
+        if exchange.path == "/1":
+            raise RecursionError
+        return redacted(exchange, rules)
+
+    monkeypatch.setattr("divertor.recording.service.redacted", faulty)
+    world.write(simple(1), simple(2))
+    assert await world.paths(ID) == ["/2"]
+    assert world.service.faults == 1
+
+
+async def test_a_spool_that_cannot_be_read_is_passed_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_arguments: object, **_options: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr("divertor.recording.spool.split", faulty)
+    world.write(simple(1))
+    running = asyncio.create_task(world.service.run())
+    await until(lambda: world.service.faults == 1)
+    monkeypatch.undo()
+    world.write(simple(2))
+    await until(lambda: world.archive.root(ID) is not None)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await world.paths(ID) == ["/2"]
 
 
 async def test_a_full_disk_delays_and_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

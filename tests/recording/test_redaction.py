@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import zlib
 from dataclasses import replace
 
@@ -192,3 +193,52 @@ def test_json_is_struck_out_as_its_structure_says(document: object, indent: int 
     text = json.dumps(document, indent=indent).encode()
     found = kept(posted(text, JSON)).data
     assert json.loads(found) == without_secrets(document)
+
+
+N = 64 << 10
+SLOW = [
+    b"a",
+    b"=",
+    b"&",
+    b"#",
+    b"a=b#",
+    b"?",
+    b"=#&",
+    b"%",
+    b"{",
+    b'"',
+    b'"password":',
+    b"[{",
+    b"\\",
+    b"a;",
+    b"/;=",
+    b"\r\n ",
+]
+
+
+@pytest.mark.parametrize("piece", SLOW)
+@pytest.mark.parametrize("kind", [FORM, JSON, "multipart/form-data; boundary=a"])
+def test_no_input_takes_long_or_raises(kind: str, piece: bytes) -> None:
+    data = (piece * (N // len(piece)))[:N]
+    asked = replace(
+        posted(data, kind), path=f"/?{data.decode()}", response_headers=(("location", data.decode()),)
+    )
+    started = time.process_time()
+    redacted(asked, RULES)
+    assert time.process_time() - started < 2
+
+
+def test_every_such_input_was_tried() -> None:
+    assert len(SLOW) == 16
+
+
+anything = st.binary(max_size=60) | st.lists(st.sampled_from(SLOW), max_size=20).map(b"".join)
+
+
+@given(anything, anything, st.sampled_from(["", "gzip", "deflate", "br", "gzip, deflate", ","]))
+def test_nothing_raises(data: bytes, header: bytes, encoding: str) -> None:
+    text = header.decode("utf-8", "surrogateescape")
+    asked = replace(
+        posted(data, text, encoding), path=text, response_headers=(("set-cookie", text), ("cookie", text))
+    )
+    redacted(asked, RULES)

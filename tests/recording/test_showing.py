@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from dataclasses import replace
+
+import pytest
 
 from divertor.model.isolation import KeyKind, KeySelector
 from divertor.recording.exchange import Body, Key
@@ -56,3 +59,12 @@ def test_a_body_that_is_no_text_is_base64() -> None:
 def test_a_line_tells_times_in_milliseconds() -> None:
     line = summary(replace(exchange(), microseconds=1234, number=7))
     assert (line["number"], line["milliseconds"], line["status"]) == (7, 1.234, 200)
+
+
+@pytest.mark.parametrize("piece", ["session=", " ", "session=a; ", "a", ";", "session=%d; "])
+def test_no_cookie_takes_long_to_mask(piece: str) -> None:
+    line = "".join(piece % number if "%" in piece else piece for number in range(60_000 // len(piece)))
+    asked = exchange(request_headers=(("cookie", line),), response_body=Body(b"sessio" * 10_000, 60_000))
+    started = time.process_time()
+    veiled(asked)
+    assert time.process_time() - started < 2

@@ -78,9 +78,7 @@ def export(
     id: Annotated[
         str, typer.Argument(metavar="[ID]", help="Whose recording; without it, all isolations, as NDJSON.")
     ] = "",
-    format: Annotated[
-        Format, typer.Option(help="What a recording is exported as.", rich_help_panel="A recording")
-    ] = Format.HAR,
+    format: Annotated[Format, typer.Option(help="What a recording is exported as.")] = Format.HAR,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE|-", help="Where to.")] = "-",
     reveal: Reveal = False,
     scope: Scope = "",

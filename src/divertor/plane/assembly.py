@@ -31,14 +31,15 @@ from divertor.api.auth import Auth
 from divertor.api.services import Services
 from divertor.bus import Bus, State, mend
 from divertor.control.artifacts import Artifacts
-from divertor.control.attackers import attacker_of, reason_of
 from divertor.control.deployments import Deployments
+from divertor.control.isolating import Isolating
 from divertor.control.live import Live
 from divertor.control.narration import Narrator
 from divertor.control.rules import Rules
+from divertor.control.users import Users
 from divertor.envoy.plan import Snapshot
 from divertor.errors import DivertorError, InputError, NotFoundError, UnavailableError
-from divertor.gateway.access import AccessLog, Seen
+from divertor.gateway.access import AccessLog
 from divertor.gateway.agent import Agent
 from divertor.gateway.planning import Choices
 from divertor.gateway.process import paths_of
@@ -46,9 +47,9 @@ from divertor.gateway.sink import TableSink
 from divertor.isolation.service import IsolationService
 from divertor.layout import Layout, Secrets, Settings
 from divertor.model.events import Event
-from divertor.model.isolation import Isolation, KeySelector
+from divertor.model.isolation import Isolation
 from divertor.model.reading import read_blueprint
-from divertor.plane.environment import instance_environment
+from divertor.plane.environment import Modes, instance_environment
 from divertor.plane.observing import Observing
 from divertor.recording.archive import Archive
 from divertor.recording.service import Recordings
@@ -88,8 +89,10 @@ class Events:
     live: Live
     bus: Bus
     react: Callable[[Sequence[Event]], Awaitable[None]]
+    learn: Callable[[Sequence[Event]], Awaitable[list[Event]]]
 
     async def publish(self, events: list[Event]) -> object:
+        events = await self.learn(events)
         await self.react(events)
         return await self.bus.publish(events)
 
@@ -155,13 +158,14 @@ class Plane:
         self.supervisor = supervisor
         ingest_token = layout.ingest_token.read_text().strip()
         directory = Path(settings.blueprint).absolute().parent if settings.blueprint else layout.data
+        self.modes = Modes(layout.run / "modes")
         host = CommandHost(
             directory=directory,
             logs=layout.logs,
             python=sys.executable,
             inherited=inherited_environment(dict(os.environ), directory),
             provided=instance_environment(
-                layout, settings, secrets, ingest_token, lambda: self.deployments.policies()
+                layout, settings, secrets, ingest_token, lambda: self.deployments.policies(), self.modes
             ),
         )
         self.processes = ProcessDriver(self.supervisor, host)
@@ -198,7 +202,10 @@ class Plane:
             lambda: self.deployments.policies() if settings.isolate else {},
             self.outbox.publish,
             wall,
+            lambda scope, user: self.users.sessions(scope, user),
         )
+        self.users = Users(self.isolations.scopes, self.isolations.follow)
+        self.isolating = Isolating(self.isolations, settings.isolate)
         alerters = standard_alerters(webhooks, self.isolate, logging.getLogger("divertor.alerts"))
         self.rules = Rules(
             state,
@@ -223,7 +230,7 @@ class Plane:
         self._routed: set[str] = set()
         self._full = False
         self._patient_until = time.monotonic() + PATIENCE
-        events = Events(store, self.live, bus, self.rules.react)
+        events = Events(store, self.live, bus, self.rules.react, self.users.take)
         services = Services(
             self.artifacts,
             self.deployments,
@@ -243,6 +250,7 @@ class Plane:
         if not self.deployments.is_complete() and time.monotonic() < self._patient_until:
             return  # at a start: Envoy serves what it has until we know what runs
         try:
+            self.modes.restrain(self.deployments.policies())
             self.agent.want(replace(self.deployments.snapshot(), sampled=self.settings.log_sample))
         except DivertorError as problem:
             self.trouble(f"routing cannot change: {problem}")
@@ -250,6 +258,7 @@ class Plane:
     def applied(self, snapshot: Snapshot) -> None:
         """Envoy serves `snapshot`: instances it does not name are no longer asked."""
         self.observing.serving(snapshot)
+        self.modes.release(self.deployments.policies())
         wanted = {(at.address, at.port) for upstream in snapshot.upstreams for at in upstream.endpoints}
         self._routed = {
             instance.name
@@ -273,22 +282,7 @@ class Plane:
 
     async def isolate(self, match: Match, options: IsolateOptions) -> None:
         """A rule decided so."""
-        if not self.settings.isolate:
-            return
-        event = match.event
-        attacker = attacker_of(event, self.isolations.scopes(), options.keys)
-        if attacker is None:
-            return
-        await self.isolations.add(
-            scope=attacker.scope,
-            selector=attacker.selector,
-            value=attacker.value,
-            target=options.to or "",
-            duration=None if options.forever else (options.duration or ...),
-            by=f"rule {match.rule.name}",
-            reason=options.reason or reason_of(event),
-            cause=event.id,
-        )
+        await self.isolating.by_rule(match, options)
 
     async def status(self) -> dict[str, Any]:
         """How the installation is."""
@@ -309,12 +303,12 @@ class Plane:
             },
             "recordings": {
                 "trouble": self.recordings.trouble,
-                "lost": self.recordings.lost,
+                "lost": self.recordings.lost + self.recordings.faults,
                 "bytes": self.recordings.size,
             },
             "requests": self.observing.status(),
             "table": {"trouble": self.sink.trouble},
-            "isolations": len(self.isolations.list()),
+            "isolations": self.isolations.count(),
             "deployments": len(self.deployments.list()),
             "rules": len(self.rules.list()),
             "events_dropped": self.outbox.dropped,
@@ -392,42 +386,13 @@ class Plane:
         """What the gateway saw of attackers: recorded, and the keys it isolated by itself made lasting."""
         async for batch in self.access.follow():
             # In effect at once, all of them; then the records, side by side.
-            await asyncio.gather(*(self._take(seen) for seen in batch if seen.added))
+            await asyncio.gather(*(self.isolating.by_gateway(seen) for seen in batch if seen.added))
             await self.outbox.publish([seen.event(wall(), self._target(seen.scope)) for seen in batch])
             with self._room():
                 self.access.confirm()
             if self.access.is_large():
                 self.access.put_aside()
                 await self.agent.reopen_logs()
-
-    async def _take(self, seen: Seen) -> None:
-        try:
-            if seen.by is not None:
-                old = KeySelector(seen.by.kind, seen.by.name), seen.by.value
-                for added in seen.added:
-                    await self.isolations.renew(
-                        seen.scope, old, (KeySelector(added.kind, added.name), added.value)
-                    )
-                return
-            await self._attacked(seen)
-        except (InputError, UnavailableError) as problem:
-            log.warning("the gateway isolated somebody nobody can be told about: %s", problem)
-
-    async def _attacked(self, seen: Seen) -> None:
-        """All keys of the request, and of its answer, are one client."""
-        method, path = seen.fields.get("method"), str(seen.fields.get("path") or "").partition("?")[0]
-        first = ""
-        for added in seen.added:
-            isolation = await self.isolations.add(
-                scope=seen.scope,
-                selector=KeySelector(added.kind, added.name),
-                value=added.value,
-                by="gateway",
-                reason=f"attacked with {method} {path[:200]}",
-                cause=str(seen.fields.get("request_id") or ""),
-                parent=first,
-            )
-            first = first or isolation.id
 
     @contextmanager
     def _room(self) -> Iterator[None]:

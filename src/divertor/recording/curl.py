@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
-from divertor.isolation.service import masked
+from divertor.isolation.identity import masked
 from divertor.model.isolation import KeyKind
 from divertor.recording.exchange import Exchange, Kind
 from divertor.recording.redaction import STRUCK

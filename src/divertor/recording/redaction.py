@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote_to_bytes
 
-from divertor.isolation.service import masked
+from divertor.isolation.identity import masked
 from divertor.model.artifacts import Recording
 from divertor.model.isolation import KeyKind
 from divertor.recording.decoding import decoded
@@ -168,7 +168,7 @@ class _Work:
                 value = self._nested(value)
             elif b"#" in value and pattern is not _IN_FORM:
                 head, mark, fragment = value.partition(b"#")
-                value = head + mark + self._pairs(fragment, pattern)
+                value = head + mark + self._pairs(fragment, _IN_FORM)
             return found["before"] + found["name"] + b"=" + value
 
         return pattern.sub(replaced, data)
@@ -262,7 +262,7 @@ class _Tokens:
 
 
 _IN_SEGMENT = re.compile(rb"(?P<before>^|[;/#&])(?P<name>[^=;/#&]*)=(?P<value>[^;/&]*)")
-_IN_QUERY = re.compile(rb"(?P<before>^|[&;])(?P<name>[^=&;#]*#?[^=&;#]*)=(?P<value>[^&;]*)")
+_IN_QUERY = re.compile(rb"(?P<before>^|[&;])(?P<name>[^=&;]*)=(?P<value>[^&;]*)")
 _IN_FORM = re.compile(rb"(?P<before>^|[&;\r\n])(?P<name>[^=&;\r\n]*)=(?P<value>[^&;\r\n]*)")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[{}\[\],:]|[^\s"{}\[\],:]+', re.DOTALL)
 _COLON = re.compile(rb"\s*+:")

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from divertor.errors import NotFoundError
+from divertor.isolation.identity import isolation_id
 from divertor.isolation.layout import canonical_value, readings
-from divertor.isolation.service import isolation_id
 from divertor.model.artifacts import IsolationPolicy, Recording
 from divertor.model.isolation import Isolation, KeyKind, KeySelector
 from divertor.recording.archive import Archive
@@ -88,6 +88,8 @@ class Recordings:
         #: Files whose isolation was not known yet: its record is made from the access log, a moment later.
         self._nameless: dict[str, None] = {}
         self.trouble = ""
+        #: Exchanges that are not kept because of a fault of ours.
+        self.faults = 0
 
     @property
     def lost(self) -> int:
@@ -135,6 +137,11 @@ class Recordings:
                     log.error("isolated traffic is not recorded: %s", problem)
                 self.trouble = str(problem)
                 await asyncio.sleep(RETRY)
+            except Exception:
+                # What an attacker wrote must not stop the control plane, now and at every start from now on.
+                log.exception("what the gateway recorded last cannot be read and is passed over")
+                self.faults += 1
+                self._spool.skip()
             await asyncio.sleep(INTERVAL)
 
     async def _prune(self) -> None:
@@ -168,7 +175,19 @@ class Recordings:
     def _append(self, root: str, exchanges: list[Exchange], policy: IsolationPolicy | None) -> None:
         recording = policy.record if policy is not None and policy.record is not None else Recording()
         rules = Rules.of(recording)
-        self._archive.append(root, [redacted(each, rules) for each in exchanges], recording.limit)
+        fit = [found for each in exchanges if (found := self._redacted(each, rules)) is not None]
+        if fit:
+            self._archive.append(root, fit, recording.limit)
+
+    def _redacted(self, exchange: Exchange, rules: Rules) -> Exchange | None:
+        """None, counted, when it meets a fault of ours: nothing is stored that was not searched, and no
+        attacker can stop the control plane with a request that we cannot read."""
+        try:
+            return redacted(exchange, rules)
+        except Exception:
+            log.exception("an exchange cannot be searched for what is to be struck out")
+            self.faults += 1
+            return None
 
     def _ids(self, exchange: Exchange, policy: IsolationPolicy | None) -> list[str]:
         """All keys of an exchange's client, which lead to the same file from now on."""
@@ -203,7 +222,7 @@ class Recordings:
         isolation = self._isolation(root)
         self._nameless.pop(root, None)
         if self._archive.root(root) != root:
-            return
+            return  # nothing of it could be kept
         if isolation is not None:
             self._archive.describe(root, isolation)
         elif self._archive.isolation(root) is None and len(self._nameless) < MAX_NAMELESS:

@@ -11,9 +11,10 @@ import base64
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
-from divertor.isolation.service import masked
+from divertor.isolation.identity import masked
 from divertor.model.events import format_time
 from divertor.model.isolation import KeyKind, KeySelector
 from divertor.recording.decoding import decoded
@@ -21,8 +22,10 @@ from divertor.recording.exchange import Body, Exchange, Headers, Key, header
 
 #: Shorter values are shown anyway, and would be found everywhere.
 _SHORTEST = 5
+#: Sessions that are looked for in one exchange: an attacker may send thousands, to make that slow.
+MAX_SESSIONS = 64
 _SECRET_KINDS = frozenset({KeyKind.COOKIE, KeyKind.HEADER, KeyKind.BEARER})
-_COOKIE = re.compile(r"(?:^|[;,\s])\s*(?P<name>[^=;,\s]+)\s*=(?P<value>[^;]*)")
+_COOKIE = re.compile(r"(?:^|[;,\s])(?P<name>[^=;,\s]++)\s*+=(?P<value>[^;]*)")
 _BEARER = re.compile(r"bearer\s+(?P<value>\S+)", re.IGNORECASE)
 
 
@@ -32,7 +35,8 @@ def sessions(exchange: Exchange) -> tuple[str, ...]:
     found = [*_carried(exchange.request_headers, selectors), *_carried(exchange.response_headers, selectors)]
     found += [key.value for key in exchange.keys if key.selector in selectors]
     # A key that the policy strikes out is stored masked: nobody's session any more.
-    return tuple(dict.fromkeys(value for value in found if len(value) >= _SHORTEST and value[-1] != "…"))
+    known = dict.fromkeys(value for value in found if len(value) >= _SHORTEST and value[-1] != "…")
+    return tuple(islice(known, MAX_SESSIONS))
 
 
 def _carried(headers: Headers, selectors: set[KeySelector]) -> Iterator[str]:

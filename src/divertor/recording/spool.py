@@ -77,6 +77,13 @@ class Spool:
         """What was read since `confirm` is told again."""
         self._offsets = dict(self._confirmed)
 
+    def skip(self) -> None:
+        """What is there now is not told."""
+        for path in (self._aside, self._path):
+            self._offsets[_inode(path)] = _size(path)
+        self._offsets.pop(0, None)
+        self._stuck.clear()
+
     def _read_file(self, path: Path) -> list[Exchange]:
         size = CHUNK
         while True:

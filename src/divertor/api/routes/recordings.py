@@ -21,7 +21,7 @@ from divertor.api.context import Api
 from divertor.api.describe import errors
 from divertor.api.schemas import ExchangeShape, FullExchange, RecordedShape, RecordingShape
 from divertor.api.services import Services
-from divertor.isolation.service import masked
+from divertor.isolation.identity import masked
 from divertor.model.events import Event
 from divertor.model.isolation import Isolation, KeyKind
 from divertor.recording.curl import curl
