@@ -40,29 +40,42 @@ def scope_of(event: Event, policies: Mapping[str, IsolationPolicy]) -> str:
     )
 
 
-def attacker_of(
-    event: Event, policies: Mapping[str, IsolationPolicy], wanted: tuple[KeySelector, ...] = ()
-) -> Attacker | None:
-    """The first of the policy's keys that the event carries; None when the gateway has taken care of it.
+def attackers_of(
+    event: Event,
+    policies: Mapping[str, IsolationPolicy],
+    wanted: tuple[KeySelector, ...] = (),
+    every: bool = False,
+) -> tuple[Attacker, ...]:
+    """The first of the policy's keys (or of `wanted`) that the event carries, or `every` one of them; none
+    when the gateway has taken care of it.
 
     A request the gateway diverted and that had no session was isolated there by the session it was handed in
-    the answer: its address, which others may share, is left alone.
+    the answer: its address, or whatever else others may share, is left alone.
 
     :raises InputError: no application, or nothing in the event tells who it was.
     """
     scope = scope_of(event, policies)
+    diverted = event.get("divertor.detection.outcome") == "diverted"
+    found = []
     for selector in wanted or policies[scope].keys:
-        value = _value(event, selector)
-        if not value:
+        value = value_of(event, selector)
+        if not value or (diverted and selector.kind in _SHARED):
             continue
-        if selector.kind is KeyKind.ADDRESS and event.get("divertor.detection.outcome") == "diverted":
-            return None
-        return Attacker(scope, selector, value)
-    if event.get("divertor.detection.outcome") == "diverted":
-        return None
-    raise InputError(
-        f"event {event.id} does not tell who it was", Position("isolate"), "one of the policy's keys"
-    )
+        found.append(Attacker(scope, selector, value))
+        if not every:
+            break
+    if not found and not diverted:
+        raise InputError(
+            f"event {event.id} does not tell who it was", Position("isolate"), "one of the policy's keys"
+        )
+    return tuple(found)
+
+
+def attacker_of(
+    event: Event, policies: Mapping[str, IsolationPolicy], wanted: tuple[KeySelector, ...] = ()
+) -> Attacker | None:
+    """The first that `attackers_of` finds, or None."""
+    return next(iter(attackers_of(event, policies, wanted)), None)
 
 
 def reason_of(event: Event) -> str:
@@ -73,13 +86,32 @@ def reason_of(event: Event) -> str:
     return f"{text} at {event.get('code.file.path')}:{line}" if line else text
 
 
-def _value(event: Event, selector: KeySelector) -> str:
+def value_of(event: Event, selector: KeySelector) -> str:
+    """What an event says of a key; "" when it says nothing."""
     match selector.kind:
         case KeyKind.COOKIE:
             named = event.get("divertor.session.cookie")
-            return str(event.get("session.id") or "") if named in (None, selector.name) else ""
+            return _text(event, "session.id") if named in (None, selector.name) else ""
         case KeyKind.HEADER:
-            return str(event.get(f"http.request.header.{selector.name.lower()}") or "")
-        case KeyKind.ADDRESS:
-            return str(event.get("client.address") or "")
-    return ""
+            return _text(event, f"http.request.header.{selector.name.lower()}")
+        case KeyKind.BEARER:
+            given = _text(event, "http.request.header.authorization")
+            return given if given[:7].lower() == "bearer " else ""
+        case KeyKind.ADDRESS | KeyKind.PREFIX:
+            return _text(event, "client.address")
+        case KeyKind.JA3 | KeyKind.JA4:
+            return _text(event, f"tls.client.{selector.kind}")
+        case KeyKind.USER:
+            return _text(event, "user.id")
+
+
+#: Keys that several clients may have in common.
+_SHARED = frozenset({KeyKind.ADDRESS, KeyKind.PREFIX, KeyKind.JA3, KeyKind.JA4})
+
+
+def _text(event: Event, path: str) -> str:
+    """A header comes as a list of its values."""
+    found = event.get(path)
+    if isinstance(found, list):
+        found = found[0] if found else None
+    return str(found) if isinstance(found, str | int) else ""

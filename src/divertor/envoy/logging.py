@@ -64,6 +64,7 @@ ISOLATED_FIELDS = {
     "key": "%DYNAMIC_METADATA(divertor:key)%",
     "by": "%DYNAMIC_METADATA(divertor:by)%",
     "added": "%DYNAMIC_METADATA(divertor:added)%",
+    "simulated": "%DYNAMIC_METADATA(divertor:simulated)%",
 }
 #: What is kept of a failed or sampled request, beside the gateway's name.
 REQUEST_FIELDS = {

@@ -77,7 +77,9 @@ def parse_line(line: bytes, position: int) -> Seen | None:
         scope = str(fields["scope"])
     except (ValueError, KeyError, TypeError):
         return None
-    if route.endswith("#divert"):
+    if fields.get("simulated"):
+        kind = "simulated"
+    elif route.endswith("#divert"):
         kind = "diverted"
     elif route.endswith("#isolated"):
         kind = "isolated"

@@ -97,8 +97,8 @@ def _command_warnings(options: Mapping[str, Any]) -> list[str]:
 
 def _isolate(node: Node, what: str) -> IsolateOptions:
     if not isinstance(node, MappingNode):
-        fail(node, f"{what} is no mapping", "to, for, keys and reason, each optional")
-    known = ("to", "for", "keys", "reason")
+        fail(node, f"{what} is no mapping", "to, for, keys, all and reason, each optional")
+    known = ("to", "for", "keys", "all", "reason")
     given = Given.of(node, what)
     for name, (key, _item) in given.entries.items():
         if name not in known:
@@ -111,6 +111,7 @@ def _isolate(node: Node, what: str) -> IsolateOptions:
         duration=time,
         forever=duration is not None and time is None,
         keys=tuple(parsed(item, "key", parse_key_selector) for item in keys),
+        every=given.read(Option("all", boolean, default=False), what),
         reason=given.read(Option("reason", text, default=""), what),
     )
 

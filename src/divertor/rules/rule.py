@@ -29,12 +29,14 @@ class AlertSpec:
 
 @dataclass(frozen=True, slots=True)
 class IsolateOptions:
-    """What `alert: isolate` asks for. None and () mean "as the application's isolation policy says"."""
+    """What `alert: isolate` asks for. None and () mean "as the application's isolation policy says". `every`:
+    by each of the keys that the event carries, not only by the first."""
 
     to: str | None = None
     duration: timedelta | None = None
     forever: bool = False
     keys: tuple[KeySelector, ...] = ()
+    every: bool = False
     reason: str = ""
 
 
