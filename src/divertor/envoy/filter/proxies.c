@@ -10,6 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What of Envoy's interface nothing else needs. */
+extern bool envoy_dynamic_module_callback_early_header_mutation_get_header_value(void *request, text name, view *value,
+                                                                                 size_t index, size_t *count);
+extern bool envoy_dynamic_module_callback_early_header_mutation_set_header(void *request, text name, text value);
+
 #define TEXT(literal) {literal, sizeof(literal) - 1}
 static const text PEER = TEXT("x-envoy-external-address"), FORWARDED = TEXT("x-forwarded-for");
 static const text PROTO = TEXT("x-forwarded-proto"), HTTP = TEXT("http"), HTTPS = TEXT("https");
