@@ -16,6 +16,7 @@ from divertor_sensor.guard import Sensor
 from divertor_sensor.request import AttackInterrupted, ConnectionCut
 from divertor_sensor.runtime import instrument, protect
 from divertor_sensor.settings import Mode, Settings
+from divertor_sensor.users import set_user
 from divertor_sensor.version import VERSION as __version__
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "__version__",
     "instrument",
     "protect",
+    "set_user",
 ]

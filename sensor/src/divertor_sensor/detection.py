@@ -32,6 +32,16 @@ class Subject:
     session: str
     session_cookie: str
     request_id: str
+    headers: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Which user a session belongs to; `time` as in `Detection`."""
+
+    time: int
+    subject: Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +75,11 @@ class Detection:
 
 
 def export_request(
-    resource: dict[str, str | int], detections: Iterable[Detection], version: str
+    resource: dict[str, str | int], reports: Iterable[Detection | Session], version: str
 ) -> dict[str, Any]:
     """The body of `POST /v1/logs` for a batch."""
     scope = {"name": "divertor_sensor", "version": version}
-    records = [log_record(detection) for detection in detections]
+    records = [log_record(each) if isinstance(each, Detection) else session_record(each) for each in reports]
     return {
         "resourceLogs": [
             {
@@ -83,8 +93,7 @@ def export_request(
 def log_record(detection: Detection) -> dict[str, Any]:
     """One detection as an OTLP log record."""
     attributes = _attributes(_pairs(detection))
-    # What the gateway fingerprints is the cookie's bytes: those must survive.
-    attributes.append({"key": "session.id", "value": _wire(detection.subject.session)})
+    attributes += _who(detection.subject)
     attributes.append({"key": "divertor.detection.frames", "value": _frame_list(detection.frames)})
     return {
         "timeUnixNano": str(detection.time),
@@ -97,6 +106,26 @@ def log_record(detection: Detection) -> dict[str, Any]:
     }
 
 
+def session_record(session: Session) -> dict[str, Any]:
+    """One session as an OTLP log record."""
+    return {
+        "timeUnixNano": str(session.time),
+        "observedTimeUnixNano": str(session.time),
+        "eventName": "divertor.session",
+        "attributes": _who(session.subject),
+    }
+
+
+def _who(subject: Subject) -> list[dict[str, Any]]:
+    """The keys of the client, and the user. What the gateway fingerprints is a key's bytes: those survive."""
+    keys = [("session.id", subject.session)] if subject.session else []
+    keys += [(f"http.request.header.{name}", value) for name, value in subject.headers]
+    found = [{"key": name, "value": _wire(value)} for name, value in keys]
+    if subject.session_cookie:
+        found += _attributes([("divertor.session.cookie", subject.session_cookie)])
+    return found + (_attributes([("user.id", subject.user)]) if subject.user else [])
+
+
 def _pairs(detection: Detection) -> list[tuple[str, str | int]]:
     subject = detection.subject
     pairs: list[tuple[str, str | int]] = [
@@ -104,7 +133,6 @@ def _pairs(detection: Detection) -> list[tuple[str, str | int]]:
         ("url.path", subject.path),
         ("client.address", subject.address),
         ("user_agent.original", subject.user_agent),
-        ("divertor.session.cookie", subject.session_cookie),
         ("http.request.id", subject.request_id),
         ("divertor.detection.id", detection.id),
         ("divertor.detection.type", detection.type),

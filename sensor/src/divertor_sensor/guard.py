@@ -6,6 +6,7 @@ on values otherwise. Failure policy: open; a fault of a detector lets the call r
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import uuid
@@ -20,6 +21,7 @@ from divertor_sensor.memory import Site, StatementMemory, site_of
 from divertor_sensor.report import Reporter, make_reporter
 from divertor_sensor.request import AttackInterrupted, Head, Request
 from divertor_sensor.settings import Mode, Settings
+from divertor_sensor.users import Sessions
 from divertor_sensor.work import Spent
 
 #: Tells the gateway where the request came from; only a gateway that knows the divert token acts on the
@@ -38,10 +40,19 @@ class Sensor:
         self.reporter = make_reporter(settings) if reporter is None else reporter
         self.memory = StatementMemory()
         self.faults = Faults(settings.strict)
+        self.sessions = Sessions()
+
+    @property
+    def mode(self) -> Mode:
+        """As configured, unless the file that was configured says otherwise now."""
+        if not self.settings.mode_file or self.settings.mode is not Mode.DIVERT:
+            return self.settings.mode
+        with context.suspended():
+            return Mode.REPORT if _word_in(self.settings.mode_file) == b"report" else Mode.DIVERT
 
     def outcome(self, request: Request, hostile: bool) -> str:
         """What an attack or a vulnerability leads to for this request."""
-        if not hostile or self.settings.mode is Mode.REPORT:
+        if not hostile or self.mode is Mode.REPORT:
             return "reported"
         return "diverted" if request.replaceable and self.divert_target(request) else "blocked"
 
@@ -54,6 +65,20 @@ class Sensor:
             return ""
         origin = request.head.headers.get(ORIGIN_HEADER, "")
         return origin if origin.startswith(("http://", "https://")) and origin.isprintable() else ""
+
+
+def _word_in(path: str) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, 16).strip()
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _is_odd(head: Head) -> bool:

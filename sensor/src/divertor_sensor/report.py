@@ -24,7 +24,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from divertor_sensor import context
-from divertor_sensor.detection import Detection, export_request
+from divertor_sensor.detection import Detection, Session, export_request
 from divertor_sensor.faults import LOG
 from divertor_sensor.frames import with_source
 from divertor_sensor.settings import Settings
@@ -45,14 +45,15 @@ _reporters: weakref.WeakSet[OtlpReporter] = weakref.WeakSet()
 class Reporter(Protocol):
     """Where detections go. `submit` must return at once and never raise."""
 
-    def submit(self, detection: Detection) -> None: ...
+    def submit(self, report: Detection | Session) -> None: ...
 
 
 class LogReporter:
     """Writes one warning per detection; used when no endpoint is configured."""
 
-    def submit(self, detection: Detection) -> None:
-        LOG.warning("%s", detection.summary())
+    def submit(self, report: Detection | Session) -> None:
+        if isinstance(report, Detection):
+            LOG.warning("%s", report.summary())
 
 
 class OtlpReporter:
@@ -69,7 +70,7 @@ class OtlpReporter:
         _reporters.add(self)
 
     def _reset(self) -> None:
-        self._queue: queue.SimpleQueue[Detection | threading.Event] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Detection | Session | threading.Event] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: http.client.HTTPConnection | None = None
 
@@ -79,20 +80,20 @@ class OtlpReporter:
         self._reset()
         self._resource["process.pid"] = os.getpid()
 
-    def submit(self, detection: Detection) -> None:
+    def submit(self, report: Detection | Session) -> None:
         if self._queue.qsize() >= MAX_QUEUED:
             self._drop_oldest()
-        self._queue.put(detection)
+        self._queue.put(report)
         if self._thread is None:
             self._start()
 
     def _drop_oldest(self) -> None:
         with suppress(queue.Empty):
             item = self._queue.get_nowait()
-            if isinstance(item, Detection):
-                self.dropped += 1
-            else:
+            if isinstance(item, threading.Event):
                 item.set()
+            else:
+                self.dropped += 1
 
     def _start(self) -> None:
         with self._start_lock, context.suspended():
@@ -124,15 +125,15 @@ class OtlpReporter:
             for mark in marks:
                 mark.set()
 
-    def _next_batch(self) -> tuple[list[Detection], list[threading.Event]]:
-        batch: list[Detection] = []
+    def _next_batch(self) -> tuple[list[Detection | Session], list[threading.Event]]:
+        batch: list[Detection | Session] = []
         marks: list[threading.Event] = []
         item = self._queue.get()
         while True:
-            if isinstance(item, Detection):
-                batch.append(item)
-            else:
+            if isinstance(item, threading.Event):
                 marks.append(item)
+            else:
+                batch.append(item)
             if len(batch) >= MAX_BATCH:
                 return batch, marks
             try:
@@ -140,8 +141,11 @@ class OtlpReporter:
             except queue.Empty:
                 return batch, marks
 
-    def _deliver(self, batch: list[Detection]) -> None:
-        full = [replace(detection, frames=with_source(detection.frames)) for detection in batch]
+    def _deliver(self, batch: list[Detection | Session]) -> None:
+        full = [
+            replace(each, frames=with_source(each.frames)) if isinstance(each, Detection) else each
+            for each in batch
+        ]
         body = json.dumps(export_request(self._resource, full, VERSION), separators=(",", ":")).encode()
         pause = self._first_pause
         while True:

@@ -86,6 +86,7 @@ class Request:
         "interrupted",
         "replaceable",
         "sensor",
+        "user",
         "work",
     )
 
@@ -93,6 +94,8 @@ class Request:
         self.sensor = sensor
         self.interrupted = False
         self.replaceable = True
+        #: Whom the app says it serves; "" until it does.
+        self.user = ""
         self._load = load
         self._head: Head | None = None
         self.body = Body()
@@ -233,6 +236,12 @@ class Request:
             session=cookies.get(name, ""),
             session_cookie=name,
             request_id=head.headers.get("x-request-id", ""),
+            headers=tuple(
+                (name, _on_the_wire(head.headers[name]))
+                for name in settings.session_headers
+                if head.headers.get(name)
+            ),
+            user=self.user,
         )
 
 

@@ -32,6 +32,8 @@ class Settings:
     """The sensor's configuration. `endpoint` is a base URL; `/v1/logs` is added. Empty text means "not set".
 
     `trusted_hops` is the number of proxies whose X-Forwarded-For entry is believed; 0 uses the socket's peer.
+    `session_headers` (lower case) name their senders, as API keys and bearer tokens do. `mode_file` is a file
+    whose word (`divert`, `report`) counts instead of `mode` at the moment an attack is found.
     `strict` lets the sensor's own faults out instead of containing them: for tests only.
     """
 
@@ -43,8 +45,10 @@ class Settings:
     version: str = ""
     instance: str = ""
     session_cookies: tuple[str, ...] = DEFAULT_SESSION_COOKIES
+    session_headers: tuple[str, ...] = ()
     trusted_hops: int = 0
     strict: bool = False
+    mode_file: str = ""
 
 
 def is_enabled(environ: Mapping[str, str]) -> bool:
@@ -65,8 +69,10 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]
             version=environ.get("DIVERTOR_VERSION", "").strip(),
             instance=environ.get("DIVERTOR_INSTANCE", "").strip(),
             session_cookies=_names(environ.get("DIVERTOR_SESSION_COOKIE", "")),
+            session_headers=_headers(environ.get("DIVERTOR_SESSION_HEADER", "")),
             trusted_hops=_hops(environ.get("DIVERTOR_TRUSTED_HOPS", ""), warnings),
             strict=environ.get("DIVERTOR_SENSOR_STRICT", "") == "1",
+            mode_file=environ.get("DIVERTOR_MODE_FILE", "").strip(),
         ),
         tuple(warnings),
     )
@@ -110,6 +116,10 @@ def _token(name: str, environ: Mapping[str, str], warnings: list[str]) -> str:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) or DEFAULT_SESSION_COOKIES
+
+
+def _headers(text: str) -> tuple[str, ...]:
+    return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
 def _hops(text: str, warnings: list[str]) -> int:

@@ -47,6 +47,8 @@ def read_head(environ: Environ) -> Head:
         for name, value in environ.items()
         if name.startswith("HTTP_") and isinstance(value, str)
     }
+    if environ.get("CONTENT_LENGTH"):
+        headers["content-length"] = environ["CONTENT_LENGTH"]
     if environ.get("CONTENT_TYPE"):
         headers["content-type"] = environ["CONTENT_TYPE"]
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
