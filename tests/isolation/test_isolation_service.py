@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,9 +13,19 @@ from typing import Any
 import pytest
 
 from divertor.bus import Bus, State
+from divertor.conditions import parse
 from divertor.errors import InputError, NotFoundError
-from divertor.isolation.service import KIND, IsolationService, isolation_id, masked
-from divertor.model.artifacts import IsolationPolicy
+from divertor.isolation.records import BATCHES
+from divertor.isolation.service import (
+    KIND,
+    AllowedError,
+    Imported,
+    IsolationService,
+    Wanted,
+    isolation_id,
+    masked,
+)
+from divertor.model.artifacts import IsolationPolicy, Mode
 from divertor.model.events import Event
 from divertor.model.isolation import Isolation, KeyKind, KeySelector
 
@@ -22,6 +33,7 @@ pytestmark = pytest.mark.anyio
 
 SESSION = KeySelector(KeyKind.COOKIE, "session")
 ADDRESS = KeySelector(KeyKind.ADDRESS)
+USER = KeySelector(KeyKind.USER)
 POLICY = IsolationPolicy("web", "web:1.0.0", (SESSION, ADDRESS), timedelta(hours=1))
 
 
@@ -78,7 +90,9 @@ class Office:
 
 
 @asynccontextmanager
-async def office(broker: Any) -> AsyncIterator[Office]:
+async def office(
+    broker: Any, policy: IsolationPolicy = POLICY, sessions: dict[str, list[str]] | None = None
+) -> AsyncIterator[Office]:
     bus = await Bus.connect(broker.url, broker.password, "test")
     held, clock, told = Held(), Clock(), list[Event]()
 
@@ -86,7 +100,15 @@ async def office(broker: Any) -> AsyncIterator[Office]:
         told.extend(events)
 
     state = State(bus)
-    service = IsolationService(state, held, lambda: {"shop/web": POLICY}, publish, clock)
+    known = sessions or {}
+    service = IsolationService(
+        state,
+        held,
+        lambda: {"shop/web": policy},
+        publish,
+        clock,
+        lambda scope, user: [(SESSION, value) for value in known.get(user, ())],
+    )
     running = asyncio.create_task(service.run())
     try:
         async with asyncio.timeout(10):
@@ -262,3 +284,180 @@ async def test_who_attacks_without_a_pause_is_not_recorded_without_a_pause(broke
         here.clock.now += timedelta(minutes=2)
         again = await here.add()
         assert again.expires == here.clock.now + timedelta(hours=1)
+
+
+async def test_the_keys_of_one_client_are_released_together(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.add("somebody else")
+        keys = [(SESSION, "s1"), (ADDRESS, "192.0.2.1")]
+        one, two = await here.service.add_all(scope="shop/web", keys=keys, by="me", reason="why")
+        assert two.parent == one.id and set(here.held.values) == {"somebody else", "s1", "192.0.2.1"}
+        await here.service.remove(two.id, "me")
+        assert set(here.held.values) == {"somebody else"} == await here.recorded()
+
+
+async def test_one_wrong_key_isolates_none_of_them(broker: Any) -> None:
+    async with office(broker) as here:
+        keys = [(SESSION, "s1"), (ADDRESS, "nowhere")]
+        with pytest.raises(InputError):
+            await here.service.add_all(scope="shop/web", keys=keys, by="me", reason="why")
+        assert here.held.values == {}
+
+
+async def test_a_user_is_isolated_with_his_sessions_and_released_with_them(broker: Any) -> None:
+    async with office(broker, sessions={"alice": ["s1", "s2"]}) as here:
+        user = await here.add("alice", selector=USER)
+        await here.service.follow("shop/web", "bob", [(SESSION, "b1")])
+        await here.service.follow("shop/web", "alice", [(SESSION, "s3"), (ADDRESS, "nowhere")])
+        assert set(here.held.values) == {"alice", "s1", "s2", "s3"}
+        assert {each.expires for each in here.held.values.values()} == {user.expires}
+        await here.service.remove(user.id, "me")
+        assert here.held.values == {} and await here.recorded() == set()
+
+
+async def test_a_user_who_attacks_again_is_prolonged_with_all_sessions(broker: Any) -> None:
+    async with office(broker, sessions={"alice": ["s1"]}) as here:
+        await here.add("alice", selector=USER)
+        await here.service.follow("shop/web", "alice", [(SESSION, "s2")])
+        again = await here.add("alice", selector=USER, duration=timedelta(hours=5))
+        assert {each.expires for each in here.held.values.values()} == {again.expires}
+
+
+async def test_after_his_isolation_a_users_sessions_are_free(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.add("alice", selector=USER, duration=timedelta(seconds=5))
+        here.clock.now += timedelta(seconds=5)
+        await here.service.follow("shop/web", "alice", [(SESSION, "s1")])
+        assert "s1" not in here.held.values
+
+
+async def test_nobody_is_isolated_as_a_user_where_there_are_no_sessions(broker: Any) -> None:
+    async with office(broker, IsolationPolicy("web", "web:1", (ADDRESS,))) as here:
+        with pytest.raises(InputError, match="does not look at a user id"):
+            await here.add("alice", selector=USER)
+
+
+async def test_who_is_on_the_allowlist_is_not_isolated_and_that_is_told(broker: Any) -> None:
+    allowing = IsolationPolicy("web", "web:1", (SESSION, ADDRESS), allow=parse("cookie session = vip"))
+    async with office(broker, allowing) as here:
+        with pytest.raises(AllowedError, match="on the allowlist of shop/web") as caught:
+            await here.add("vip")
+        await here.service.tell_allowed(caught.value, "rule x", "union", "e1")
+        (event,) = here.told
+        assert event.tags[0] == "isolation:allowed" and here.held.values == {}
+        assert (await here.add("other")).value == "other"
+
+
+async def test_a_policy_that_only_watches_says_what_would_have_been(broker: Any) -> None:
+    watching = IsolationPolicy("web", "web:1", (SESSION,), mode=Mode.SIMULATE)
+    async with office(broker, watching) as here:
+        isolation = await here.add()
+        (event,) = here.told
+        assert isolation.simulated and "isolation:simulated" in event.tags
+        assert "would have been added" in event.body["message"]
+    async with office(broker) as diverting:
+        assert diverting.service.list() == [isolation]
+
+
+def lines(*values: str, **more: Any) -> list[bytes]:
+    row = {"scope": "shop/web", "key": "cookie session", **more}
+    return [json.dumps({**row, "value": value}).encode() for value in values]
+
+
+async def take(here: Office, given: list[bytes], **more: Any) -> Imported:
+    wanted = here.service.importing("me")
+    for line in given:
+        wanted.read(line)
+    return await here.service.take(wanted, **more)
+
+
+MANY = [f"v{number}" for number in range(2500)]
+
+
+async def test_an_import_holds_is_recorded_in_batches_and_survives_a_restart(broker: Any) -> None:
+    async with office(broker) as here:
+        assert await take(here, lines(*MANY)) == Imported(2500, 0, 0, 0)
+        assert len(await here.state.list(BATCHES)) == 3 and here.service.unsaved == 0
+        (event,) = here.told
+        assert event.tags[0] == "isolation:imported" and event.body["isolation"]["number"] == 2500
+    async with office(broker) as again:
+        assert again.held.values.keys() == set(MANY) and again.service.count() == 2500
+
+
+async def test_one_of_an_import_can_be_released_and_prolonged(broker: Any) -> None:
+    async with office(broker) as here:
+        await take(here, lines("a", "b", "c"))
+        await here.service.remove(here.held.values["a"].id, "me")
+        await here.add("b", duration=timedelta(hours=9))
+        assert await here.recorded() == {"b"}
+    async with office(broker) as again:
+        assert again.held.values.keys() == {"b", "c"}
+        assert again.held.values["b"].expires == again.clock.now + timedelta(hours=9)
+
+
+async def test_an_import_again_prolongs_and_leaves_no_old_record(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.add("a")
+        await take(here, lines("b"))
+        here.clock.now += timedelta(minutes=30)
+        assert await take(here, lines("a", "b", "c")) == Imported(1, 2, 0, 0)
+        assert await here.recorded() == set() and len(await here.state.list(BATCHES)) == 1
+        assert await take(here, lines("a", "b", "c")) == Imported(0, 0, 3, 0)
+
+
+async def test_an_import_that_is_only_tried_changes_nothing(broker: Any) -> None:
+    async with office(broker) as here:
+        assert await take(here, lines("a"), validate_only=True) == Imported(1, 0, 0, 0)
+        assert here.held.values == {} and here.told == [] and await here.state.list(BATCHES) == {}
+
+
+async def test_an_import_expires_and_is_told_in_few_words(broker: Any) -> None:
+    async with office(broker) as here:
+        await take(here, lines(*MANY, **{"for": "1m"}))
+        here.clock.now += timedelta(minutes=1)
+        assert here.service.count() == 0 and here.service.list() == []
+        await until(lambda: not here.held.values and not here.service.unsaved)
+        assert await here.state.list(BATCHES) == {} and len(here.told) <= 4
+
+
+async def test_what_another_control_plane_imports_and_releases_holds_here(broker: Any) -> None:
+    async with office(broker) as one, office(broker) as other:
+        await take(one, lines("a", "b"))
+        await until(lambda: other.held.values.keys() == {"a", "b"})
+        await one.service.remove(one.held.values["a"].id, "me")
+        await until(lambda: other.held.values.keys() == {"b"})
+
+
+async def test_an_import_without_the_broker_is_in_effect_and_recorded_later(broker: Any) -> None:
+    async with office(broker) as here:
+        broker.kill()
+        taking = asyncio.create_task(take(here, lines("a", "b")))
+        await until(lambda: here.held.values.keys() == {"a", "b"})
+        broker.start()
+        await taking
+        await until(lambda: not here.service.unsaved)
+        assert len(await here.state.list(BATCHES)) == 1
+
+
+async def test_a_listing_can_be_narrowed_and_paged(broker: Any) -> None:
+    async with office(broker) as here:
+        await take(here, lines(*MANY[:30]))
+        here.clock.now += timedelta(seconds=1)
+        newest = await here.add("192.0.2.1", selector=ADDRESS, by="rule x")
+        assert here.service.page(Wanted(), 0, 1) == [newest] and here.service.count() == 31
+        assert here.service.page(Wanted(kind="address"), 0, 9) == [newest]
+        assert here.service.page(Wanted(by="rule x"), 0, 9) == [newest]
+        assert here.service.count(Wanted(by="me")) == 30 and here.service.count(Wanted("a/b")) == 0
+        assert [each.value for each in here.service.page(Wanted(by="me"), 28, 9)] == ["v1", "v0"]
+
+
+async def test_what_is_exported_comes_back(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.add("a", by="rule x")
+        await take(here, lines("b"))
+        exported = [line for piece in here.service.export(Wanted()) for line in piece]
+        before = here.service.list()
+        for each in before:
+            await here.service.remove(each.id, "me")
+        await take(here, exported)
+        assert here.service.list() == before
