@@ -62,7 +62,6 @@ static void one_request(struct route *route) {
     divertor_each_value(from, &key, never, &sum);
   }
   divertor_is_diverted(from, route);
-  divertor_unrepeatable(from, route);
   divertor_isolated_by(from, route, &value);
   const char *spool = rand() % 50 ? "/dev/null" : "/nowhere/at/all";
   struct record *record = divertor_record((uint64_t)(rand() % 5000), spool);
@@ -81,7 +80,7 @@ int main(int count, char **arguments) {
   (void)count;
   srand(7);
   char *store = malloc(MAX_VALUE), *again = malloc(MAX_VALUE);
-  struct route route = {.table = -1, .recent = -1, .limit = 1 << 20, .token = "token"};
+  struct route route = {.table = -1, .recent = -1, .token = "token"};
   while (time(NULL) < end) {
     for (int turn = 0; turn < 1000; turn++, runs++) {
       one_request(&route);

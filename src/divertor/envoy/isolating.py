@@ -31,7 +31,7 @@ from divertor.envoy.names import (
 )
 from divertor.envoy.plan import Gate, Isolated, Paths
 from divertor.envoy.traffic import unmirrored
-from divertor.envoy.upstreams import REPLAY_LIMIT, open_name
+from divertor.envoy.upstreams import open_name
 from divertor.isolation.layout import key_words
 from divertor.model.isolation import KeyKind
 
@@ -152,7 +152,6 @@ def _settings(isolated: Isolated, paths: Paths) -> str:
         f"table {paths.table}",
         f"recent {paths.recent}",
         f"seconds {isolated.seconds}",
-        f"limit {REPLAY_LIMIT}",
     ]
     if isolated.simulate:
         lines.append("simulate 1")

@@ -24,7 +24,6 @@ from divertor.envoy import isolating
 from divertor.envoy.actions import Trail, weighted_action
 from divertor.envoy.limits import enabled
 from divertor.envoy.names import (
-    TOKEN_HEADER,
     TYPE,
     Resource,
     action,
@@ -57,10 +56,6 @@ def route_configuration(listener: Listener, paths: Paths) -> Resource:
         "name": listener.name,
         "virtual_hosts": [virtual_host(host, paths) for host in listener.hosts],
     }
-    if not any(isolating.is_any(host.gate) for host in listener.hosts):
-        # Elsewhere the filter takes it out of whatever could hold it. An ordinary answer never does: the sensor
-        # only sends it with what is followed.
-        found["response_headers_to_remove"] = [TOKEN_HEADER]
     if any(host.domains != ANY for host in listener.hosts):
         # A browser names the port with the host, unless it is 80.
         found["ignore_port_in_host_matching"] = True

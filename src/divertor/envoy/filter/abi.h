@@ -48,9 +48,7 @@ extern void envoy_dynamic_module_callback_log(int level, text message);
 /* As a request arrives. */
 extern size_t envoy_dynamic_module_callback_early_header_mutation_get_headers_size(void *request);
 extern bool envoy_dynamic_module_callback_early_header_mutation_get_headers(void *request, header_field *fields);
-extern bool envoy_dynamic_module_callback_early_header_mutation_get_header_value(void *request, text name, view *value,
-                                                                                 size_t index, size_t *count);
-extern bool envoy_dynamic_module_callback_early_header_mutation_set_header(void *request, text name, text value);
+extern bool envoy_dynamic_module_callback_early_header_mutation_add_header(void *request, text name, text value);
 extern bool envoy_dynamic_module_callback_early_header_mutation_remove_header(void *request, text name);
 
 /* While routing: `question` is valid until the hook returns. */

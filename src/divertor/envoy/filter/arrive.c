@@ -1,8 +1,8 @@
 /* What is done to every request's headers as it arrives, before Envoy looks at them itself.
  *
  * What only we may say is taken out, in every spelling: application servers after the CGI fashion take `_` for `-`.
- * And the request's own URL is put down as it came, for the sensor to send a diverted request to. Envoy's own means to
- * the same end cost three times as much, at every request.
+ * And the request's own URL is put down as it came, for the sensor to send a diverted request to. The headers are kept for
+ * decide.c. Envoy's own means to these ends cost several times as much, at every request.
  */
 #include "abi.h"
 #include "proxies.h"
@@ -10,12 +10,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FIELDS = 128, MAX_URL = 64 << 10, MAX_REMOVED = 8 };
+enum { MAX_FIELDS = 128, MAX_URL = 64 << 10, MAX_NAME = 4096, REPLAY_LIMIT = 1 << 20 };
+
+struct kept {
+  bool fresh, unrepeatable;
+  size_t count, length;
+  header_field fields[MAX_FIELDS];
+  char text[MAX_URL];
+};
+static __thread struct kept *kept;
 
 #define TEXT(literal) {literal, sizeof(literal) - 1}
 static const text ORIGIN = TEXT("x-divertor-origin"), ADDRESS = TEXT("x-envoy-external-address");
 static const text AUTHORITY = TEXT(":authority"), PATH = TEXT(":path"), PROTO = TEXT("x-forwarded-proto");
-static const text schemes[] = {TEXT("http://"), TEXT("https://")};
+static const text METHOD = TEXT(":method"), LENGTH = TEXT("content-length");
+static const text schemes[] = {TEXT("http://"), TEXT("https://"), TEXT("https")};
 
 /* How the client came: without TLS, with it, or as the proxy in front of us tells. */
 enum scheme { PLAIN, SECURE, TOLD };
@@ -33,6 +42,10 @@ void envoy_dynamic_module_on_early_header_mutation_config_destroy(const void *co
   if (*(const int *)config == PROXIES) free((void *)config);
 }
 
+static bool is(view name, text wanted) {
+  return name.length == wanted.length && memcmp(name.at, wanted.at, wanted.length) == 0;
+}
+
 /* Envoy hands names over in lower case. */
 static bool spells(view name, size_t length, const char *own) {
   if (name.length < length) return false;
@@ -44,33 +57,110 @@ static bool spells(view name, size_t length, const char *own) {
 static bool is_ours(view name) {
   if (name.length < 11 || name.at[0] != 'x') return false;
   if (spells(name, 11, "x-divertor-")) return true;
+  /* Envoy sets it on a request that it sends again: decide.c tells those apart by it. */
+  if (spells(name, 16, "x-envoy-original")) return true;
   /* In the one right spelling it is Envoy's: what a client says is overwritten. */
   return name.length == ADDRESS.length && spells(name, ADDRESS.length, ADDRESS.at);
 }
 
-static void clean(void *request) {
-  header_field fields[MAX_FIELDS];
-  char names[MAX_REMOVED][256];
-  size_t lengths[MAX_REMOVED], removed;
-  /* Removing one invalidates what was read of the others; those that are removed are few, so this is short. */
-  do {
-    size_t count = envoy_dynamic_module_callback_early_header_mutation_get_headers_size(request);
-    removed = 0;
-    if (count > MAX_FIELDS || !envoy_dynamic_module_callback_early_header_mutation_get_headers(request, fields)) return;
-    for (size_t i = 0; i < count && removed < MAX_REMOVED; i++) {
-      view name = fields[i].name;
-      if (!is_ours(name) || name.length > sizeof *names) continue;
-      memcpy(names[removed], name.at, name.length);
-      lengths[removed++] = name.length;
-    }
-    for (size_t i = 0; i < removed; i++)
-      envoy_dynamic_module_callback_early_header_mutation_remove_header(request, (text){names[i], lengths[i]});
-  } while (removed);
+/* What the rest of us needs of a request. */
+struct seen {
+  view method, host, path, length, proto;
+  bool ours; /* it holds what only we may say */
+};
+
+/* A copy: what Envoy changes or removes until the route is chosen does not matter. */
+static view keep(struct kept *into, view piece) {
+  if (piece.length) memcpy(into->text + into->length, piece.at, piece.length);
+  into->length += piece.length;
+  return (view){into->text + into->length - piece.length, piece.length};
 }
 
-static bool ask(void *request, text name, view *value) {
-  return envoy_dynamic_module_callback_early_header_mutation_get_header_value(request, name, value, 0, NULL) &&
-         value->at;
+static bool look(void *request, struct seen *seen) {
+  header_field fields[MAX_FIELDS];
+  size_t count = envoy_dynamic_module_callback_early_header_mutation_get_headers_size(request), total = 0;
+  if (!kept && !(kept = calloc(1, sizeof *kept))) return false;
+  kept->fresh = false;
+  kept->count = kept->length = 0;
+  if (count > MAX_FIELDS || !envoy_dynamic_module_callback_early_header_mutation_get_headers(request, fields))
+    return false;
+  for (size_t i = 0; i < count; i++) {
+    view name = fields[i].name, value = fields[i].value;
+    if (is(name, AUTHORITY)) seen->host = value;
+    else if (is(name, PATH)) seen->path = value;
+    else if (is(name, METHOD)) seen->method = value;
+    else if (is(name, LENGTH)) seen->length = value;
+    else if (is(name, PROTO)) seen->proto = value;
+    else if (is_ours(name)) seen->ours = true;
+    total += name.length + value.length;
+    if (total > MAX_URL) continue;
+    kept->fields[kept->count].name = keep(kept, name);
+    kept->fields[kept->count++].value = keep(kept, value);
+  }
+  kept->fresh = total <= MAX_URL;
+  return true;
+}
+
+bool divertor_arrived(void) {
+  bool fresh = kept && kept->fresh;
+  if (kept) kept->fresh = false;
+  return fresh;
+}
+
+bool divertor_is_unrepeatable(void) { return kept->unrepeatable; }
+
+bool divertor_arrived_header(text name, view *value, size_t index) {
+  for (size_t i = 0; i < kept->count; i++)
+    if (is(kept->fields[i].name, name) && index-- == 0) {
+      *value = kept->fields[i].value;
+      return true;
+    }
+  return false;
+}
+
+/* Removing one invalidates what was read of the others; hardly any request has any. */
+static void clean(void *request) {
+  header_field fields[MAX_FIELDS];
+  for (;;) {
+    size_t count = envoy_dynamic_module_callback_early_header_mutation_get_headers_size(request), i = 0;
+    if (count > MAX_FIELDS || !envoy_dynamic_module_callback_early_header_mutation_get_headers(request, fields)) return;
+    while (i < count && !is_ours(fields[i].name)) i++;
+    if (i == count) return;
+    char name[MAX_NAME];
+    size_t length = fields[i].name.length;
+    if (length > sizeof name) return; /* nobody reads in it */
+    memcpy(name, fields[i].name.at, length);
+    envoy_dynamic_module_callback_early_header_mutation_remove_header(request, (text){name, length});
+  }
+}
+
+static bool too_long(view digits, uint64_t limit) {
+  uint64_t length = 0;
+  for (size_t i = 0; i < digits.length; i++) {
+    if (digits.at[i] < '0' || digits.at[i] > '9' || length > limit) return true;
+    length = length * 10 + (uint64_t)(digits.at[i] - '0');
+  }
+  return length > limit;
+}
+
+/* `example.org:8080`; addresses in brackets are not looked into. */
+static bool plain_host(view host) {
+  size_t i = 0;
+  for (; i < host.length && host.at[i] != ':'; i++) {
+    unsigned char c = (unsigned char)host.at[i], letter = c | 0x20;
+    if (!((letter >= 'a' && letter <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-')) return false;
+  }
+  if (i == 0 || i + 1 == host.length) return false;
+  return i == host.length || !too_long((view){host.at + i + 1, host.length - i - 1}, 65535);
+}
+
+/* Whether Envoy might not be able to send the request again: its body is too long, or of unknown length, or its host
+ * no host. Few requests without a method that asks for one have a body; with one that is too long, the sensor does
+ * not even ask for a divert. */
+static bool unrepeatable(const struct seen *seen) {
+  if (!plain_host(seen->host)) return true;
+  if (is(seen->method, (text)TEXT("GET")) || is(seen->method, (text)TEXT("HEAD"))) return false;
+  return seen->length.length == 0 || too_long(seen->length, REPLAY_LIMIT);
 }
 
 static bool append(char *url, size_t *length, view piece) {
@@ -80,24 +170,17 @@ static bool append(char *url, size_t *length, view piece) {
   return true;
 }
 
-static bool is_secure(void *request, const enum scheme *scheme) {
-  view told;
-  if (*scheme != TOLD) return *scheme == SECURE;
-  return ask(request, PROTO, &told) && told.length == 5 && memcmp(told.at, "https", 5) == 0;
-}
-
 bool envoy_dynamic_module_on_early_header_mutation_mutate(const void *config, void *request) {
   static __thread char url[MAX_URL]; /* longer headers Envoy does not take */
+  const enum scheme *scheme = config;
   size_t length = 0;
-  view host, path;
-  if (*(const int *)config == PROXIES) {
-    divertor_proxies_apply(config, request);
-    return true;
-  }
-  clean(request);
-  if (ask(request, AUTHORITY, &host) && ask(request, PATH, &path) &&
-      append(url, &length, is_secure(request, config) ? schemes[1] : schemes[0]) && append(url, &length, host) &&
-      append(url, &length, path))
-    envoy_dynamic_module_callback_early_header_mutation_set_header(request, ORIGIN, (text){url, length});
+  struct seen seen = {0};
+  if (!look(request, &seen)) return true;
+  kept->unrepeatable = unrepeatable(&seen);
+  bool secure = *scheme == SECURE || (*scheme == TOLD && is(seen.proto, schemes[2]));
+  bool whole = append(url, &length, schemes[secure]) && append(url, &length, seen.host) &&
+               append(url, &length, seen.path);
+  if (seen.ours) clean(request); /* `seen` is not to be read any more */
+  if (whole) envoy_dynamic_module_callback_early_header_mutation_add_header(request, ORIGIN, (text){url, length});
   return true; /* and what other extensions do */
 }

@@ -30,8 +30,4 @@ const struct key *divertor_isolated_by(source from, const struct route *route, v
 bool divertor_is_diverted(source from, const struct route *route);
 bool divertor_is_token(view value, const struct route *route);
 
-/* Whether Envoy might not be able to send the request again: its body is too long, or of unknown length, or its
- * URL would not survive being parsed. */
-bool divertor_unrepeatable(source from, const struct route *route);
-
 #endif

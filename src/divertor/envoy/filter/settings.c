@@ -88,7 +88,6 @@ static bool read_line(struct route *route, view line) {
   if (is(name, "recent")) return (route->recent = divertor_file(line.at, line.length)) >= 0;
   if (is(name, "key")) return read_key(route, line);
   if (is(name, "seconds")) return number(line, &route->seconds);
-  if (is(name, "limit")) return number(line, &route->limit);
   if (is(name, "body")) return number(line, &route->body);
   if (is(name, "simulate")) return (route->simulate = number(line, &word) && word == 1);
   return false;

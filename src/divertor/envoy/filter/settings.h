@@ -20,7 +20,6 @@ struct route {
   char scope[MAX_TEXT], token[MAX_TEXT], spool[MAX_TEXT];
   int table, recent;
   uint64_t seconds; /* an isolation lasts; 0: until removed */
-  uint64_t limit;   /* bytes of a request that can be replayed */
   uint64_t body;    /* bytes of a body that are recorded; `spool` empty: nothing is */
   bool simulate;
   size_t keys;
