@@ -175,6 +175,10 @@ bool envoy_dynamic_module_on_early_header_mutation_mutate(const void *config, vo
   const enum scheme *scheme = config;
   size_t length = 0;
   struct seen seen = {0};
+  if (*(const int *)config == PROXIES) {
+    divertor_proxies_apply(config, request);
+    return true;
+  }
   if (!look(request, &seen)) return true;
   kept->unrepeatable = unrepeatable(&seen);
   bool secure = *scheme == SECURE || (*scheme == TOLD && is(seen.proto, schemes[2]));
