@@ -378,3 +378,19 @@ def test_a_hostname_nobody_knows_is_503_and_no_refusal(gateway: Gateway, port: i
     named = Upstream("a", (Endpoint("nowhere.invalid", 80),))
     gateway.apply(Snapshot((listener(port, *routes(a=100)),), (named,)))
     assert ask(port).status == 503
+
+
+def test_hundreds_of_versions_and_gateways_take_no_more_watches_than_there_are(
+    gateway: Gateway, apps: Apps, port: int
+) -> None:
+    app = apps("a")
+    versions = tuple(upstream(f"v{n}", app) for n in range(150))
+    ports = [port, *(new_port() for _ in range(49))]
+    fronts = tuple(listener(each, Route("r", "v7", 100)) for each in ports)
+    gateway.apply(Snapshot(fronts, versions))
+    with Load(port) as load:
+        gateway.apply(Snapshot(fronts[:2], versions[:9]))
+        load.wait_for(30)
+        gateway.apply(Snapshot(fronts, versions))
+        load.wait_for(30)
+    assert load.failed == [] and {ask(each).by for each in ports} == {"a"}

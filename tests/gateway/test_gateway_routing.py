@@ -198,9 +198,11 @@ def test_a_client_cannot_order_envoy_about(gateway: Gateway, two: Pair, port: in
     assert not {"x-envoy-max-retries", "x-envoy-upstream-rq-timeout-ms", "x-envoy-retry-on"} & told.keys()
 
 
-def test_without_isolation_nothing_of_ours_reaches_the_client(
+def test_without_isolation_nothing_of_ours_is_believed_from_a_client(
     gateway: Gateway, apps: Apps, port: int
 ) -> None:
-    app = apps("a", lambda _: Answer(200, [("X-Divertor-Token", "secret")]))
-    gateway.apply(Snapshot((listener(port, route("a", 100)),), (upstream("a", app),)))
-    assert ask(port).get("x-divertor-token") is None
+    gateway.apply(Snapshot((listener(port, route("a", 100)),), (upstream("a", apps("a")),)))
+    forged = {"x_divertor_origin": "http://x/", "x-envoy_external-address": "6.6.6.6", "x-divertor-token": "t"}
+    seen = ask(port, **forged).seen
+    assert [seen.get(name) for name in ("x_divertor_origin", "x-divertor-token")] == [None, None]
+    assert "6.6.6.6" not in str(seen) and seen["x-envoy-external-address"] == "127.0.0.1"

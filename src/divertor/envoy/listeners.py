@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from divertor.envoy.clients import address_fields, arrivals, mutation
+from divertor.envoy.following import follows_routes
 from divertor.envoy.isolating import is_any, isolation_filter
 from divertor.envoy.limits import counted_fingerprints, limiting_filters
 from divertor.envoy.logging import logs
 from divertor.envoy.names import TYPE, Resource, header
 from divertor.envoy.plan import Listener, Paths, Snapshot
+from divertor.envoy.routes import route_configuration
 from divertor.envoy.tls import client_certificate, misspelt_certificates, transport_socket
 from divertor.envoy.upstreams import REPLAY_LIMIT, address_of, file_name
 from divertor.model.isolation import KeyKind
@@ -23,15 +25,16 @@ STREAM_IDLE_TIMEOUT = "300s"
 
 def listeners(snapshot: Snapshot, paths: Paths) -> list[Resource]:
     """One listener per gateway; its routes come by RDS, so that a change of weights drains nothing."""
+    follow = follows_routes(snapshot)
     return [
-        _http_listener(listener, paths, snapshot.sampled)
+        _http_listener(listener, paths, snapshot.sampled, follow)
         if listener.protocol == "http"
         else _tcp_listener(listener, paths)
         for listener in snapshot.listeners
     ]
 
 
-def _http_listener(listener: Listener, paths: Paths, sampled: float) -> Resource:
+def _http_listener(listener: Listener, paths: Paths, sampled: float, follow: bool) -> Resource:
     manager: Resource = {
         "@type": TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": listener.name,
@@ -46,16 +49,7 @@ def _http_listener(listener: Listener, paths: Paths, sampled: float) -> Resource
         "stream_idle_timeout": STREAM_IDLE_TIMEOUT,
         "request_headers_timeout": "30s",
         "common_http_protocol_options": {"idle_timeout": "3600s", "headers_with_underscores_action": "ALLOW"},
-        "rds": {
-            "route_config_name": listener.name,
-            "config_source": {
-                "resource_api_version": "V3",
-                "path_config_source": {
-                    "path": f"{paths.config}/rds/{file_name(listener.name)}",
-                    "watched_directory": {"path": f"{paths.config}/rds"},
-                },
-            },
-        },
+        **_routes(listener, paths, follow),
         **client_certificate(listener),
         # The answer says what the application says: nobody needs to know what stands before it.
         "server_header_transformation": "PASS_THROUGH",
@@ -79,6 +73,20 @@ def _http_listener(listener: Listener, paths: Paths, sampled: float) -> Resource
     if wanted := logs(paths, listener.name, sampled, _isolates(listener)):
         manager["access_log"] = wanted
     return _listener(listener, "envoy.filters.network.http_connection_manager", manager, paths)
+
+
+def _routes(listener: Listener, paths: Paths, follow: bool) -> Resource:
+    """Where the routes are: in a file of their own, so that changing them disturbs nothing else."""
+    if not follow:
+        return {"route_config": route_configuration(listener, paths)}
+    directory = f"{paths.config}/rds"
+    source = {"path": f"{directory}/{file_name(listener.name)}", "watched_directory": {"path": directory}}
+    return {
+        "rds": {
+            "route_config_name": listener.name,
+            "config_source": {"resource_api_version": "V3", "path_config_source": source},
+        }
+    }
 
 
 def _tcp_listener(listener: Listener, paths: Paths) -> Resource:

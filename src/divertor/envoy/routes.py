@@ -22,6 +22,7 @@ from hashlib import blake2b
 
 from divertor.envoy import isolating
 from divertor.envoy.actions import Trail, weighted_action
+from divertor.envoy.following import follows_routes
 from divertor.envoy.limits import enabled
 from divertor.envoy.names import (
     TYPE,
@@ -41,7 +42,9 @@ ANY = ("*",)
 
 
 def routes(snapshot: Snapshot, paths: Paths) -> dict[str, Resource]:
-    """The route configuration of each HTTP listener, by listener name."""
+    """The route configuration of each HTTP listener that has a file for it, by listener name."""
+    if not follows_routes(snapshot):
+        return {}
     return {
         listener.name: route_configuration(listener, paths)
         for listener in snapshot.listeners
@@ -106,7 +109,7 @@ class _Compiler:
     def by_weight(self, gate: Gate, trail: Trail, matched: Route | None) -> Resource:
         """The draw among all routes; before it the strength draw of the route whose condition matched, and
         before that whatever was drawn earlier."""
-        if not trail.rewrites and all(_is_plain(route) for route in gate.routes):
+        if not trail.rewrites and all(route.is_plain for route in gate.routes):
             return action(gate.name, self.listed(gate, trail, matched))
         kept = [
             (pinned_by(gate, route), self.way(gate, route, trail, pinning=False))
@@ -207,11 +210,6 @@ def drawn(share: int, of: int, seed: str) -> Resource:
             },
         }
     }
-
-
-def _is_plain(route: Route) -> bool:
-    """Whether weighted clusters can express it."""
-    return isinstance(route.to, str) and not route.rewrites and route.traffic == type(route.traffic)()
 
 
 def _upstream(route: Route) -> str:

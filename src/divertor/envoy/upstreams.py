@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from ipaddress import ip_address
 from typing import Any
 
+from divertor.envoy.following import follows_endpoints, is_named
 from divertor.envoy.plan import Check, Endpoint, Gate, Paths, Snapshot, Upstream
 from divertor.envoy.traffic import seconds
 from divertor.model.traffic import CircuitBreaker, OutlierDetection
@@ -25,7 +25,8 @@ _TYPE = "type.googleapis.com/"
 def clusters(snapshot: Snapshot, paths: Paths) -> list[Resource]:
     """One cluster per upstream; endpoints come by EDS, so that scaling does not disturb it. Only host names
     are part of the cluster, because EDS takes none: they are looked up by Envoy, again and again."""
-    resources = [_cluster(upstream, paths) for upstream in snapshot.upstreams]
+    follow = follows_endpoints(snapshot)
+    resources = [_cluster(upstream, paths, follow) for upstream in snapshot.upstreams]
     gates = (gate for listener in snapshot.listeners for gate in listener.gates)
     opened = {gate.name: gate for gate in gates if gate.isolated and gate.isolated.open}
     return [*resources, *(_open_cluster(gate) for gate in opened.values())]
@@ -33,6 +34,8 @@ def clusters(snapshot: Snapshot, paths: Paths) -> list[Resource]:
 
 def endpoints(snapshot: Snapshot) -> dict[str, Resource]:
     """The endpoints of each upstream, by its name: Envoy wants a file of its own for each."""
+    if not follows_endpoints(snapshot):
+        return {}
     return {
         upstream.name: {
             "@type": _TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
@@ -55,26 +58,15 @@ def _assignment(upstream: Upstream) -> Resource:
     }
 
 
-def is_named(upstream: Upstream) -> bool:
-    """Whether Envoy has to look up where an upstream is."""
-    return not all(_is_numeric(at.address) for at in upstream.endpoints)
-
-
-def _is_numeric(address: str) -> bool:
-    try:
-        ip_address(address)
-    except ValueError:
-        return False
-    return True
-
-
-def _discovery(upstream: Upstream, paths: Paths) -> Resource:
+def _discovery(upstream: Upstream, paths: Paths, follow: bool) -> Resource:
     if is_named(upstream):
         return {
             "type": "STRICT_DNS",
             "dns_lookup_family": "V4_PREFERRED",
             "load_assignment": _assignment(upstream),
         }
+    if not follow:
+        return {"type": "STATIC", "load_assignment": _assignment(upstream)}
     return {
         "type": "EDS",
         "eds_cluster_config": {
@@ -98,11 +90,11 @@ def address_of(address: str, port: int) -> Resource:
     return {"socket_address": {"address": address, "port_value": port}}
 
 
-def _cluster(upstream: Upstream, paths: Paths) -> Resource:
+def _cluster(upstream: Upstream, paths: Paths, follow: bool) -> Resource:
     resource: Resource = {
         "@type": _TYPE + "envoy.config.cluster.v3.Cluster",
         "name": upstream.name,
-        **_discovery(upstream, paths),
+        **_discovery(upstream, paths, follow),
         "connect_timeout": CONNECT_TIMEOUT,
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
