@@ -106,8 +106,23 @@ def test_a_chain_that_would_grow_beyond_reason_is_refused(world: World) -> None:
     routes = ", ".join(f"b{at}: {strong}" for at in range(40))
     inner = [f"{{name: b{at}, routes: {{{wide}, '[1.2.3.4:5]': {{weight: 20%}}}}}}" for at in range(40)]
     outer = f"{{name: a, port: 9000, routes: {{{routes}, '[1.2.3.4:5]': {{weight: 20%}}}}}}"
-    with pytest.raises(ConflictError, match="gateway a: its routes .* ways, more than 10000"):
+    with pytest.raises(ConflictError, match="gateway a: its routes .* ends, more than 10000"):
         world.planned(blueprint(cluster("web", "1")), outer, *inner)
+
+
+@pytest.mark.parametrize("protocol", ["http", "tcp"])
+def test_a_web_of_gateways_is_refused_before_it_is_spun(world: World, protocol: str) -> None:
+    """20 gateways at each of four levels, all leading to all of the next: 160,000 ways."""
+    own = ["{name: g0, port: 9000/%s, routes: [%s]}" % (protocol, level(1))]  # noqa: UP031
+    for at in range(1, 5):
+        to = level(at + 1) if at < 4 else "'[192.0.2.1:80]'"
+        own += [f"{{name: g{at}x{n}, port: 0/{protocol}, routes: [{to}]}}" for n in range(20)]
+    with pytest.raises(ConflictError, match="branch beyond 10000 ways: g0 → g1x"):
+        world.planned(blueprint(cluster("web", "1")), *own)
+
+
+def level(at: int) -> str:
+    return ", ".join(f"g{at}x{number}" for number in range(20))
 
 
 def test_a_route_that_leads_nowhere_is_refused(world: World) -> None:

@@ -106,6 +106,11 @@ class Route:
     rewrites: tuple[Rewrite, ...] = ()
     traffic: Traffic = Traffic()
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is an upstream with a weight and nothing else, at most with a condition."""
+        return isinstance(self.to, str) and not self.rewrites and self.traffic == Traffic()
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:

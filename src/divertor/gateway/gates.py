@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import count
 
 from divertor.conditions import to_envoy
 from divertor.envoy import plan
+from divertor.envoy.ends import ends
 from divertor.errors import ConflictError
 from divertor.gateway.selection import is_selected, parts, settled
 from divertor.gateway.targets import Home, Version, World
@@ -26,7 +28,7 @@ from divertor.model.weights import distribute_weights
 MAX_DEPTH = 5
 #: Ends of one gateway's tree. Envoy takes 10,000 in 0.4 s; a chain of sticky gateways with many conditional
 #: routes multiplies quickly.
-MAX_WAYS = 10_000
+MAX_ENDS = 10_000
 #: The parts in which a tcp route's share is given once it is a product.
 PARTS = 1_000_000
 
@@ -47,6 +49,8 @@ class Isolating:
 class _Outside:
     """The gateways a gate is within, by name; what they want their clients kept by."""
 
+    #: One number for each gate of the whole tree: they are counted while it grows.
+    numbers: Iterator[int] = field(default_factory=count)
     names: tuple[str, ...] = ()
     #: The stickiness of a gateway that has only one route is that of the gateway behind it.
     sticky: Sticky = Sticky.NONE
@@ -59,6 +63,8 @@ class _Outside:
             raise ConflictError(f"gateways lead in a circle: {way}")
         if len(names) > MAX_DEPTH:
             raise ConflictError(f"more than {MAX_DEPTH} gateways one behind the other: {way}")
+        if next(self.numbers) >= MAX_ENDS:
+            raise ConflictError(f"gateways branch beyond {MAX_ENDS} ways: {way}")
         return names
 
 
@@ -77,10 +83,10 @@ class Gates:
         :raises ConflictError: a route leads nowhere, or in a circle, or the tree is too large.
         """
         gate = self._gate(gateway, _Outside())
-        if (ways := _ways(gate)) > MAX_WAYS:
+        if (ways := ends(gate)) > MAX_ENDS:
             raise ConflictError(
-                f"gateway {gateway.name}: its routes and those of the gateways behind it combine to "
-                f"{ways} ways, more than {MAX_WAYS}"
+                f"gateway {gateway.name}: its routes and those of the gateways behind it make a tree "
+                f"of {ways} ends, more than {MAX_ENDS}"
             )
         return gate
 
@@ -103,7 +109,8 @@ class Gates:
         by_instance = outside.by_instance or sticky is Sticky.INSTANCE
         own = _weighted(gateway)
         alone = len(own) == 1 and own[0].condition is None
-        onward = _Outside(names, sticky if alone else Sticky.NONE, by_instance)
+        kept = sticky if alone else Sticky.NONE
+        onward = replace(outside, names=names, sticky=kept, by_instance=by_instance)
         routes = tuple(self._route(gateway, route, onward) for route in own)
         handed_on = alone and self._behind(gateway, own[0]) is not None
         return plan.Gate(
@@ -241,22 +248,3 @@ def _weighted(gateway: Gateway) -> tuple[Route, ...]:
 def _parts(share: Fraction, whole: int) -> int:
     """A share in parts of a whole; whoever has any share keeps some."""
     return max(1, round(share * whole)) if share else 0
-
-
-def _ways(gate: plan.Gate) -> int:
-    """How many ends `envoy.routes` may make of a gate: each draw lists the routes anew, with earlier draws
-    before it if it is sticky, and what is isolated is written twice."""
-    ends = [_ends(route) for route in gate.routes]
-    draw = sum(ends) * (2 if gate.sticky != Sticky.NONE.value else 1)
-    conditional = [
-        end if route.strength == 100 else end + draw
-        for route, end in zip(gate.routes, ends, strict=True)
-        if route.predicate is not None
-    ]
-    once = sum(conditional) + draw
-    return once if gate.isolated is None else 2 * once + (2 if gate.isolated.allow is None else 3 + once)
-
-
-def _ends(route: plan.Route) -> int:
-    """Each rewrite of an outer route is asked at every end behind it."""
-    return (1 + len(route.rewrites)) * (_ways(route.to) if isinstance(route.to, plan.Gate) else 1)
