@@ -16,7 +16,8 @@ from divertor.cli.main import app
 COMMANDS = [
     *(["status"], ["down"], ["deployments"], ["deployments", "show", "x"], ["deployments", "delete", "x"]),
     *(["gateways"], ["gateways", "show", "x"], ["gateways", "set", "x", "a=1%"], ["isolations"]),
-    *(["isolations", "show", "x"], ["isolations", "rm", "x"], ["isolations", "add", "--address", "1.2.3.4"]),
+    *(["isolations", "rm", "x"], ["isolations", "add", "--address", "1.2.3.4", "--cookie", "a=b"]),
+    ["isolations", "show", "x"],
     *(["detections"], ["detections", "show"], ["events"], ["events", "tail"], ["rules"]),
 ]
 WRONG = [
@@ -26,7 +27,8 @@ WRONG = [
     ["gateways", "set", "x", "a=101%"],
     ["isolations", "add"],
     ["isolations", "add", "--cookie", "session"],
-    ["isolations", "add", "--cookie", "a=b", "--address", "1.2.3.4"],
+    ["isolations", "add", "--bearer"],
+    ["isolations", "import"],
     ["detections", "list", "--limit", "0"],
 ]
 
@@ -50,7 +52,7 @@ def test_a_wrong_call_ends_with_2(command: list[str]) -> None:
 
 
 def test_every_case_ran() -> None:
-    assert (len(COMMANDS), len(WRONG)) == (17, 8)
+    assert (len(COMMANDS), len(WRONG)) == (17, 9)
 
 
 @pytest.mark.parametrize(
