@@ -116,6 +116,7 @@ class Agent:
                 continue
             if self._files.stamp() != self._stamp:
                 log.error("Envoy's files were changed by somebody else: they are written again")
+                self._files.distrust()
                 return self.want(self._served)
             if certificates.stamp(self._served) != self._certificates:
                 return self.want(self._served)

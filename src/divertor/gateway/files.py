@@ -28,6 +28,7 @@ class ConfigFiles:
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._root = Path(paths.config)
+        self._again: set[str] = set()
 
     def create(self) -> None:
         """Makes the directories.
@@ -54,6 +55,12 @@ class ConfigFiles:
                 status = path.stat()
                 found[str(path)] = (status.st_ino, status.st_size, status.st_mtime_ns)
         return found
+
+    def distrust(self) -> None:
+        """What was damaged may have been read so, and a listener refused because a file it names was not there:
+        clusters and listeners are written anew, though they say the same.
+        """
+        self._again = {"cds/cds.json", "lds/lds.json"}
 
     def write(self, snapshot: Snapshot) -> None:
         """All of it but the secrets, in an order that an Envoy that is not running does not care about.
@@ -138,9 +145,10 @@ class ConfigFiles:
         version = blake2b(text.encode(), digest_size=8).hexdigest()
         content = f'{{"version_info": "{version}", "resources": {text}}}\n'.encode()
         path = self._root / name
-        if path.exists() and path.read_bytes() == content:
+        if name not in self._again and path.exists() and path.read_bytes() == content:
             return False
         self._replace(path, content)
+        self._again.discard(name)
         return True
 
     def _replace(self, path: Path, content: bytes) -> None:
