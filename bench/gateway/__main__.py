@@ -192,7 +192,7 @@ def _machine() -> str:
     return "\n".join(
         (
             f"{len(CORES)} cores ({models[0].partition(': ')[2] if models else os.uname().machine}), "
-            f"Linux {os.uname().release}",
+            f"Linux {os.uname().release}, load {os.getloadavg()[0]:.1f} before the start",
             f"Envoy {versions[0]}; {haproxy.partition(' https')[0].rstrip(' -')}; {nginx}",
         )
     )

@@ -143,16 +143,18 @@ def _gateway(rows: Mapping[str, Document]) -> str:
 
 def _lookup(document: Document) -> str:
     cost = document["lookup"]
-    lines = [
-        "Cost of the isolation per request, µs of CPU",
-        f"  nobody isolated, over no isolation section           {cost['asking_us']:>8}",
-        f"  {document['keys']:,} isolated, over nobody isolated          {cost['looking_up_us']:>8}",
-        f"  {document['keys']:,} isolated, over no isolation section     {cost['together_us']:>8}",
-    ]
+    keys = f"{document['keys']:,} isolated"
+    rows = (
+        ("nobody isolated, over no isolation section", "asking_us"),
+        (f"{keys}, over nobody isolated", "looking_up_us"),
+        (f"{keys}, over no isolation section", "together_us"),
+    )
+    lines = ["Cost of the isolation per request, µs of CPU"]
+    lines += [f"  {what:52}{cost[key]:>8}" for what, key in rows]
     if "decision_ns" in cost:
         lines += [
-            f"  the decision by itself: {cost['decision_ns']:g} ns with {document['keys']:,} keys "
-            f"({cost['table_ns']:g} ns of it for each search in the table), {cost['empty_ns']:g} ns with none"
+            f"  the search for both keys: {cost['decision_ns']:g} ns with {document['keys']:,} keys "
+            f"({cost['table_ns']:g} ns of it for each look into the table), {cost['empty_ns']:g} ns with none"
         ]
     return "\n".join(lines)
 
