@@ -199,6 +199,7 @@ def grpc_server(greeting: bytes = b"") -> Iterator[Endpoint]:
     handlers = {
         "Upper": grpc.unary_unary_rpc_method_handler(lambda text, context: greeting + _upper(text, context)),
         "Count": grpc.unary_stream_rpc_method_handler(_count),
+        "Join": grpc.stream_unary_rpc_method_handler(lambda texts, context: b" ".join(texts)),
         "Echo": grpc.stream_stream_rpc_method_handler(_echo),
     }
     server = grpc.server(ThreadPoolExecutor(8))
@@ -235,6 +236,11 @@ def test_a_grpc_failure_passes_as_it_is(channel: Any) -> None:
 def test_a_grpc_answer_may_be_a_stream(channel: Any) -> None:
     found = list(channel.unary_stream("/test.Text/Count")(b"2000", timeout=20))
     assert found == [b"%d" % number for number in range(2000)]
+
+
+def test_a_grpc_question_may_be_a_stream(channel: Any) -> None:
+    texts = [b"%d" % number for number in range(2000)]
+    assert channel.stream_unary("/test.Text/Join")(iter(texts), timeout=20) == b" ".join(texts)
 
 
 def test_a_grpc_call_may_stream_both_ways_message_by_message(channel: Any) -> None:

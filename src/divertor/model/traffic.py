@@ -68,8 +68,8 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files in PEM, absolute; Envoy takes new contents when they are renamed into place. With `client_ca`,
-    clients must show a certificate that it signed (unless `optional`)."""
+    """Files in PEM, absolute; new contents are served within seconds, however they got there. With
+    `client_ca`, clients must show a certificate that it signed (unless `optional`)."""
 
     certificate: str
     key: str = field(repr=False)
