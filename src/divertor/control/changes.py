@@ -36,5 +36,6 @@ def _differences(before: Route | None, after: Route) -> list[str]:
 
 
 def _short(route: Route) -> str:
+    """A version by its name, a cluster's port without the deployment before it."""
     parts = route.path.split("/")
-    return parts[2] if len(parts) > 2 else route.path
+    return parts[2] if len(parts) == 4 else "/".join(parts[1:]) if len(parts) == 3 else route.path
