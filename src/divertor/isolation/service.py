@@ -101,9 +101,6 @@ class IsolationService:
 
     # Who is isolated ------------------------------------------------------------------------------------
 
-    def __len__(self) -> int:
-        return self.count()
-
     @property
     def unsaved(self) -> int:
         """Records that are not yet stored."""
