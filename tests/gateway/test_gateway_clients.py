@@ -8,6 +8,7 @@ import struct
 import subprocess
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -252,6 +253,65 @@ def normal(text: str) -> object:
 )
 def test_networks_that_are_none_are_refused(library: ctypes.CDLL, lines: str) -> None:
     assert library.divertor_proxies(view(lines)) is None
+
+
+DRIVER = r"""
+#include "proxies.h"
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+static const char *const pieces[] = {"10.0.0.1", "203.0.113.9", ":80", "[", "]", "2001:db8::7",
+  "::ffff:1.2.3.4", ",", ",", ", ", " ", "\t", "unknown", "/", "8", "128", "\n", "http", "https", "%", "999", "::", ".", "1"};
+/* Memory of exactly the text's size, so that one byte too far is seen. */
+static view any_text(void) {
+  char draft[4096];
+  size_t length = 0;
+  for (int count = rand() % 20; count; count--)
+    for (int times = rand() % 200 ? 1 : 100; times && length < 3900; times--) {
+      const char *piece = pieces[rand() % (sizeof pieces / sizeof *pieces)];
+      memcpy(draft + length, piece, strlen(piece));
+      length += strlen(piece);
+    }
+  char *own = malloc(length ? length : 1);
+  memcpy(own, draft, length);
+  return (view){own, length};
+}
+int main(void) {
+  static const char networks[] = "http\n10.0.0.0/8\n2001:db8::/32";
+  struct proxies *known = divertor_proxies((view){networks, sizeof networks - 1});
+  char *store = malloc(MAX_FORWARDED);
+  if (!known) return 1;
+  for (time_t end = time(NULL) + 3; time(NULL) < end;)
+    for (int turn = 0; turn < 1000; turn++) {
+      view lines = any_text(), told = any_text(), other = any_text();
+      view peer = rand() % 3 ? (view){"10.0.0.1", 8} : other;
+      free(divertor_proxies(lines));
+      if (divertor_forwarded(known, peer, told, store).length > MAX_FORWARDED) return 2;
+      free((void *)lines.at), free((void *)told.at), free((void *)other.at);
+    }
+  free(known);
+  free(store);
+  return 0;
+}
+"""
+
+
+def test_no_header_makes_the_search_leave_its_memory(tmp_path: Path) -> None:
+    """Under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    (tmp_path / "envoy.c").write_text(ENVOY)
+    (tmp_path / "driver.c").write_text(DRIVER)
+    sources = [str(path) for path in (FILTER / "proxies.c", tmp_path / "envoy.c", tmp_path / "driver.c")]
+    flags = (
+        "-std=c11",
+        "-D_GNU_SOURCE",
+        "-g",
+        "-O1",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+    )
+    driver = str(tmp_path / "driver")
+    subprocess.run(["cc", *flags, f"-I{FILTER}", "-o", driver, *sources], check=True)
+    subprocess.run([driver], check=True)
 
 
 # The PROXY protocol

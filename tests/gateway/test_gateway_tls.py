@@ -1,10 +1,9 @@
-"""TLS on a gateway: certificates from files, replaced while it serves; clients that prove who they are."""
+"""TLS on a gateway: certificates from files, replaced while it serves, and what is no good."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 import ssl
 import threading
@@ -24,58 +23,23 @@ from tests.gateway.conftest import (
     SESSION,
     App,
     Gateway,
-    Reply,
     ask,
     attack,
     isolated,
     listener,
     new_port,
     over,
-    raw,
     upstream,
 )
+from tests.gateway.secure import REQUEST, Files, connected, fetch, snapshot
 
 from divertor.envoy.plan import Route, Snapshot
 from divertor.gateway import agent as agents
 from divertor.gateway.agent import Agent
 from divertor.gateway.process import paths_of
-from divertor.model.isolation import KeyKind, KeySelector
 from divertor.model.traffic import Tls
 
 Apps = Callable[..., App]
-REQUEST = b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"
-
-
-class Files:
-    """A server's certificate and key where their owner keeps them."""
-
-    def __init__(self, folder: Path, ca: trustme.CA) -> None:
-        self.ca, self.chain, self.key, self.clients = (
-            ca,
-            folder / "chain.pem",
-            folder / "key.pem",
-            folder / "ca.pem",
-        )
-        ca.cert_pem.write_to_path(str(self.clients))
-        self.renew()
-
-    def renew(self, key_type: trustme.KeyType = trustme.KeyType.ECDSA) -> None:
-        """New ones, renamed into place one after the other."""
-        found = self.ca.issue_cert("shop.example", key_type=key_type)
-        chain = b"".join(blob.bytes() for blob in found.cert_chain_pems)
-        for path, content in ((self.chain, chain), (self.key, found.private_key_pem.bytes())):
-            draft = path.with_suffix(".new")
-            draft.write_bytes(content)
-            draft.replace(path)
-
-    def tls(self, **more: object) -> Tls:
-        return Tls(str(self.chain), str(self.key), **more)  # type: ignore[arg-type]
-
-    def trusting(self) -> ssl.SSLContext:
-        """A client that trusts the authority."""
-        context = ssl.create_default_context()
-        self.ca.configure_trust(context)
-        return context
 
 
 @pytest.fixture(scope="module")
@@ -86,20 +50,6 @@ def ca() -> trustme.CA:
 @pytest.fixture
 def files(tmp_path: Path, ca: trustme.CA) -> Files:
     return Files(tmp_path, ca)
-
-
-@contextmanager
-def connected(port: int, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
-        context.wrap_socket(plain, server_hostname="shop.example") as secure,
-    ):
-        yield secure
-
-
-def fetch(port: int, context: ssl.SSLContext, request: bytes = REQUEST) -> Reply:
-    with connected(port, context) as secure:
-        return over(secure, request)
 
 
 def shown(port: int, context: ssl.SSLContext) -> bytes:
@@ -198,10 +148,6 @@ def self_signed(key: ec.EllipticCurvePrivateKey) -> bytes:
 def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     plain = serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-
-
-def snapshot(port: int, app: App, tls: Tls | None) -> Snapshot:
-    return Snapshot((listener(port, Route("r", "a", 100), tls=tls),), (upstream("a", app),))
 
 
 def test_a_gateway_ends_tls(gateway: Gateway, apps: Apps, port: int, files: Files) -> None:
@@ -458,135 +404,3 @@ def test_secrets_are_the_owner_s_alone_and_go_with_their_gateway(
     assert [path.stat().st_mode & 0o777 for path in folder.iterdir()] == [0o600]
     gateway.apply(snapshot(port, apps("a"), None))
     assert list(folder.iterdir()) == []
-
-
-# Clients that prove who they are
-
-
-def with_certificate(files: Files, ca: trustme.CA) -> ssl.SSLContext:
-    context = files.trusting()
-    ca.issue_cert("customer@shop.example", common_name="a customer").configure_cert(context)
-    return context
-
-
-def test_a_client_with_a_certificate_is_served_and_named(
-    gateway: Gateway, apps: Apps, port: int, files: Files
-) -> None:
-    gateway.apply(snapshot(port, apps("a"), files.tls(client_ca=str(files.clients))))
-    found = fetch(port, with_certificate(files, files.ca))
-    assert "CN=a customer" in found.seen["x-forwarded-client-cert"]
-
-
-def test_a_client_without_a_certificate_is_refused(
-    gateway: Gateway, apps: Apps, port: int, files: Files
-) -> None:
-    gateway.apply(snapshot(port, apps("a"), files.tls(client_ca=str(files.clients))))
-    with pytest.raises(OSError):
-        fetch(port, files.trusting())
-
-
-@pytest.mark.parametrize("optional", [False, True])
-def test_a_client_with_somebody_else_s_certificate_is_refused(
-    gateway: Gateway, apps: Apps, port: int, files: Files, optional: bool
-) -> None:
-    gateway.apply(snapshot(port, apps("a"), files.tls(client_ca=str(files.clients), optional=optional)))
-    with pytest.raises(OSError):
-        fetch(port, with_certificate(files, trustme.CA()))
-
-
-def test_a_client_may_stay_unknown_where_that_is_allowed(
-    gateway: Gateway, apps: Apps, port: int, files: Files
-) -> None:
-    gateway.apply(snapshot(port, apps("a"), files.tls(client_ca=str(files.clients), optional=True)))
-    assert "x-forwarded-client-cert" not in fetch(port, files.trusting()).seen
-
-
-@pytest.mark.parametrize("proven", [False, True])
-@pytest.mark.parametrize(
-    "name", ["x-forwarded-client-cert", "X_Forwarded_Client_Cert", "x-forwarded_client-cert"]
-)
-def test_nobody_can_claim_a_certificate(
-    gateway: Gateway, apps: Apps, port: int, files: Files, name: str, proven: bool
-) -> None:
-    gateway.apply(snapshot(port, apps("a"), files.tls(client_ca=str(files.clients), optional=True)))
-    context = with_certificate(files, files.ca) if proven else files.trusting()
-    forged = REQUEST.replace(b"\r\n\r\n", f"\r\n{name}: Subject=the boss\r\n\r\n".encode())
-    assert "the boss" not in str(fetch(port, context, forged).seen)
-
-
-def test_an_authority_is_replaced_like_a_certificate(
-    gateway: Gateway, apps: Apps, port: int, files: Files
-) -> None:
-    app, other = apps("a"), trustme.CA()
-    gateway.apply(snapshot(port, app, files.tls(client_ca=str(files.clients))))
-    other.cert_pem.write_to_path(str(files.clients))
-    gateway.apply(snapshot(port, app, files.tls(client_ca=str(files.clients))))
-    assert fetch(port, with_certificate(files, other)).by == "a"
-    with pytest.raises(OSError):
-        fetch(port, with_certificate(files, files.ca))
-
-
-def test_an_authority_that_is_no_good_is_refused(
-    gateway: Gateway, apps: Apps, port: int, files: Files
-) -> None:
-    files.clients.write_text("nobody")
-    (reason,) = gateway.refused(snapshot(port, apps("a"), files.tls(client_ca=str(files.clients))))
-    assert "ca.pem holds no certificate in PEM" in reason
-
-
-# Fingerprints of the handshake
-
-
-def fingerprinted(port: int, app: App, files: Files, *kinds: KeyKind, secure: bool = True) -> Snapshot:
-    keys = [KeySelector(kind) for kind in kinds]
-    tls = files.tls() if secure else None
-    front = listener(port, Route("r", "a", 100), isolated=isolated("a", *keys), tls=tls)
-    return Snapshot((front,), (upstream("a", app),))
-
-
-JA = REQUEST.replace(b"\r\n\r\n", b"\r\nx-divertor-ja3: forged\r\nx-divertor-ja4: forged\r\n\r\n")
-
-
-def test_a_fingerprint_is_the_handshake_s_and_not_what_a_client_says(
-    gateway: Gateway, apps: Apps, port: int, files: Files
-) -> None:
-    gateway.release()
-    gateway.apply(fingerprinted(port, apps("a"), files, KeyKind.JA3, KeyKind.JA4))
-    seen = fetch(port, files.trusting(), JA).seen
-    assert re.fullmatch("[0-9a-f]{32}", seen["x-divertor-ja3"])
-    assert re.fullmatch("t[0-9a-z]{9}_[0-9a-f]{12}_[0-9a-f]{12}", seen["x-divertor-ja4"])
-
-
-def test_other_handshakes_have_other_fingerprints(
-    gateway: Gateway, apps: Apps, port: int, files: Files
-) -> None:
-    gateway.apply(fingerprinted(port, apps("a"), files, KeyKind.JA4))
-    old = files.trusting()
-    old.maximum_version = ssl.TLSVersion.TLSv1_2
-    found = [
-        fetch(port, context).seen["x-divertor-ja4"] for context in (old, files.trusting(), files.trusting())
-    ]
-    assert found[0] != found[1] == found[2]
-
-
-@pytest.mark.parametrize("kinds", [(KeyKind.JA3, KeyKind.JA4), (KeyKind.COOKIE,)])
-def test_without_tls_there_is_no_fingerprint_to_claim(
-    gateway: Gateway, apps: Apps, port: int, files: Files, kinds: tuple[KeyKind, ...]
-) -> None:
-    gateway.apply(fingerprinted(port, apps("a"), files, *kinds, secure=False))
-    assert not {"x-divertor-ja3", "x-divertor-ja4"} & raw(port, JA).seen.keys()
-
-
-def test_an_attacker_is_recognised_by_his_handshake(
-    gateway: Gateway, apps: Apps, port: int, files: Files
-) -> None:
-    gateway.release()
-    key = isolated("audited", KeySelector(KeyKind.JA4))
-    versions = upstream("live", apps("live", attack)), upstream("audited", apps("audited"))
-    gateway.apply(
-        Snapshot((listener(port, Route("r", "live", 100), isolated=key, tls=files.tls()),), versions)
-    )
-    other = files.trusting()
-    other.maximum_version = ssl.TLSVersion.TLSv1_2
-    assert fetch(port, files.trusting(), REQUEST.replace(b"/ ", b"/attack ")).by == "audited"
-    assert [fetch(port, context).by for context in (files.trusting(), other)] == ["audited", "live"]
