@@ -261,7 +261,8 @@ DRIVER = r"""
 #include <string.h>
 #include <time.h>
 static const char *const pieces[] = {"10.0.0.1", "203.0.113.9", ":80", "[", "]", "2001:db8::7",
-  "::ffff:1.2.3.4", ",", ",", ", ", " ", "\t", "unknown", "/", "8", "128", "\n", "http", "https", "%", "999", "::", ".", "1"};
+  "::ffff:1.2.3.4", ",", ",", ", ", " ", "\t", "unknown", "/", "8", "128",
+  "\n", "http", "https", "%", "999", "::", ".", "1"};
 /* Memory of exactly the text's size, so that one byte too far is seen. */
 static view any_text(void) {
   char draft[4096];
