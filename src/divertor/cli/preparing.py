@@ -317,6 +317,7 @@ def wish(
     isolate: bool,
     color: bool,
     virtual_hosts_port: int = 0,
+    trusted_hops: int = 0,
     log_sample: float = 1.0,
 ) -> Wish:
     """The user's options as a wish.
@@ -343,6 +344,7 @@ def wish(
         isolate=isolate,
         color=color,
         virtual_hosts_port=virtual_hosts_port,
+        trusted_hops=trusted_hops,
         log_sample=log_sample,
     )
     if not 1024 <= settings.api_port <= 65535 or not 1024 <= settings.nats_port <= 65535:

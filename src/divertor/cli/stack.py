@@ -47,6 +47,15 @@ def up(
             metavar="PORT", help="All gateways on one port, told apart by host; 0: none.", min=0, max=65535
         ),
     ] = 0,
+    trusted_hops: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Proxies in front of all gateways whose X-Forwarded-For counts.",
+            min=0,
+            max=16,
+        ),
+    ] = 0,
     no_isolation: Annotated[
         bool, typer.Option("--no-isolation", help="Report attacks, divert nobody.")
     ] = False,
@@ -76,6 +85,7 @@ def up(
         isolate=not no_isolation,
         color=_has_colour(),
         virtual_hosts_port=virtual_hosts_port,
+        trusted_hops=trusted_hops,
         log_sample=log_sample,
     )
     checked = check(asked)

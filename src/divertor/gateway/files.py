@@ -57,7 +57,7 @@ class ConfigFiles:
         return found
 
     def distrust(self) -> None:
-        """What was damaged may have been read so, and a listener refused that names a file which was not there:
+        """What was damaged may have been read so, and a listener refused that names a file which was missing:
         clusters and listeners are written anew, though they say the same.
         """
         self._again = {"cds/cds.json", "lds/lds.json"}
