@@ -39,7 +39,7 @@ class Sample:
 def run(contender: Contender, seconds: int, session: str = SESSION) -> Sample:
     """One run of the load against a contender.
 
-    :raises RuntimeError: an answer was an error.
+    :raises RuntimeError: an answer was an error, or there was none.
     """
     before = contender.cpu_seconds()
     url = f"http://127.0.0.1:{contender.port}/shop/basket?item=42&size=m"
@@ -48,9 +48,9 @@ def run(contender: Contender, seconds: int, session: str = SESSION) -> Sample:
             [*command(session), f"-d{seconds}", "--latency", url], capture_output=True, text=True, check=True
         ).stdout
     spent = contender.cpu_seconds() - before
-    if "Non-2xx" in told or "Socket errors" in told:
-        raise RuntimeError(f"{contender.name} answered with errors:\n{told}")
     requests = int(found(r"(\d+) requests in", told))
+    if "Non-2xx" in told or "Socket errors" in told or not requests:
+        raise RuntimeError(f"{contender.name} answered with errors, or not at all:\n{told}")
     return Sample(
         rate=float(found(r"Requests/sec:\s+([\d.]+)", told)),
         p50=_milliseconds(told, "50%"),
