@@ -1,7 +1,7 @@
 """Vamp's own examples of conditions, asked of the predicate and, with real requests, of a real gateway.
 
-A gateway for each example leads what matches to one version and the rest to the other. What an example means is
-written down in `examples`, independently of both.
+A gateway for each example leads what matches to one version and the rest to the other. What an example means
+is written down in `examples`, independently of both.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from tests.conditions import test_conditions_parser as parser_cases
+from tests.conformance.conftest import versions
 from tests.conformance.examples import BOOLEANS, DEFINITIONS, EXAMPLES, OTHERS, RAW, Example, Sent
-from tests.gateway.conftest import App, Gateway, new_port, over
-from tests.gateway.worlds import World, blueprint, cluster
+from tests.gateway.conftest import Gateway, new_port, over
+from tests.gateway.worlds import blueprint, cluster
 
 from divertor.conditions import RequestView, matches, parse
 from divertor.errors import InputError
@@ -36,21 +36,6 @@ def gateway_of(example: Example, port: int) -> str:
     beta = f"{{weight: 0%, condition: {json.dumps(example.text)}}}"
     routes = f"{{shop/web/web:1/port: {{weight: 100%}}, shop/web/web:2/port: {beta}}}"
     return f"{{name: 'g{port}', port: {port}, routes: {routes}}}"
-
-
-@contextmanager
-def versions(gateway: Gateway) -> Iterator[World]:
-    made: list[App] = []
-
-    def make(name: str) -> App:
-        made.append(App(name))
-        return made[-1]
-
-    try:
-        yield World(gateway, make)
-    finally:
-        for app in made:
-            app.close()
 
 
 @pytest.fixture(scope="module")

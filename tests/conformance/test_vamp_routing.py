@@ -1,0 +1,150 @@
+"""What Vamp's gateways do with blueprints as people write them, through a real Envoy.
+
+Only what no other test shows from the text to the answer; the rest is named in `docs/reference/vamp.md`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from tests.conformance.conftest import versions
+from tests.gateway.conftest import Gateway, ask, new_port
+from tests.gateway.worlds import World, blueprint, cluster
+
+
+@pytest.fixture
+def world(gateway: Gateway) -> Iterator[World]:
+    with versions(gateway) as made:
+        yield made
+
+
+def test_a_condition_without_a_strength_takes_all_that_match(world: World, port: int) -> None:
+    beta = "routes: {'web:1': {weight: 100%}, 'web:2': {weight: 0%, condition: has cookie beta}}"
+    world.serve(blueprint(cluster("web", "1", "2", gateways=beta), gateways=f"{port}: web"))
+    assert {ask(port, cookie="beta=1").by for _ in range(40)} == {"web:2"}
+    assert {ask(port).by for _ in range(40)} == {"web:1"}
+
+
+def test_a_strength_of_zero_takes_nothing(world: World, port: int) -> None:
+    beta = "{weight: 0%, condition: has cookie beta, condition_strength: 0%}"
+    routes = f"routes: {{'web:1': {{weight: 100%}}, 'web:2': {beta}}}"
+    world.serve(blueprint(cluster("web", "1", "2", gateways=routes), gateways=f"{port}: web"))
+    assert {ask(port, cookie="beta=1").by for _ in range(40)} == {"web:1"}
+
+
+def test_routes_are_tried_in_the_order_they_are_written_in(world: World, port: int) -> None:
+    conditions = ("has cookie b", "has cookie a", "true")
+    routes = ", ".join(
+        f"'web:{version}': {{weight: {100 if version == '3' else 0}%, condition: {condition}}}"
+        for version, condition in zip("321", conditions, strict=True)
+    )
+    world.serve(
+        blueprint(cluster("web", "1", "2", "3", gateways=f"routes: {{{routes}}}"), gateways=f"{port}: web")
+    )
+    served = [ask(port, cookie=cookie).by for cookie in ("a=1; b=1", "a=1", "b=1", "c=1")]
+    assert served == ["web:3", "web:2", "web:3", "web:1"]
+
+
+PATHS = {
+    "inner": "web:1",
+    "shop/front": "web:1",
+    "shop/web": "web:1",
+    "shop/web/port": "web:1",
+    "shop/web/web:2": "web:2",
+    "shop/web/web:2/port": "web:2",
+    "[127.0.0.1:PORT]": "other",
+    "[localhost:PORT]": "other",
+}
+
+
+@pytest.fixture(scope="module")
+def by_path(gateway: Gateway) -> Iterator[dict[str, int]]:
+    """Where a gateway with one route of each kind listens."""
+    found = {path: new_port() for path in PATHS}
+    live = "routes: {'web:1': {weight: 100%}, 'web:2': {weight: 0%}}"
+    with versions(gateway) as world:
+        other = world.make("other").port
+        outer = (
+            f"{{name: g{port}, port: {port}, routes: '{path.replace('PORT', str(other))}'}}"
+            for path, port in found.items()
+        )
+        text = blueprint(cluster("web", "1", "2", gateways=live), gateways="front: web")
+        world.serve(text, "{name: inner, routes: shop/web}", *outer)
+        yield found
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_route_leads_where_its_path_says(by_path: dict[str, int], path: str) -> None:
+    assert {ask(by_path[path]).by for _ in range(5)} == {PATHS[path]}
+
+
+#: Three versions that differ in all that a selector can ask, but for the address.
+SELECTED = """
+name: shop
+gateways: {GATEWAYS}
+clusters:
+  web:
+    services:
+      - breed: {name: "web:1", deployable: acme/w:1.0, ports: {port: 80}, metadata: {app: foo, version: "1"}}
+      - breed: {name: "web:2", deployable: acme/w:2.0, ports: {port: 80}, metadata: {app: foo, version: "2"}}
+  api:
+    services:
+      - breed: {name: "api:1", deployable: {type: address, definition: "a.b:1"}, ports: {port: 8080}}
+"""
+WEB, API = {"web:1", "web:2"}, {"api:1"}
+
+#: Vamp's operands and examples. Of several groups the first ever has everything.
+SELECTORS: list[tuple[str, set[str]]] = [
+    ("name(web:1)", {"web:1"}),
+    ("id(web:1)", {"web:1"}),
+    ("kind(container/docker)", WEB),
+    ("type(address)", API),
+    ("namespace(shop)", WEB | API),
+    ("group(other)", set()),
+    ("namespace($namespace)", WEB | API),
+    ("image(acme/w:2.*)", {"web:2"}),
+    ("label(app)(foo)", WEB),
+    ("ip(127.0.0.1)", WEB | API),
+    ("host(192.0.2.1)", set()),
+    ("port(8080)", API),
+    ("port_index(0)", WEB | API),
+    ("index(1)", set()),
+    ("true", WEB | API),
+    ("false", set()),
+    ("port(8080) or name(web:2)", {"web:2", "api:1"}),
+    ("label(io.vamp.*)(web:(.*)) and index(0)", {"web:1"}),
+    ("!(port(8080) || name(web:2)) && true", {"web:1"}),
+    ("label(app)(foo) && label(version)((.*))", {"web:1"}),
+    ("label(version)(2) and id(web:.*)", {"web:2"}),
+]
+
+
+@pytest.fixture(scope="module")
+def by_selector(gateway: Gateway) -> Iterator[dict[str, int]]:
+    found = {selector: new_port() for selector, _ in SELECTORS}
+    gateways = ", ".join(f"{port}: {{selector: {json.dumps(text)}}}" for text, port in found.items())
+    with versions(gateway) as world:
+        world.serve(SELECTED.replace("GATEWAYS", gateways))
+        yield found
+
+
+@pytest.mark.parametrize(("selector", "served"), SELECTORS)
+def test_a_selector_leads_to_what_it_selects(
+    by_selector: dict[str, int], selector: str, served: set[str]
+) -> None:
+    port = by_selector[selector]
+    if not served:
+        assert ask(port).status == 503
+        return
+    found = {ask(port).by for _ in range(20)}
+    for _ in range(200):  # every draw may miss a version
+        if found >= served:
+            break
+        found.add(ask(port).by)
+    assert found == served
+
+
+def test_no_selector_is_missing() -> None:
+    assert (len(SELECTORS), len(PATHS)) == (21, 8)
