@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,15 +22,30 @@ _NOT_SERVING = frozenset({502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A gateway's port; `is_http` False: it only must accept connections."""
+    """A gateway's port.
+
+    `is_http` False: it only must accept connections. `is_tls`, `wants_certificate`, `is_proxied`: how it is
+    spoken to. `is_fed` False: it may say that nobody is behind it, because a person shut it, or because its
+    routes lead to what is not ours to start.
+    """
 
     host: str
     port: int
     is_http: bool = True
+    is_tls: bool = False
+    wants_certificate: bool = False
+    is_proxied: bool = False
+    is_fed: bool = True
 
     @property
     def url(self) -> str:
-        return f"{'http' if self.is_http else 'tcp'}://{self.host}:{self.port}"
+        scheme = ("https" if self.is_tls else "http") if self.is_http else "tcp"
+        return f"{scheme}://{self.host}:{self.port}"
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether a page can be asked for: a client without a certificate gets none where one is due."""
+        return self.is_http and not self.wants_certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +116,47 @@ def upstreams(deployments: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def gates(deployments: Sequence[Mapping[str, Any]], host: str) -> Iterator[Gate]:
     """The ports customers come in by. A gateway's `port` reads `9051/http`."""
+    ways = _ways(deployments)
+    live = {upstream.rpartition("/")[0] for upstream in upstreams(deployments)}
     for deployment in deployments:
-        for gateway in deployment["gateways"].values():
+        for name, gateway in deployment["gateways"].items():
             number, _, protocol = str(gateway["port"]).partition("/")
-            if number.isdecimal() and int(number):
-                yield Gate(host, int(number), protocol != "tcp")
+            if not (number.isdecimal() and int(number)):
+                continue
+            tls = gateway.get("tls") or {}
+            yield Gate(
+                host,
+                int(number),
+                is_http=protocol != "tcp",
+                is_tls=bool(tls),
+                wants_certificate=bool(tls.get("client_ca")) and not tls.get("optional"),
+                is_proxied=bool(gateway.get("proxy_protocol")),
+                is_fed=_is_fed(f"{deployment['name']}/{name}", ways, live),
+            )
+
+
+def _ways(deployments: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """What each gateway leads to by weight: other gateways, versions, and what is outside."""
+    ways = {}
+    for deployment in deployments:
+        prefix = f"{deployment['name']}/"
+        for name, gateway in deployment["gateways"].items():
+            ways[prefix + name] = _weighted(gateway)
+        for name, cluster in deployment["clusters"].items():
+            for port, gateway in cluster["gateways"].items():
+                ways[f"{prefix}{name}/{port}"] = [f"{prefix}{name}/{way}" for way in _weighted(gateway)]
+    return ways
+
+
+def _weighted(gateway: Mapping[str, Any]) -> list[str]:
+    return [path for path, route in gateway["routes"].items() if route["weight"] != "0%"]
+
+
+def _is_fed(path: str, ways: Mapping[str, Sequence[str]], live: set[str]) -> bool:
+    """Whether every draw by weight ends at a version that runs. Gateways never lead round in a circle."""
+    if path not in ways:
+        return path in live
+    return bool(ways[path]) and all(_is_fed(way, ways, live) for way in ways[path])
 
 
 async def answers(gate: Gate) -> bool:
@@ -113,14 +165,31 @@ async def answers(gate: Gate) -> bool:
         async with asyncio.timeout(ANSWER_TIMEOUT):
             reader, writer = await asyncio.open_connection(gate.host, gate.port)
             try:
-                if not gate.is_http:
+                if not gate.can_be_asked:
                     return True
-                writer.write(_request("/", f"{gate.host}:{gate.port}"))
-                return _status(await reader.readline()) not in _NOT_SERVING
+                status = await _asked(gate, reader, writer)
+                return not (gate.is_fed and status in _NOT_SERVING)
             finally:
                 writer.close()
     except (OSError, TimeoutError, ValueError):
         return False
+
+
+async def _asked(gate: Gate, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    if gate.is_proxied:
+        writer.write(b"PROXY UNKNOWN\r\n")
+    if gate.is_tls:
+        await writer.start_tls(_unjudging())
+    writer.write(_request("/", f"{gate.host}:{gate.port}"))
+    return _status(await reader.readline())
+
+
+def _unjudging() -> ssl.SSLContext:
+    """Any certificate will do: the gateway is told nothing, and its answer is believed for nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 async def _ask_api(sources: Sources) -> Any:
