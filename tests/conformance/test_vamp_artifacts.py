@@ -45,15 +45,18 @@ def test_routes_and_rewrites_are_written_where_they_are_used(kind: str) -> None:
     ("text", "key"),
     [
         ("{kind: gateway, name: a, prot: 80}", "prot"),
-        ("{kind: gateway, name: a, import: b}", "import"),
         ("{kind: gateway, name: a, routes: {b: {weigth: 5%}}}", "weigth"),
-        ("{kind: gateway, name: a, routes: {b: {import: c}}}", "import"),
         ("{kind: gateway, name: a, routes: {b: {rewrites: [{pth: /a if true}]}}}", "pth"),
         ("{kind: condition, name: a, conditon: true}", "conditon"),
     ],
 )
 def test_an_unknown_key_is_refused(text: str, key: str) -> None:
     assert f"unknown key '{key}'" in refused(text)
+
+
+@pytest.mark.parametrize("fields", ["import: b", "routes: {b: {import: c}}"])
+def test_an_import_is_refused(fields: str) -> None:
+    assert "unknown key 'import'" in refused(f"{{kind: gateway, name: a, {fields}}}")
 
 
 @pytest.mark.parametrize("name", ["x", "d/8080", "d/c/p", "a/b/c/d", "x.y"])

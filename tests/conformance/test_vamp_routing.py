@@ -47,22 +47,23 @@ def test_routes_are_tried_in_the_order_they_are_written_in(world: World, port: i
     assert served == ["web:3", "web:2", "web:3", "web:1"]
 
 
-PATHS = {
-    "inner": "web:1",
-    "shop/front": "web:1",
-    "shop/web": "web:1",
-    "shop/web/port": "web:1",
-    "shop/web/web:2": "web:2",
-    "shop/web/web:2/port": "web:2",
-    "[127.0.0.1:PORT]": "other",
-    "[localhost:PORT]": "other",
-}
+#: What a route may lead to, and who answers then.
+PATHS: list[tuple[str, str, str]] = [
+    ("gateway", "inner", "web:1"),
+    ("deployment-gateway", "shop/front", "web:1"),
+    ("deployment-cluster", "shop/web", "web:1"),
+    ("deployment-cluster-port", "shop/web/port", "web:1"),
+    ("service", "shop/web/web:2", "web:2"),
+    ("service-port", "shop/web/web:2/port", "web:2"),
+    ("address", "[127.0.0.1:PORT]", "other"),
+    ("host-name", "[localhost:PORT]", "other"),
+]
 
 
 @pytest.fixture(scope="module")
 def by_path(gateway: Gateway) -> Iterator[dict[str, int]]:
     """Where a gateway with one route of each kind listens."""
-    found = {path: new_port() for path in PATHS}
+    found = {path: new_port() for _, path, _ in PATHS}
     live = "routes: {'web:1': {weight: 100%}, 'web:2': {weight: 0%}}"
     with versions(gateway) as world:
         other = world.make("other").port
@@ -75,9 +76,11 @@ def by_path(gateway: Gateway) -> Iterator[dict[str, int]]:
         yield found
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_a_route_leads_where_its_path_says(by_path: dict[str, int], path: str) -> None:
-    assert {ask(by_path[path]).by for _ in range(5)} == {PATHS[path]}
+@pytest.mark.parametrize(
+    ("path", "served"), [pytest.param(path, served, id=kind) for kind, path, served in PATHS]
+)
+def test_a_route_leads_where_its_path_says(by_path: dict[str, int], path: str, served: str) -> None:
+    assert {ask(by_path[path]).by for _ in range(5)} == {served}
 
 
 #: Three versions that differ in all that a selector can ask, but for the address.
@@ -96,41 +99,43 @@ clusters:
 WEB, API = {"web:1", "web:2"}, {"api:1"}
 
 #: Vamp's operands and examples. Of several groups the first ever has everything.
-SELECTORS: list[tuple[str, set[str]]] = [
-    ("name(web:1)", {"web:1"}),
-    ("id(web:1)", {"web:1"}),
-    ("kind(container/docker)", WEB),
-    ("type(address)", API),
-    ("namespace(shop)", WEB | API),
-    ("group(other)", set()),
-    ("namespace($namespace)", WEB | API),
-    ("image(acme/w:2.*)", {"web:2"}),
-    ("label(app)(foo)", WEB),
-    ("ip(127.0.0.1)", WEB | API),
-    ("host(192.0.2.1)", set()),
-    ("port(8080)", API),
-    ("port_index(0)", WEB | API),
-    ("index(1)", set()),
-    ("true", WEB | API),
-    ("false", set()),
-    ("port(8080) or name(web:2)", {"web:2", "api:1"}),
-    ("label(io.vamp.*)(web:(.*)) and index(0)", {"web:1"}),
-    ("!(port(8080) || name(web:2)) && true", {"web:1"}),
-    ("label(app)(foo) && label(version)((.*))", {"web:1"}),
-    ("label(version)(2) and id(web:.*)", {"web:2"}),
+SELECTORS: list[tuple[str, str, set[str]]] = [
+    ("1.6-name", "name(web:1)", {"web:1"}),
+    ("1.6-id", "id(web:1)", {"web:1"}),
+    ("1.6-kind", "kind(container/docker)", WEB),
+    ("1.6-type", "type(address)", API),
+    ("1.6-namespace", "namespace(shop)", WEB | API),
+    ("1.6-group", "group(other)", set()),
+    ("1.6-own-namespace", "namespace($namespace)", WEB | API),
+    ("1.6-image", "image(acme/w:2.*)", {"web:2"}),
+    ("1.6-label", "label(app)(foo)", WEB),
+    ("1.6-ip", "ip(127.0.0.1)", WEB | API),
+    ("1.6-host", "host(192.0.2.1)", set()),
+    ("1.6-port", "port(8080)", API),
+    ("1.6-port_index", "port_index(0)", WEB | API),
+    ("1.6-index", "index(1)", set()),
+    ("1.6-true", "true", WEB | API),
+    ("1.6-false", "false", set()),
+    ("1.6-or", "port(8080) or name(web:2)", {"web:2", "api:1"}),
+    ("1.6-e2", "label(io.vamp.*)(web:(.*)) and index(0)", {"web:1"}),
+    ("1.6-e3", "!(port(8080) || name(web:2)) && true", {"web:1"}),
+    ("1.6-e4", "label(app)(foo) && label(version)((.*))", {"web:1"}),
+    ("1.6-e5", "label(version)(2) and id(web:.*)", {"web:2"}),
 ]
 
 
 @pytest.fixture(scope="module")
 def by_selector(gateway: Gateway) -> Iterator[dict[str, int]]:
-    found = {selector: new_port() for selector, _ in SELECTORS}
+    found = {selector: new_port() for _, selector, _ in SELECTORS}
     gateways = ", ".join(f"{port}: {{selector: {json.dumps(text)}}}" for text, port in found.items())
     with versions(gateway) as world:
         world.serve(SELECTED.replace("GATEWAYS", gateways))
         yield found
 
 
-@pytest.mark.parametrize(("selector", "served"), SELECTORS)
+@pytest.mark.parametrize(
+    ("selector", "served"), [pytest.param(text, served, id=number) for number, text, served in SELECTORS]
+)
 def test_a_selector_leads_to_what_it_selects(
     by_selector: dict[str, int], selector: str, served: set[str]
 ) -> None:
