@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from divertor.bus import Bus, State
 from divertor.control.artifacts import Artifacts
@@ -23,7 +25,7 @@ from divertor.errors import (
     UnavailableError,
 )
 from divertor.gateway.planning import Choices
-from divertor.model.artifacts import Artifact, Gateway
+from divertor.model.artifacts import Artifact, Blueprint, Gateway
 from divertor.model.deployments import Deployment, Instance
 from divertor.model.events import Event
 from divertor.model.reading import read_artifacts, read_blueprint, read_gateway
@@ -307,3 +309,45 @@ async def test_a_breed_by_name_is_taken_from_the_library(broker: Any) -> None:
             "archiving:update",
             "archiving:delete",
         ]
+
+
+def with_tls(certificate: Path, key: Path, version: str = "1") -> Blueprint:
+    tls = f"{{certificate: {certificate}, key: {key}}}"
+    port = f"{{9051: {{routes: web/port, tls: {tls}}}}}"
+    return read_blueprint(text(version).replace("{9051: web/port}", port), "x")
+
+
+def pair(directory: Path) -> tuple[Path, Path]:
+    issued = trustme.CA().issue_cert("shop.example")
+    issued.cert_chain_pems[0].write_to_path(directory / "cert.pem")
+    issued.private_key_pem.write_to_path(directory / "key.pem")
+    return directory / "cert.pem", directory / "key.pem"
+
+
+async def test_a_certificate_that_cannot_be_served_is_no_change(broker: Any, tmp_path: Path) -> None:
+    certificate, key = pair(tmp_path)
+    async with office(broker) as here:
+        await here.deployments.deploy(with_tls(certificate, key), "shop", "me")
+        before = await here.everything()
+        with pytest.raises(ConflictError, match="gateway shop/9051: .*gone.pem cannot be read"):
+            await here.deployments.merge("shop", with_tls(tmp_path / "gone.pem", key), "me")
+        assert await here.everything() == before
+
+
+async def test_a_certificate_that_went_bad_in_use_stops_no_other_change(broker: Any, tmp_path: Path) -> None:
+    certificate, key = pair(tmp_path)
+    async with office(broker) as here:
+        await here.deployments.deploy(with_tls(certificate, key), "shop", "me")
+        certificate.unlink()
+        await here.deployments.merge("shop", with_tls(certificate, key, "2"), "me")
+        here.run()
+        assert here.weights() == {"web:1": 100, "web:2": 0}
+
+
+async def test_a_gateway_of_its_own_needs_a_certificate_too(broker: Any, tmp_path: Path) -> None:
+    tls = f"{{certificate: {tmp_path}/a.pem, key: {tmp_path}/b.pem}}"
+    async with office(broker) as here:
+        await here.deploy("1")
+        gateway = read_gateway(f"{{name: front, port: 9052, routes: shop/web/port, tls: {tls}}}", "x")
+        with pytest.raises(ConflictError, match="gateway front: .*a.pem cannot be read"):
+            await here.deployments.create_gateway(gateway, "me", validate_only=True)

@@ -19,7 +19,7 @@ from divertor.control.audit import archive_event, lifecycle_event, routing_event
 from divertor.control.changes import route_changes
 from divertor.envoy.plan import Snapshot
 from divertor.errors import ConflictError, DivertorError, NotFoundError
-from divertor.gateway import planning
+from divertor.gateway import certificates, planning
 from divertor.gateway.hosts import require_served
 from divertor.model.artifacts import Blueprint, Gateway, IsolationPolicy
 from divertor.model.deploying import deploy, gateways_of, merge, remove, replace_gateway
@@ -311,6 +311,7 @@ class Deployments:
         before = self._standalone.get(gateway.name)
         standalone = {**self._standalone, gateway.name: gateway}
         require_served([gateway], self._choices.virtual_hosts_port)
+        await self._check_files([gateway])
         planning.snapshot(self._wanted.values(), standalone.values(), self._choices)
         self._check_ports({own.port for own in (gateway,) if own.port} - self._ports())
         if validate_only:
@@ -327,6 +328,7 @@ class Deployments:
         before = self._wanted.get(wanted.name)
         others = {**self._wanted, wanted.name: wanted}
         require_served(gateways_of(wanted), self._choices.virtual_hosts_port)
+        await self._check_files(gateways_of(wanted))
         planning.snapshot(others.values(), self._standalone.values(), self._choices)
         self._check_ports({gateway.port for gateway in wanted.gateways if gateway.port} - self._ports())
         if validate_only:
@@ -367,6 +369,10 @@ class Deployments:
     def _ports(self) -> set[int]:
         """The ports our gateways have now: Envoy holds them."""
         return {gateway.port for gateway in self.gateways() if gateway.port}
+
+    async def _check_files(self, gateways: Sequence[Gateway]) -> None:
+        """What is recorded with a certificate that cannot be served would stop every later change."""
+        await asyncio.to_thread(certificates.require_good, gateways, self.gateways())
 
     def _check_ports(self, new: set[int]) -> None:
         for port in new:

@@ -11,7 +11,7 @@ import os
 import ssl
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from divertor.envoy.names import Resource
@@ -25,12 +25,36 @@ from divertor.envoy.tls import (
     secured,
 )
 from divertor.errors import ConflictError
+from divertor.model.artifacts import Gateway
+from divertor.model.traffic import Tls
 
 #: Bytes of a file. Every certificate authority that browsers trust comes to a quarter of this.
 LIMIT = 1 << 20
 
 #: Changes when a file does; None: it cannot be reached.
 Stamp = Mapping[str, tuple[int, int, int] | None]
+
+
+def require_good(gateways: Iterable[Gateway], used: Iterable[Gateway]) -> None:
+    """Judges the files `gateways` ask for, but those that a gateway in use has: of these the last good ones
+    stay, and no other change waits until they are mended.
+
+    :raises ConflictError: one cannot be had.
+    """
+    known = {gateway.tls for gateway in used}
+    for gateway in gateways:
+        if gateway.tls is None or gateway.tls in known:
+            continue
+        try:
+            _judge(gateway.tls)
+        except ConflictError as problem:
+            raise ConflictError(f"gateway {gateway.name}: {problem}") from problem
+
+
+def _judge(tls: Tls) -> None:
+    _identity(tls.certificate, tls.key)
+    if tls.client_ca:
+        _authorities(tls.client_ca)
 
 
 def secrets(snapshot: Snapshot) -> dict[str, Resource | ConflictError]:
