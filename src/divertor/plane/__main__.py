@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import uvloop
@@ -26,11 +27,25 @@ def main() -> int:
     try:
         uvloop.run(serve(Layout(Path(sys.argv[1]).absolute())))
     except DivertorError as problem:
-        print(f"divertor: {problem}", file=sys.stderr)
-        return 1
+        return _refuse([problem])
+    except ExceptionGroup as group:
+        # What a part meets while all run. Whatever is not expected is a bug of ours and shows its trace.
+        expected, unexpected = group.split(DivertorError)
+        if expected is None or unexpected is not None:
+            raise
+        return _refuse(expected.exceptions)
     except (KeyboardInterrupt, asyncio.CancelledError):
         pass
     return 0
+
+
+def _refuse(problems: Iterable[Exception]) -> int:
+    for problem in problems:
+        if isinstance(problem, ExceptionGroup):
+            _refuse(problem.exceptions)
+        else:
+            print(f"divertor: {problem}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":
