@@ -122,3 +122,41 @@ async def test_virtual_hosts_are_refused_where_nobody_serves_them(broker: Any) -
         with pytest.raises(ConflictError, match="--virtual-hosts-port"):
             await create(here, "{name: front, virtual_hosts: shop.example, routes: shop/web}")
         assert await here.state.list(GATEWAYS) == {}
+
+
+SELECTED = r"{port: 9051, selector: 'name(web:(\d+))'}"
+
+
+async def merge(here: Office, gateway: str) -> list[tuple[str, int | None, bool]]:
+    """Merges a blueprint with this gateway and what runs already; the gateway's routes."""
+    document = text("1", "2").replace("{9051: web/port}", f"{{9051: {gateway}}}")
+    await here.deployments.merge("shop", read_blueprint(document, "x"), "me")
+    here.run()
+    await here.deployments.record_selected()
+    routes = here.deployments.gateway("shop/9051").routes
+    return [(route.path, route.weight, route.condition is not None) for route in routes]
+
+
+async def test_merging_the_same_selector_again_moves_nobody(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1", "2")
+        assert await merge(here, SELECTED) == [("(1)", 100, False), ("(2)", 0, False)]
+        changed = {"routes": {"(1)": {"weight": "0%"}, "(2)": {"weight": "100%"}}}
+        await here.deployments.update_gateway("shop/9051", changed, "me")
+        assert await merge(here, SELECTED) == [("(1)", 0, False), ("(2)", 100, False)]
+
+
+async def test_what_a_blueprint_says_of_a_group_leaves_its_weight(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1", "2")
+        await merge(here, SELECTED)
+        conditional = SELECTED.replace("}", ", routes: {(2): {condition: has cookie beta}}}")
+        assert sorted(await merge(here, conditional)) == [("(1)", 100, False), ("(2)", 0, True)]
+
+
+async def test_weights_that_a_blueprint_gives_to_groups_count(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1", "2")
+        await merge(here, SELECTED)
+        weighted = SELECTED.replace("}", ", routes: {(2): {weight: 100%}}}")
+        assert sorted(await merge(here, weighted)) == [("(1)", 0, False), ("(2)", 100, False)]

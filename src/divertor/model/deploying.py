@@ -340,11 +340,25 @@ def _replaced_by_port(running: Sequence[Gateway], asked: Sequence[Gateway]) -> t
     def key(gateway: Gateway) -> object:
         return gateway.name if gateway.port is None else gateway.port
 
-    return tuple(
-        (
-            {key(gateway): gateway for gateway in running} | {key(gateway): gateway for gateway in asked}
-        ).values()
-    )
+    found = {key(gateway): gateway for gateway in running}
+    for gateway in asked:
+        found[key(gateway)] = _with_groups(gateway, found.get(key(gateway)))
+    return tuple(found.values())
+
+
+def _with_groups(asked: Gateway, running: Gateway | None) -> Gateway:
+    """`asked` with the weights that the groups of the same selector have, where it gives none itself: without
+    them everybody would go back to the first group.
+    """
+    if asked.selector is None or running is None or running.selector != asked.selector:
+        return asked
+    if any(route.weight is not None for route in asked.routes):
+        return asked
+    weights = {route.path: route.weight for route in running.routes}
+    said = [replace(route, weight=weights.get(route.path)) for route in asked.routes]
+    known = {route.path for route in said}
+    left = [Route(route.path, route.weight) for route in running.routes if route.path not in known]
+    return replace(asked, routes=(*said, *left))
 
 
 def _reduced(cluster: DeployedCluster, gone: set[str]) -> DeployedCluster:
