@@ -170,3 +170,11 @@ async def test_what_is_no_import_is_refused(
 
 async def test_releasing_nobody_is_not_found(admin: httpx.AsyncClient) -> None:
     assert (await admin.delete("/api/v1/isolations/x")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["", "/export"])
+async def test_a_kind_of_key_that_does_not_exist_is_refused(path: str, shop: httpx.AsyncClient) -> None:
+    answer = await shop.get(f"/api/v1/isolations{path}?kind=planet")
+    assert answer.status_code == 400
+    assert answer.json()["message"] == "'planet' is no kind of key"
+    assert "cookie" in answer.json()["expected"]

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from divertor.cli import client
 from divertor.cli.client import Api
+from divertor.cli.isolations import _row
 from divertor.cli.main import app
 
 MADE = {"id": "i1", "kind": "prefix", "name": "24/64", "value": "192.0.2.0/24", "target": "web:1"}
@@ -103,3 +104,28 @@ def test_an_export_is_for_nobody_elses_eyes(server: Server, tmp_path: Path) -> N
 
 def test_an_export_may_go_to_the_output(server: Server) -> None:
     assert run("export").encode() == LINES
+
+
+def test_an_export_over_an_open_file_closes_it_to_others(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "f").touch(mode=0o644)
+    run("export", "-o", str(tmp_path / "f"))
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--format", "har"], "say whose"),
+        (["--reveal"], "say whose"),
+        (["i1", "--kind", "cookie"], "with an ID"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(server: Server, options: list[str], reason: str) -> None:
+    result = CliRunner().invoke(app, ["isolations", "export", *options])
+    assert (result.exit_code, server.asked) == (2, [])
+    assert reason in result.stderr
+
+
+def test_who_is_only_watched_is_told_apart_in_the_list() -> None:
+    assert _row(MADE | {"simulated": True})[3] == "web:1 (simulated)"
+    assert _row(MADE)[3] == "web:1"

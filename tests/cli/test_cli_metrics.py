@@ -76,7 +76,17 @@ def test_json_is_what_the_api_said(state: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("", FOUND), ("shop/9051", FOUND[:2]), ("shop", [*FOUND[:2], FOUND[3]]), ("x", [])]
+    ("name", "expected"), [("", FOUND), ("shop/9051", FOUND[:2]), ("shop", [*FOUND[:2], FOUND[3]])]
 )
 def test_a_name_is_a_gateways_or_a_deployments(name: str, expected: list[dict[str, Any]]) -> None:
     assert chosen(FOUND, name) == expected
+
+
+def test_a_name_that_nothing_has_is_refused_with_those_there_are(state: str) -> None:
+    result = CliRunner().invoke(app, ["metrics", "--state", state, "x"])
+    assert result.exit_code == 1
+    assert "no gateway or deployment 'x'; there is shop, shop/9051, side" in result.stderr
+
+
+def test_before_the_first_look_nothing_is_measured_of_any_name() -> None:
+    assert chosen([], "x") == []

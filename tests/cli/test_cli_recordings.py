@@ -73,6 +73,11 @@ def test_who_is_no_longer_isolated_is_said_to_be(capsys: pytest.CaptureFixture[s
     assert "no longer isolated" in shown and "Nothing was recorded." in shown
 
 
+def test_who_is_only_watched_is_said_not_to_be_moved(capsys: pytest.CaptureFixture[str]) -> None:
+    _print_session({**RECORDING, "isolation": {**RECORDING["isolation"], "simulated": True}}, [])
+    assert "nobody is moved" in capsys.readouterr().out
+
+
 def test_one_exchange_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     _print_exchange(EXCHANGE)
     shown = capsys.readouterr().out.splitlines()

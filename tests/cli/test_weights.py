@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from divertor.cli.errors import RefusedError
-from divertor.cli.gateways import with_weights
+from divertor.cli.gateways import _settings, with_weights
 
 GATEWAY: dict[str, Any] = {
     "name": "d/c/p",
@@ -38,3 +38,13 @@ def test_the_original_is_not_touched() -> None:
 def test_an_unknown_route_is_refused_with_the_known_ones() -> None:
     with pytest.raises(RefusedError, match="d/c/p has no route s:3; it has s:1, s:2"):
         with_weights(GATEWAY, {"s:3": "10%"})
+
+
+def test_what_else_a_gateway_does_is_shown_as_it_is_written() -> None:
+    gateway = GATEWAY | {"timeout": "30s", "mirror": {"s:2": "10%"}, "virtual_hosts": []}
+    gateway["routes"] = {"a/b": {"weight": "1%", "rewrites": [{"path": "/x if path is /y"}]}}
+    assert list(_settings(gateway)) == [
+        "timeout: 30s",
+        'mirror: {"s:2": "10%"}',
+        'a/b: rewrites: [{"path": "/x if path is /y"}]',
+    ]

@@ -46,14 +46,10 @@ def show(name: Name, state: State = "", as_json: AsJson = False) -> None:
         empty=f"{name} has no services.",
     )
     screen = console()
-    for gateway in (found.get("gateways") or {}).values():
-        routes = ", ".join(gateway.get("routes") or {})
-        screen.print(styled(f"gateway {gateway.get('port')} → {routes}"))
+    for gateway, settings in (found.get("gateways") or {}).items():
+        screen.print(styled(_gateway_line(gateway, settings)))
     for cluster, policy in (found.get("isolation") or {}).items():
-        keys = ", ".join(policy.get("keys") or [])
-        screen.print(
-            styled(f"attackers of {cluster} → {policy.get('to')}, known by {keys}, for {policy.get('for')}")
-        )
+        screen.print(styled(_policy_line(cluster, policy)))
 
 
 @group.command("delete")
@@ -67,6 +63,21 @@ def delete(name: Name, state: State = "", as_json: AsJson = False) -> None:
         print_json({"deleted": name})
     else:
         console().print(styled(f"{name} is being removed."))
+
+
+def _gateway_line(name: str, gateway: Mapping[str, Any]) -> str:
+    """By its port; one that only other gateways lead to, by its name."""
+    port = str(gateway.get("port") or "0")
+    routes = ", ".join(gateway.get("routes") or {})
+    return f"gateway {name if port.startswith('0') else port} → {routes or 'nothing yet'}"
+
+
+def _policy_line(cluster: str, policy: Mapping[str, Any]) -> str:
+    keys = ", ".join(policy.get("keys") or [])
+    line = f"attackers of {cluster} → {policy.get('to')}, known by {keys}, for {policy.get('for')}"
+    if policy.get("allow"):
+        line += f", but never who matches {policy['allow']}"
+    return line + (" (simulated: nobody is moved)" if policy.get("mode") == "simulate" else "")
 
 
 def _services(deployment: Mapping[str, Any]) -> Iterator[list[object]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -15,6 +16,10 @@ from divertor.cli.text import console, print_json, print_table, styled
 
 group = listing("Who gets which version.")
 Name = Annotated[str, typer.Argument(help="The gateway's name, such as shop/9051 or shop/web/port.")]
+#: Keys of a gateway and of a route that its table has, or that say nothing more.
+_SHOWN = frozenset(
+    ("name", "kind", "internal", "port", "sticky", "routes", "weight", "condition", "condition_strength")
+)
 _HEADINGS = ["GATEWAY", "PORT", "STICKY", "ROUTE", "WEIGHT", "CONDITION", "STRENGTH"]
 
 
@@ -94,6 +99,23 @@ def _print(gateway: Mapping[str, Any], as_json: bool) -> None:
         return
     console().print(styled(gateway.get("name"), "bold"))
     print_table(_HEADINGS[1:], [row[1:] for row in _rows(gateway)], empty="It has no routes.")
+    for line in _settings(gateway):
+        console().print(styled(line))
+
+
+def _settings(gateway: Mapping[str, Any]) -> Iterator[str]:
+    """What else was asked of the gateway and its routes, as a blueprint writes it."""
+    for key, value in gateway.items():
+        if key not in _SHOWN and value not in (None, [], {}):
+            yield f"{key}: {_text(value)}"
+    for path, route in (gateway.get("routes") or {}).items():
+        for key, value in route.items():
+            if key not in _SHOWN and value not in (None, [], {}):
+                yield f"{path}: {key}: {_text(value)}"
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _rows(gateway: Mapping[str, Any]) -> list[list[object]]:

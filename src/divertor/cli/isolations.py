@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -149,15 +151,17 @@ def export_all(file: str, scope: str, kind: str, by: str, state: str) -> None:
             return
         # Session ids are as good as passwords: for nobody else's eyes.
         path = Path(file)
-        with _private(path) as out:
+        with private(path) as out:
             for piece in pieces:
                 out.write(piece)
 
 
-def _private(path: Path) -> IO[bytes]:
+def private(path: Path) -> IO[bytes]:
     try:
-        path.touch(mode=0o600)
-        return path.open("wb")
+        out = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+        if stat.S_ISREG(os.fstat(out.fileno()).st_mode):
+            os.fchmod(out.fileno(), 0o600)  # a file that was there may have been open to others
+        return out
     except OSError as problem:
         raise RefusedError(f"{path}: cannot be written: {problem.strerror}") from problem
 
@@ -173,8 +177,6 @@ def _opened(file: str) -> IO[bytes]:
 
 def _shown(source: IO[bytes], file: str) -> Iterator[bytes]:
     """The bytes of a file, with a bar that shows how far it is; on a terminal only."""
-    import os
-
     from rich.console import Console
     from rich.progress import Progress
 
@@ -223,7 +225,7 @@ def _row(each: Mapping[str, Any]) -> list[object]:
         each.get("id"),
         _key_text(each),
         each.get("scope"),
-        each.get("target"),
+        f"{each.get('target')} (simulated)" if each.get("simulated") else each.get("target"),
         short_time(each.get("created")),
         short_time(each.get("expires")) or "removed",
         each.get("by"),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from divertor.cli.errors import RefusedError
 from divertor.cli.options import AsJson, State
 from divertor.cli.text import console, print_json, print_json_line, print_table, styled
 
@@ -35,17 +36,24 @@ def metrics(
 
 
 def chosen(found: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
-    """What belongs to a gateway or a deployment; everything for no name."""
+    """What belongs to a gateway or a deployment; everything for no name.
+
+    :raises RefusedError: nothing does, though other things are measured.
+    """
     if not name:
         return list(found)
     if any(each.get("gateway") == name for each in found):
         return [each for each in found if each.get("gateway") == name]
     inside = f"{name}/"
-    return [
+    belongs = [
         each
         for each in found
         if each.get("deployment") == name or str(each.get("gateway", "")).startswith(inside)
     ]
+    if found and not belongs:
+        known = {str(each[part]) for each in found for part in ("gateway", "deployment") if each.get(part)}
+        raise RefusedError(f"no gateway or deployment {name!r}; there is {', '.join(sorted(known))}")
+    return belongs
 
 
 def row(each: Mapping[str, Any]) -> list[object]:

@@ -6,19 +6,18 @@ from the API, private to its owner, because it holds what an attacker (or a cust
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from divertor.cli.isolations import Author, Kind, Scope, export_all
+from divertor.cli.isolations import Author, Kind, Scope, export_all, private
 from divertor.cli.options import AsJson, State
 from divertor.cli.text import console, print_json, print_table, short_time, styled
-from divertor.errors import UnavailableError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -78,7 +77,9 @@ def export(
     id: Annotated[
         str, typer.Argument(metavar="[ID]", help="Whose recording; without it, all isolations, as NDJSON.")
     ] = "",
-    format: Annotated[Format, typer.Option(help="What a recording is exported as.")] = Format.HAR,
+    format: Annotated[
+        Format | None, typer.Option(help="What a recording is exported as; har if not said.")
+    ] = None,
     output: Annotated[str, typer.Option("--output", "-o", metavar="FILE|-", help="Where to.")] = "-",
     reveal: Reveal = False,
     scope: Scope = "",
@@ -90,20 +91,20 @@ def export(
     from divertor.cli.client import open_api
 
     if not id:
+        if format or reveal:
+            raise typer.BadParameter("--format and --reveal are of one recording: say whose, by its ID")
         export_all(output, scope, kind, by, state)
         return
+    if scope or kind or by:
+        raise typer.BadParameter("--scope, --kind and --by choose among all isolations: not with an ID")
     with open_api(state) as api:
-        data = api.download(f"{_path(id)}/{format}", {"reveal": "true"} if reveal else {})
+        data = api.download(f"{_path(id)}/{format or Format.HAR}", {"reveal": "true"} if reveal else {})
     if output == "-":
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    try:
-        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(data)
-    except OSError as problem:
-        raise UnavailableError(f"{output}: {problem.strerror}") from problem
+    with private(Path(output)) as out:
+        out.write(data)
 
 
 def recorded(state: State = "", as_json: AsJson = False) -> None:
@@ -154,6 +155,8 @@ def _who(recording: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "key", _key(known)
         yield "scope", known.get("scope")
         yield "target", known.get("target")
+        if known.get("simulated"):
+            yield "mode", "simulated: nobody is moved"
         yield "since", short_time(known.get("created"))
         until = short_time(known.get("expires")) or "removed"
         yield "until", until if recording.get("holds") else f"{until} (no longer isolated)"

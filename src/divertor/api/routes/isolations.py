@@ -19,13 +19,14 @@ from divertor.api.context import Api, By, ValidateOnly
 from divertor.api.describe import body, errors
 from divertor.api.problems import RefusedError
 from divertor.api.schemas import ImportShape, IsolationShape
+from divertor.errors import InputError, Position
 from divertor.ingest import TooLargeError
 from divertor.isolation.bulk import MAX_LINE
 from divertor.isolation.keys import selector_of
 from divertor.isolation.service import Wanted
 from divertor.model.documents import Node
 from divertor.model.fields import Fields, fail, items_of, parsed, text_of
-from divertor.model.isolation import KeySelector
+from divertor.model.isolation import KeyKind, KeySelector
 from divertor.model.quantities import parse_duration, parse_key_selector
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ Author = Annotated[str, Query(max_length=500, alias="by", description="Only what
 async def list_isolations(
     request: Request, api: Api, page: Paged, scope: Scope = "", kind: Kind = "", author: Author = ""
 ) -> Response:
-    wanted = Wanted(scope, kind, author)
+    wanted = _wanted(scope, kind, author)
     found = [each.to_json() for each in api.isolations.page(wanted, page.offset, page.size)]
     return answer(request, found, headers=page_headers(request, page, api.isolations.count(wanted)))
 
@@ -132,12 +133,21 @@ async def import_isolations(
     responses=errors(),
 )
 async def export_isolations(api: Api, scope: Scope = "", kind: Kind = "", author: Author = "") -> Response:
+    wanted = _wanted(scope, kind, author)
+
     async def pieces() -> AsyncIterator[bytes]:
-        for lines in api.isolations.export(Wanted(scope, kind, author)):
+        for lines in api.isolations.export(wanted):
             yield b"".join(lines)
             await asyncio.sleep(0)
 
     return StreamingResponse(pieces(), media_type=NDJSON)
+
+
+def _wanted(scope: str, kind: str, author: str) -> Wanted:
+    """:raises InputError: there is no such kind of key; that nobody has one would be no answer."""
+    if kind and kind not in set(KeyKind):
+        raise InputError(f"{kind!r} is no kind of key", Position("kind"), ", ".join(KeyKind))
+    return Wanted(scope, kind, author)
 
 
 @router.get("/{id}", summary="Get an isolation", response_model=IsolationShape, responses=errors(404))
