@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from tests.conformance.conftest import versions
 from tests.gateway.conftest import Gateway, ask, new_port
-from tests.gateway.worlds import World, blueprint, cluster
+from tests.gateway.worlds import World, blueprint, cluster, pins
 
 
 @pytest.fixture
@@ -45,6 +45,15 @@ def test_routes_are_tried_in_the_order_they_are_written_in(world: World, port: i
     )
     served = [ask(port, cookie=cookie).by for cookie in ("a=1; b=1", "a=1", "b=1", "c=1")]
     assert served == ["web:3", "web:2", "web:3", "web:1"]
+
+
+def test_a_version_sees_the_cookie_and_its_answers_are_not_marked(world: World, port: int) -> None:
+    half = "sticky: route, routes: {'web:1': {weight: 50%}, 'web:2': {weight: 50%}}"
+    world.serve(blueprint(cluster("web", "1", "2", gateways=half), gateways=f"{port}: web"))
+    first = ask(port)
+    cookie = pins(first)
+    assert cookie.startswith("dvt-") and "web" not in cookie and first.get("cache-control") is None
+    assert ask(port, cookie=cookie).seen["cookie"] == cookie
 
 
 #: What a route may lead to, and who answers then.
