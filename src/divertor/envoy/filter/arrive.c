@@ -10,20 +10,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FIELDS = 128, MAX_URL = 64 << 10, MAX_NAME = 4096, REPLAY_LIMIT = 1 << 20 };
+enum { MAX_URL = 64 << 10, MAX_PORT = 65535 };
+
+/* As many headers as there are: were there a most, one more would keep what is to be taken out. */
+struct fields {
+  header_field *at;
+  size_t room;
+};
 
 struct kept {
   bool fresh, unrepeatable;
   size_t count, length;
-  header_field fields[MAX_FIELDS];
+  struct fields fields;
   char text[MAX_URL];
 };
 static __thread struct kept *kept;
+static __thread struct fields fields; /* as Envoy shows them */
 
 #define TEXT(literal) {literal, sizeof(literal) - 1}
 static const text ORIGIN = TEXT("x-divertor-origin"), ADDRESS = TEXT("x-envoy-external-address");
 static const text AUTHORITY = TEXT(":authority"), PATH = TEXT(":path"), PROTO = TEXT("x-forwarded-proto");
-static const text METHOD = TEXT(":method"), LENGTH = TEXT("content-length");
+static const text METHOD = TEXT(":method"), LENGTH = TEXT("content-length"), ENCODING = TEXT("transfer-encoding");
 static const text schemes[] = {TEXT("http://"), TEXT("https://"), TEXT("https")};
 
 /* How the client came: without TLS, with it, or as the proxy in front of us tells. */
@@ -46,11 +53,14 @@ static bool is(view name, text wanted) {
   return name.length == wanted.length && memcmp(name.at, wanted.at, wanted.length) == 0;
 }
 
-/* Envoy hands names over in lower case. */
+static bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+/* Envoy hands names over in lower case. Some servers take `_` for `-`, and some every mark that is neither letter
+ * nor digit. */
 static bool spells(view name, size_t length, const char *own) {
   if (name.length < length) return false;
   for (size_t i = 0; i < length; i++)
-    if (name.at[i] != own[i] && !(own[i] == '-' && name.at[i] == '_')) return false;
+    if (own[i] == '-' ? is_word(name.at[i]) : name.at[i] != own[i]) return false;
   return true;
 }
 
@@ -66,7 +76,8 @@ static bool is_ours(view name) {
 /* What the rest of us needs of a request. */
 struct seen {
   view method, host, path, length, proto;
-  bool ours; /* it holds what only we may say */
+  bool encoded; /* a body in pieces */
+  bool ours;    /* it holds what only we may say */
 };
 
 /* A copy: what Envoy changes or removes until the route is chosen does not matter. */
@@ -76,26 +87,40 @@ static view keep(struct kept *into, view piece) {
   return (view){into->text + into->length - piece.length, piece.length};
 }
 
+static bool grow(struct fields *to, size_t count) {
+  if (count <= to->room) return true;
+  header_field *grown = realloc(to->at, 2 * count * sizeof *grown);
+  if (!grown) return false;
+  *to = (struct fields){grown, 2 * count};
+  return true;
+}
+
+/* The headers into `fields`, and how many there are: 0 only without memory, when Envoy is about to end itself. */
+static size_t read_fields(void *request) {
+  size_t count = envoy_dynamic_module_callback_early_header_mutation_get_headers_size(request);
+  if (!grow(&fields, count)) return 0;
+  return envoy_dynamic_module_callback_early_header_mutation_get_headers(request, fields.at) ? count : 0;
+}
+
 static bool look(void *request, struct seen *seen) {
-  header_field fields[MAX_FIELDS];
-  size_t count = envoy_dynamic_module_callback_early_header_mutation_get_headers_size(request), total = 0;
+  size_t count = read_fields(request), total = 0;
   if (!kept && !(kept = calloc(1, sizeof *kept))) return false;
   kept->fresh = false;
   kept->count = kept->length = 0;
-  if (count > MAX_FIELDS || !envoy_dynamic_module_callback_early_header_mutation_get_headers(request, fields))
-    return false;
+  if (count == 0 || !grow(&kept->fields, count)) return false;
   for (size_t i = 0; i < count; i++) {
-    view name = fields[i].name, value = fields[i].value;
+    view name = fields.at[i].name, value = fields.at[i].value;
     if (is(name, AUTHORITY)) seen->host = value;
     else if (is(name, PATH)) seen->path = value;
     else if (is(name, METHOD)) seen->method = value;
     else if (is(name, LENGTH)) seen->length = value;
+    else if (is(name, ENCODING)) seen->encoded = true;
     else if (is(name, PROTO)) seen->proto = value;
     else if (is_ours(name)) seen->ours = true;
     total += name.length + value.length;
     if (total > MAX_URL) continue;
-    kept->fields[kept->count].name = keep(kept, name);
-    kept->fields[kept->count++].value = keep(kept, value);
+    kept->fields.at[kept->count].name = keep(kept, name);
+    kept->fields.at[kept->count++].value = keep(kept, value);
   }
   kept->fresh = total <= MAX_URL;
   return true;
@@ -111,8 +136,8 @@ bool divertor_is_unrepeatable(void) { return kept->unrepeatable; }
 
 bool divertor_arrived_header(text name, view *value, size_t index) {
   for (size_t i = 0; i < kept->count; i++)
-    if (is(kept->fields[i].name, name) && index-- == 0) {
-      *value = kept->fields[i].value;
+    if (is(kept->fields.at[i].name, name) && index-- == 0) {
+      *value = kept->fields.at[i].value;
       return true;
     }
   return false;
@@ -120,17 +145,16 @@ bool divertor_arrived_header(text name, view *value, size_t index) {
 
 /* Removing one invalidates what was read of the others; hardly any request has any. */
 static void clean(void *request) {
-  header_field fields[MAX_FIELDS];
   for (;;) {
-    size_t count = envoy_dynamic_module_callback_early_header_mutation_get_headers_size(request), i = 0;
-    if (count > MAX_FIELDS || !envoy_dynamic_module_callback_early_header_mutation_get_headers(request, fields)) return;
-    while (i < count && !is_ours(fields[i].name)) i++;
+    size_t count = read_fields(request), i = 0;
+    while (i < count && !is_ours(fields.at[i].name)) i++;
     if (i == count) return;
-    char name[MAX_NAME];
-    size_t length = fields[i].name.length;
-    if (length > sizeof name) return; /* nobody reads in it */
-    memcpy(name, fields[i].name.at, length);
+    size_t length = fields.at[i].name.length;
+    char *name = malloc(length);
+    if (!name) return;
+    memcpy(name, fields.at[i].name.at, length);
     envoy_dynamic_module_callback_early_header_mutation_remove_header(request, (text){name, length});
+    free(name);
   }
 }
 
@@ -151,16 +175,16 @@ static bool plain_host(view host) {
     if (!((letter >= 'a' && letter <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-')) return false;
   }
   if (i == 0 || i + 1 == host.length) return false;
-  return i == host.length || !too_long((view){host.at + i + 1, host.length - i - 1}, 65535);
+  return i == host.length || !too_long((view){host.at + i + 1, host.length - i - 1}, MAX_PORT);
 }
 
-/* Whether Envoy might not be able to send the request again: its body is too long, or of unknown length, or its host
- * no host. Few requests without a method that asks for one have a body; with one that is too long, the sensor does
- * not even ask for a divert. */
+/* Whether Envoy might not be able to send the request again. Its host may be no host. Or it has a body: that may be
+ * too long to be kept, or the client holds it back until the sensor, which has seen enough, has answered; and of what
+ * has not come nothing can be sent again. Few requests without a method that asks for one have a body. */
 static bool unrepeatable(const struct seen *seen) {
-  if (!plain_host(seen->host)) return true;
-  if (is(seen->method, (text)TEXT("GET")) || is(seen->method, (text)TEXT("HEAD"))) return false;
-  return seen->length.length == 0 || too_long(seen->length, REPLAY_LIMIT);
+  if (!plain_host(seen->host) || seen->encoded) return true;
+  if (seen->length.length) return too_long(seen->length, 0);
+  return !is(seen->method, (text)TEXT("GET")) && !is(seen->method, (text)TEXT("HEAD"));
 }
 
 static bool append(char *url, size_t *length, view piece) {

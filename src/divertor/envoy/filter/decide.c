@@ -22,11 +22,13 @@ static bool ask(void *question, int map, text name, view *value, size_t index, s
   return envoy_dynamic_module_callback_matcher_data_input_get_header_value(question, map, name, value, index, count);
 }
 
-/* What the request said as it came, but for what Envoy or another extension of ours has set since. */
+/* What the request said as it came, but for what Envoy or another extension of ours has set since: the filter, which
+ * isolates by it, sees that too. */
 static bool recall(void *question, int map, text name, view *value, size_t index, size_t *count) {
-  static const char *const later[] = {"x-envoy-", "x-divertor"};
+  static const char *const later[] = {"x-envoy-",     "x-divertor", "x-forwarded-",
+                                       "x-request-id", "host",       "referer"};
   for (size_t i = 0; i < sizeof later / sizeof *later; i++)
-    if (name.length > strlen(later[i]) && memcmp(name.at, later[i], strlen(later[i])) == 0)
+    if (name.length >= strlen(later[i]) && memcmp(name.at, later[i], strlen(later[i])) == 0)
       return ask(question, map, name, value, index, count);
   return divertor_arrived_header(name, value, index);
 }
