@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import random
 import socket
 import string
@@ -52,6 +53,7 @@ from divertor.conditions import (
 )
 from divertor.envoy.plan import Paths, Snapshot, simple_listener
 from divertor.envoy.resources import listeners
+from divertor.gateway.process import FILTER
 
 SEED = 20190411
 RANDOM_CONDITIONS = 240
@@ -403,7 +405,11 @@ def asker(port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker
         "error",
     ]
     log = directory / "log"
-    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
+    environment = {**os.environ, "ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(FILTER.parent)}
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=output, env=environment) as process,
+    ):
         try:
             asker = connect(port, process, log)
             yield asker

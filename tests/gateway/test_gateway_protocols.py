@@ -85,7 +85,7 @@ def test_a_client_speaks_http2_over_tls(
 
 async def posted(url: str, context: ssl.SSLContext, sizes: list[int]) -> list[tuple[str, int]]:
     """What becomes of requests of these sizes, all at once on one connection."""
-    async with httpx.AsyncClient(http2=True, verify=context) as client:
+    async with httpx.AsyncClient(http2=True, verify=context, timeout=60) as client:
         extensions = {"sni_hostname": "shop.example"}
         asked = [client.post(url, content=b"x" * size, extensions=extensions) for size in sizes]
         return [(found.http_version, found.json()["length"]) for found in await asyncio.gather(*asked)]
