@@ -65,7 +65,7 @@ class Trail:
         if self.filters:
             found["typed_per_filter_config"] = dict(self.filters)
         elif self.divert:
-            # Should Envoy not follow the sensor, the token stays here; where the filter looks on, it sees to that.
+            # Should Envoy not follow, the token stays here. Where the filter looks on, it sees to that.
             found["response_headers_to_remove"] = [*found.get("response_headers_to_remove", ()), TOKEN_HEADER]
         return found
 
