@@ -96,6 +96,12 @@ def test_a_file_is_imported_as_it_is(dry_run: bool, server: Server, tmp_path: Pa
     assert ("2 would be isolated" if dry_run else "2 isolated") in told
 
 
+def test_away_from_a_terminal_no_bar_is_drawn(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(LINES)
+    result = CliRunner().invoke(app, ["isolations", "import", str(tmp_path / "f"), "--json"])
+    assert (json.loads(result.stdout), result.stderr) == (DONE, "")
+
+
 def test_an_export_is_for_nobody_elses_eyes(server: Server, tmp_path: Path) -> None:
     run("export", "-o", str(tmp_path / "f"), "--kind", "cookie")
     assert (tmp_path / "f").read_bytes() == LINES and (tmp_path / "f").stat().st_mode & 0o777 == 0o600

@@ -181,7 +181,8 @@ def _shown(source: IO[bytes], file: str) -> Iterator[bytes]:
     from rich.progress import Progress
 
     total = os.fstat(source.fileno()).st_size if file != "-" else None
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    screen = Console(stderr=True)
+    with Progress(console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("Isolating", total=total)
         while piece := source.read(1 << 18):
             yield piece

@@ -92,7 +92,8 @@ class Import:
         try:
             data = _DECODER.decode(str(line, "utf-8"))
         except json.JSONDecodeError as problem:
-            raise InputError("no JSON", Position(_SOURCE, self.lines, problem.colno), problem.msg) from None
+            at = Position(_SOURCE, self.lines, problem.colno)
+            raise InputError(f"no JSON: {problem.msg}", at, "an object on each line") from None
         except (ValueError, RecursionError):
             raise _refused("no JSON", "an object in UTF-8") from None
         if not isinstance(data, dict):
