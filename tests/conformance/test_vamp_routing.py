@@ -6,11 +6,13 @@ Only what no other test shows from the text to the answer; the rest is named in 
 from __future__ import annotations
 
 import json
+import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 from tests.conformance.conftest import versions
-from tests.gateway.conftest import Gateway, ask, new_port
+from tests.gateway.conftest import Gateway, ask, new_port, over
 from tests.gateway.worlds import World, blueprint, cluster, pins
 
 
@@ -54,6 +56,61 @@ def test_a_version_sees_the_cookie_and_its_answers_are_not_marked(world: World, 
     cookie = pins(first)
     assert cookie.startswith("dvt-") and "web" not in cookie and first.get("cache-control") is None
     assert ask(port, cookie=cookie).seen["cookie"] == cookie
+
+
+def connect(port: int) -> tuple[socket.socket, str | None]:
+    """A connection that stays open, and who has it."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    return connection, over(connection, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").by
+
+
+def wait_until_idle(world: World, instance: str) -> None:
+    """Until Envoy has noticed that nobody is connected to an instance any more."""
+    line = f":{world.apps[instance].port}::rq_active::0\n".encode()
+    deadline = time.monotonic() + 10
+    while True:
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(world.gateway.layout.envoy_admin))
+            admin.sendall(b"GET /clusters HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            with admin.makefile("rb") as answer:
+                if line in answer.read():
+                    return
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_tcp_connection_goes_to_the_instance_with_the_fewest(world: World, port: int) -> None:
+    """Ten connections; those of one instance end, so the next five are its. One may be drawn past it."""
+    text = blueprint(cluster("web", "1"), gateways=f"{port}/tcp: web").replace("port: 80", "port: 80/tcp")
+    world.gateway.apply(world.planned(text, instances={"web:1": 2}))
+    opened = [connect(port) for _ in range(10)]
+    for connection, by in opened:
+        if by == "web:1":
+            connection.close()
+    wait_until_idle(world, "web:1")
+    more = [connect(port) for _ in range(5)]
+    for connection, _ in opened + more:
+        connection.close()
+    assert [by for _, by in opened].count("web:1") in (4, 5, 6)
+    assert [by for _, by in more].count("web:1") >= 4
+
+
+@pytest.mark.parametrize(
+    ("said", "balance"),
+    [
+        ("", "roundrobin"),
+        ("balance: roundrobin", "roundrobin"),
+        ("balance: static-rr", "roundrobin"),
+        ("balance: leastconn", "leastconn"),
+        ("balance: random", "random"),
+        ("balance: uri", "roundrobin"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["'shop/web/web:1': {%s}", "all: {selector: 'name(web:1)', %s}"])
+def test_a_route_says_whose_turn_it_is(world: World, kind: str, said: str, balance: str) -> None:
+    own = "{name: a, port: 9000, routes: {" + kind.replace("%s", said) + "}}"
+    (found,) = world.planned(blueprint(cluster("web", "1")), own).upstreams
+    assert found.balance == balance
 
 
 #: What a route may lead to, and who answers then.

@@ -16,6 +16,8 @@ from divertor.model.traffic import CircuitBreaker, OutlierDetection, RateLimit, 
 
 Protocol = Literal["http", "tcp"]
 Sticky = Literal["none", "route", "instance"]
+#: Whose turn it is among instances: in turn, the least busy one, or any.
+Balance = Literal["roundrobin", "leastconn", "random"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Upstream:
     http2: bool = False
     outliers: OutlierDetection | None = None
     breaker: CircuitBreaker | None = None
+    balance: Balance = "roundrobin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from divertor.envoy import plan
 from divertor.envoy.ends import ends
 from divertor.errors import ConflictError
 from divertor.gateway.selection import is_selected, parts, settled
-from divertor.gateway.targets import Home, Version, World
+from divertor.gateway.targets import Home, Version, World, balance_of
 from divertor.isolation.layout import scope_key
 from divertor.model.artifacts import FailPolicy, Gateway, Mode, Protocol, Route, Sticky
 from divertor.model.isolation import KeyKind
@@ -138,7 +138,8 @@ class Gates:
         behind = self._behind(gateway, route)
         if behind is not None:
             return self._gate(behind, outside)
-        upstream = self.world.upstream(route.path, by_instance=outside.by_instance)
+        balance = balance_of(route)
+        upstream = self.world.upstream(route.path, by_instance=outside.by_instance, balance=balance)
         version = self.world.version(route.path)
         if version is None or gateway.name in self.world.homes:
             return upstream
@@ -161,9 +162,11 @@ class Gates:
     def _selected(self, gateway: Gateway, route: Route, outside: _Outside) -> str | plan.Gate:
         """Where a selected route leads: to one version, or to several by the number of their instances."""
         found = parts(gateway, route, self.running, self.world)
+        upstreams = (
+            self.world.enter(part.upstream, outside.by_instance, balance_of(route)) for part in found
+        )
         ends = [
-            (part, self._guarded(part.version, self.world.enter(part.upstream, outside.by_instance)))
-            for part in found
+            (part, self._guarded(part.version, name)) for part, name in zip(found, upstreams, strict=True)
         ]
         if len(ends) == 1:
             return ends[0][1]
@@ -216,20 +219,25 @@ class Gates:
                 found = parts(gateway, route, self.running, self.world)
                 whole = sum(part.count for part in found)
                 for part in found:
-                    yield self._direct(gateway, part.version, part.upstream), share * part.count / whole
+                    to = self._direct(gateway, route, part.version, part.upstream)
+                    yield to, share * part.count / whole
                 continue
             behind = self._behind(gateway, route)
             if behind is None:
-                yield self._direct(gateway, self.world.version(route.path), route.path), share
+                yield self._direct(gateway, route, self.world.version(route.path), route.path), share
                 continue
             yield from ((name, share * inner) for name, inner in self._shares(behind, onward))
 
-    def _direct(self, gateway: Gateway, version: Version | None, to: str | plan.Upstream) -> str:
+    def _direct(
+        self, gateway: Gateway, route: Route, version: Version | None, to: str | plan.Upstream
+    ) -> str:
         if version is not None and self._is_http(version) and self._isolated(version.home) is not None:
             raise ConflictError(
                 f"gateway {gateway.name}: {version.path} is isolated, and tcp cannot tell attackers"
             )
-        return self.world.upstream(to) if isinstance(to, str) else self.world.enter(to, False)
+        if isinstance(to, str):
+            return self.world.upstream(to, balance=balance_of(route))
+        return self.world.enter(to, False, balance_of(route))
 
     def _is_http(self, version: Version) -> bool:
         ports = (port for port in version.service.breed.ports if port.name == version.home.port)

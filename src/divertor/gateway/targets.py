@@ -11,9 +11,17 @@ from dataclasses import dataclass, field, replace
 
 from divertor.envoy import plan
 from divertor.errors import ConflictError
-from divertor.model.artifacts import Gateway, HealthCheck, Protocol
+from divertor.model.artifacts import Gateway, HealthCheck, Protocol, Route
 from divertor.model.deployments import DeployedCluster, DeployedService, Deployment, Instance
 from divertor.model.traffic import Mirror, Traffic
+
+#: HAProxy's names; `static-rr` is a `roundrobin` whose weights cannot change while it runs.
+_BALANCES: Mapping[str, plan.Balance] = {
+    "roundrobin": "roundrobin",
+    "static-rr": "roundrobin",
+    "leastconn": "leastconn",
+    "random": "random",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class World:
                     )
         return None
 
-    def upstream(self, path: str, *, by_instance: bool = False) -> str:
+    def upstream(self, path: str, *, by_instance: bool = False, balance: plan.Balance | None = None) -> str:
         """The name of the upstream a path means: a version, or `[host:port]`.
 
         :raises ConflictError: it leads nowhere.
@@ -77,12 +85,15 @@ class World:
         known = self.upstreams.get(path)
         if known is None:
             known = _external(path) if path.startswith("[") else _upstream(path, self.version(path))
-        return self.enter(known, by_instance)
+        return self.enter(known, by_instance, balance)
 
-    def enter(self, upstream: plan.Upstream, by_instance: bool) -> str:
-        """Takes an upstream up. It can keep instances as soon as one gateway wants that."""
+    def enter(self, upstream: plan.Upstream, by_instance: bool, balance: plan.Balance | None = None) -> str:
+        """Takes an upstream up. It can keep instances as soon as one gateway wants that; of several routes
+        that say whose turn it is, the last counts."""
         known = self.upstreams.get(upstream.name, upstream)
-        self.upstreams[upstream.name] = replace(known, by_instance=known.by_instance or by_instance)
+        self.upstreams[upstream.name] = replace(
+            known, by_instance=known.by_instance or by_instance, balance=balance or known.balance
+        )
         return upstream.name
 
     def traffic(self, traffic: Traffic, of: str) -> Traffic:
@@ -135,14 +146,22 @@ def endpoint(instance: Instance, port: str) -> plan.Endpoint:
 def upstream_of(name: str, version: Version, instances: Iterable[Instance]) -> plan.Upstream:
     """An upstream with the settings of a version and such instances of it."""
     service, port = version.service, version.home.port
+    protocols = [own.protocol for own in service.breed.ports if own.name == port]
     return plan.Upstream(
         name,
         tuple(endpoint(each, port) for each in instances if each.deployed and each.ports),
         _check(service.health_checks, port),
-        http2=any(own.name == port and own.protocol is Protocol.HTTP2 for own in service.breed.ports),
+        http2=Protocol.HTTP2 in protocols,
         outliers=service.outlier_detection,
         breaker=service.circuit_breaker,
+        # As in Vamp. Connections last: in turn, those that are there would not count.
+        balance="leastconn" if Protocol.TCP in protocols else "roundrobin",
     )
+
+
+def balance_of(route: Route) -> plan.Balance | None:
+    """Whose turn a route says it is, in HAProxy's words as Vamp takes them; None: nothing that we can do."""
+    return _BALANCES.get(str(route.extras.get("balance", "")).strip())
 
 
 def _put(gateways: dict[str, Gateway], gateway: Gateway) -> None:
