@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.isolation.conftest import FILTER
 
+from divertor.isolation.table import Recent, Table
+
 SECONDS = 3
 
 DRIVER = r"""
@@ -108,23 +110,50 @@ int main(int count, char **arguments) {
 """
 
 
-def test_no_text_of_a_client_leads_outside_its_memory(compiler: str, tmp_path: Path) -> None:
+#: A driver that plays Envoy for every C file of the filter.
+LIVES = Path(__file__).with_name("lives.c")
+FLAGS = [
+    "-std=c11",
+    "-D_GNU_SOURCE",
+    "-O1",
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+]
+
+
+@pytest.fixture(scope="module")
+def sanitizing(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A compiler with its flags."""
+    root = tmp_path_factory.mktemp("sanitizing")
+    (root / "empty.c").write_text("int main(void) { return 0; }")
+    command = [compiler, *FLAGS, "-o", str(root / "empty"), str(root / "empty.c")]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this compiler has no sanitizers")
+    return [compiler, *FLAGS, "-I", str(FILTER)]
+
+
+def test_no_text_of_a_client_leads_outside_its_memory(sanitizing: list[str], tmp_path: Path) -> None:
     source, program = tmp_path / "fuzz.c", tmp_path / "fuzz"
     source.write_text(DRIVER)
-    flags = [
-        "-std=c11",
-        "-D_GNU_SOURCE",
-        "-O1",
-        "-g",
-        "-fsanitize=address,undefined",
-        "-fno-sanitize-recover=all",
-    ]
-    empty = tmp_path / "empty.c"
-    empty.write_text("int main(void) { return 0; }")
-    if subprocess.run([compiler, *flags, "-o", str(program), str(empty)], capture_output=True).returncode:
-        pytest.skip("this compiler has no sanitizers")
     sources = [str(source), *(str(FILTER / name) for name in ("keys.c", "request.c", "table.c", "record.c"))]
-    subprocess.run([compiler, *flags, "-I", str(FILTER), "-o", str(program), *sources], check=True)
+    subprocess.run([*sanitizing, "-o", str(program), *sources], check=True)
     run = subprocess.run([program, str(SECONDS)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     assert int(run.stdout) >= 10000
+
+
+def test_no_life_of_a_request_leads_outside_its_memory(sanitizing: list[str], tmp_path: Path) -> None:
+    """Nor does a forged header stay, the token get out, or what was kept decide otherwise than Envoy."""
+    program, settings, spool = tmp_path / "lives", tmp_path / "settings", tmp_path / "spool"
+    Table.open(tmp_path / "table").close()
+    Recent(tmp_path / "recent").close()
+    keys = ("cookie", "session"), ("header", "x-api-key"), ("bearer", ""), ("ja3", ""), ("prefix", "32/128")
+    files = (f"{name} {tmp_path / name}" for name in ("table", "recent", "spool"))
+    lines = [f"key {kind} {at:016x} {at:016x} {name}" for at, (kind, name) in enumerate(keys, 1)]
+    settings.write_text("\n".join(("scope a/b", "token token", "seconds 1", "body 5000", *files, *lines)))
+    subprocess.run([*sanitizing, "-o", program, LIVES, *sorted(FILTER.glob("*.c"))], check=True)
+    run = subprocess.run([program, str(SECONDS), settings, spool], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    lived, told = map(int, run.stdout.split())
+    assert lived >= 1000 and told > 0

@@ -189,7 +189,7 @@ static bool unrepeatable(const struct seen *seen) {
 
 static bool append(char *url, size_t *length, view piece) {
   if (*length + piece.length > MAX_URL) return false;
-  memcpy(url + *length, piece.at, piece.length);
+  if (piece.length) memcpy(url + *length, piece.at, piece.length);
   *length += piece.length;
   return true;
 }
