@@ -133,5 +133,5 @@ def test_options_that_would_be_ignored_are_refused(server: Server, options: list
 
 
 def test_who_is_only_watched_is_told_apart_in_the_list() -> None:
-    assert _row(MADE | {"simulated": True})[3] == "web:1 (simulated)"
-    assert _row(MADE)[3] == "web:1"
+    assert _row(MADE | {"scope": "a/b"}, {"a/b"})[3] == "web:1 (simulated)"
+    assert _row(MADE | {"scope": "a/b", "simulated": True}, set())[3] == "web:1"

@@ -74,7 +74,7 @@ def test_who_is_no_longer_isolated_is_said_to_be(capsys: pytest.CaptureFixture[s
 
 
 def test_who_is_only_watched_is_said_not_to_be_moved(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_session({**RECORDING, "isolation": {**RECORDING["isolation"], "simulated": True}}, [])
+    _print_session(RECORDING, [], {"shop/shop"})
     assert "nobody is moved" in capsys.readouterr().out
 
 

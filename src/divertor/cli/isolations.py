@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -39,11 +39,12 @@ def list_all(
 
     with open_api(state) as api:
         found = api.get_all("/isolations", _which(scope, kind, by))
-    if as_json:
-        print_json(found)
-        return
+        if as_json:
+            print_json(found)
+            return
+        watched = only_watched(api)
     headings = ["ID", "KEY", "SCOPE", "SERVED BY", "SINCE", "UNTIL", "BY", "WHY"]
-    print_table(headings, [_row(each) for each in found], empty="Nobody is isolated.")
+    print_table(headings, [_row(each, watched) for each in found], empty="Nobody is isolated.")
 
 
 @group.command("add")
@@ -199,13 +200,26 @@ def only_scope(api: Api) -> str:
 
     :raises RefusedError: there is none, or several.
     """
-    deployments = api.get("/deployments")
-    scopes = [f"{each['name']}/{cluster}" for each in deployments for cluster in each.get("isolation") or {}]
+    scopes = list(_policies(api))
     if not scopes:
         raise RefusedError("no deployment has an isolation section: there is nowhere to divert to")
     if len(scopes) > 1:
         raise RefusedError(f"say where with --scope: {', '.join(scopes)}")
     return scopes[0]
+
+
+def only_watched(api: Api) -> set[str]:
+    """The scopes whose isolated are watched and not moved, as their policies say now. What an isolation says
+    of itself, `simulated`, is how that was when it was decided."""
+    return {scope for scope, policy in _policies(api).items() if policy.get("mode") == "simulate"}
+
+
+def _policies(api: Api) -> dict[str, Mapping[str, Any]]:
+    return {
+        f"{each['name']}/{cluster}": policy
+        for each in api.get_all("/deployments")
+        for cluster, policy in (each.get("isolation") or {}).items()
+    }
 
 
 def _plain(kind: str, text: str) -> dict[str, str]:
@@ -221,12 +235,12 @@ def _named(kind: str, text: str) -> dict[str, str]:
     return {"kind": kind, "name": name, "value": value}
 
 
-def _row(each: Mapping[str, Any]) -> list[object]:
+def _row(each: Mapping[str, Any], watched: Container[object]) -> list[object]:
     return [
         each.get("id"),
         _key_text(each),
         each.get("scope"),
-        f"{each.get('target')} (simulated)" if each.get("simulated") else each.get("target"),
+        f"{each.get('target')} (simulated)" if each.get("scope") in watched else each.get("target"),
         short_time(each.get("created")),
         short_time(each.get("expires")) or "removed",
         each.get("by"),

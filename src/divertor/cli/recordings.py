@@ -7,7 +7,7 @@ from the API, private to its owner, because it holds what an attacker (or a cust
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import typer
 
-from divertor.cli.isolations import Author, Kind, Scope, export_all, private
+from divertor.cli.isolations import Author, Kind, Scope, export_all, only_watched, private
 from divertor.cli.options import AsJson, State
 from divertor.cli.text import console, print_json, print_table, short_time, styled
 
@@ -67,10 +67,11 @@ def show(
             return
         recording = api.get(f"{_path(id)}/recording")
         exchanges = api.get_all(f"{_path(id)}/exchanges", asked)
-    if as_json:
-        print_json({**recording, "exchanges": exchanges})
-    else:
-        _print_session(recording, exchanges)
+        if as_json:
+            print_json({**recording, "exchanges": exchanges})
+            return
+        watched = only_watched(api)
+    _print_session(recording, exchanges, watched)
 
 
 def export(
@@ -138,9 +139,11 @@ def _path(id: str) -> str:
     return f"/isolations/{quote(id, safe='')}"
 
 
-def _print_session(recording: Mapping[str, Any], exchanges: list[Any]) -> None:
+def _print_session(
+    recording: Mapping[str, Any], exchanges: list[Any], watched: Container[object] = ()
+) -> None:
     screen = console()
-    for label, value in _who(recording):
+    for label, value in _who(recording, watched):
         screen.print(styled(f"{label:<10}", "dim"), styled(value))
     screen.print()
     rows = [_row(each) for each in exchanges]
@@ -148,14 +151,14 @@ def _print_session(recording: Mapping[str, Any], exchanges: list[Any]) -> None:
     print_table(headings, rows, empty="Nothing was recorded.")
 
 
-def _who(recording: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+def _who(recording: Mapping[str, Any], watched: Container[object]) -> Iterator[tuple[str, object]]:
     known = recording.get("isolation") or {}
     yield "id", recording.get("id")
     if known:
         yield "key", _key(known)
         yield "scope", known.get("scope")
         yield "target", known.get("target")
-        if known.get("simulated"):
+        if known.get("scope") in watched:
             yield "mode", "simulated: nobody is moved"
         yield "since", short_time(known.get("created"))
         until = short_time(known.get("expires")) or "removed"

@@ -235,7 +235,9 @@ class IsolationService:
         sessions = _sound(policy, scope, keys)
         await self._hold(
             [
-                self._continued(isolation, *key, "sensor", f"a session of {isolation.reason}")
+                self._continued(
+                    isolation, *key, "sensor", f"a session of an isolated user: {isolation.reason}"
+                )
                 for key in sessions
             ]
         )
