@@ -49,13 +49,14 @@ def test_routes_are_tried_in_the_order_they_are_written_in(world: World, port: i
     assert served == ["web:3", "web:2", "web:3", "web:1"]
 
 
-def test_a_version_sees_the_cookie_and_its_answers_are_not_marked(world: World, port: int) -> None:
+def test_a_version_sees_the_cookie_and_the_answer_that_sets_it_is_private(world: World, port: int) -> None:
     half = "sticky: route, routes: {'web:1': {weight: 50%}, 'web:2': {weight: 50%}}"
     world.serve(blueprint(cluster("web", "1", "2", gateways=half), gateways=f"{port}: web"))
     first = ask(port)
     cookie = pins(first)
-    assert cookie.startswith("dvt-") and "web" not in cookie and first.get("cache-control") is None
-    assert ask(port, cookie=cookie).seen["cookie"] == cookie
+    assert cookie.startswith("dvt-") and "web" not in cookie and first.get("cache-control") == "private"
+    again = ask(port, cookie=cookie)
+    assert again.seen["cookie"] == cookie and again.get("cache-control") is None
 
 
 def connect(port: int) -> tuple[socket.socket, str | None]:

@@ -70,17 +70,19 @@ class Trail:
         return found
 
 
-def weighted_action(trail: Trail, name: str, choices: Sequence[tuple[str, int, Resource | None]]) -> Resource:
-    """A route to one of several clusters, by weight; the last of a choice is the header that keeps it."""
+def weighted_action(
+    trail: Trail, name: str, choices: Sequence[tuple[str, int, tuple[Resource, ...]]]
+) -> Resource:
+    """A route to one of several clusters, by weight; the last of a choice are the headers that keep it."""
     found = trail.route(name, None)
     found["route"]["weighted_clusters"] = {
         "clusters": [
             {
                 "name": upstream,
                 "weight": weight,
-                **({} if pin is None else {"response_headers_to_add": [pin]}),
+                **({"response_headers_to_add": list(pins)} if pins else {}),
             }
-            for upstream, weight, pin in choices
+            for upstream, weight, pins in choices
         ]
     }
     return found

@@ -142,7 +142,7 @@ class _Compiler:
         """Where one route leads; `pinning`: it has just been drawn, and the client is to stay."""
         onward = trail.along(route)
         if pinning and gate.sticky != "none":
-            onward = replace(onward, pins=(*onward.pins, pin(gate, route)))
+            onward = replace(onward, pins=(*onward.pins, *pin(gate, route)))
         if isinstance(route.to, Gate):
             return self.gate(route.to, onward)
         return onward.end(route.name, route.to)
@@ -162,7 +162,7 @@ class _Compiler:
             if gate.sticky != "none":
                 taken["response_headers_to_add"] = [
                     *taken.get("response_headers_to_add", ()),
-                    pin(gate, matched),
+                    *pin(gate, matched),
                 ]
             found.append(taken)
         return [*found, self.weighted(gate, trail)]
@@ -177,7 +177,7 @@ class _Compiler:
             trail,
             f"{gate.name}#weights",
             [
-                (_upstream(route), route.weight * DRAW, pin(gate, route) if gate.sticky != "none" else None)
+                (_upstream(route), route.weight * DRAW, pin(gate, route) if gate.sticky != "none" else ())
                 for route in choices
             ],
         )

@@ -12,10 +12,10 @@ def cookie_name(gate: Gate) -> str:
     return f"dvt-{blake2b(gate.name.encode(), digest_size=4).hexdigest()}"
 
 
-def pin(gate: Gate, route: Route) -> Resource:
-    """The header that makes a client stay with what it drew."""
+def pin(gate: Gate, route: Route) -> tuple[Resource, ...]:
+    """The headers that make a client stay with what it drew: a cookie, which no cache may hand to others."""
     value = f"{cookie_name(gate)}={_mark_of(route)}; Path=/; HttpOnly; SameSite=Lax"
-    return {"header": {"key": "set-cookie", "value": value}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}
+    return _added("set-cookie", value), _added("cache-control", "private")
 
 
 def pinned_by(gate: Gate, route: Route) -> Resource:
@@ -50,6 +50,10 @@ def instance_hash(gate: Gate) -> Resource:
             "attributes": [{"name": "HttpOnly"}],
         }
     }
+
+
+def _added(name: str, value: str) -> Resource:
+    return {"header": {"key": name, "value": value}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}
 
 
 def _mark_of(route: Route) -> str:
