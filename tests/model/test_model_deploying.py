@@ -97,6 +97,21 @@ def test_a_merge_keeps_the_scale_unless_it_gives_one() -> None:
     assert scaled.clusters[0].services[0].breed.deployable.definition == "j"
 
 
+def test_a_merged_gateway_that_names_no_routes_leaves_the_weights() -> None:
+    before = deployed("a", "b", routes="a: {weight: 0%}, b: {weight: 100%}")
+    text = blueprint_text("e").replace("services", "gateways: {timeout: 5s}, services")
+    after = merge(before, read_blueprint(text, "x"))
+    assert weights(after) == {"d/c/a/p": 0, "d/c/b/p": 100, "d/c/e/p": 0}
+    assert after.clusters[0].gateways[0].traffic.timeout is not None
+
+
+def test_a_merged_external_gateway_that_names_no_routes_keeps_them() -> None:
+    before = deployed("a", extra=", gateways: {9051: c/p}")
+    after = merge(before, read_blueprint(blueprint_text("a", extra=", gateways: {9051: {timeout: 5s}}"), "x"))
+    assert after.gateways[0].routes == before.gateways[0].routes
+    assert after.gateways[0].traffic.timeout is not None
+
+
 def test_a_merge_replaces_external_gateways_by_port() -> None:
     running = deployed("a", extra=", gateways: {9051: c/p, 9052: c/p}")
     new = "{name: y, clusters: {e: {breed: {name: z, deployable: i, ports: {q: 1}}}}, gateways: {9051: e/q}}"

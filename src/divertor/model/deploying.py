@@ -167,9 +167,11 @@ def _cluster_gateways(
     gateways = []
     for port in ports.values():
         path = f"{prefix}/{port.name}"
-        wanted = by_port.get(port.name) or before.get(path) or Gateway(port.name)
-        number = before[path].port if path in before else None
-        gateways.append(internal_gateway(path, port, breeds, replace(wanted, port=wanted.port or number)))
+        old = before.get(path) or Gateway(port.name)
+        new = by_port.get(port.name) or old
+        # Who only adds a timeout must not give a version that is not released a share.
+        wanted = replace(new, port=new.port or old.port, routes=new.routes or old.routes)
+        gateways.append(internal_gateway(path, port, breeds, wanted))
     return tuple(gateways)
 
 
@@ -342,16 +344,18 @@ def _replaced_by_port(running: Sequence[Gateway], asked: Sequence[Gateway]) -> t
 
     found = {key(gateway): gateway for gateway in running}
     for gateway in asked:
-        found[key(gateway)] = _with_groups(gateway, found.get(key(gateway)))
+        found[key(gateway)] = _continued(gateway, found.get(key(gateway)))
     return tuple(found.values())
 
 
-def _with_groups(asked: Gateway, running: Gateway | None) -> Gateway:
-    """`asked` with the weights that the groups of the same selector have, where it gives none itself: without
-    them everybody would go back to the first group.
+def _continued(asked: Gateway, running: Gateway | None) -> Gateway:
+    """`asked` with the routes of `running` where it names none itself, and with the weights that the groups of
+    the same selector have where it gives none: without them everybody would go back to the first group.
     """
-    if asked.selector is None or running is None or running.selector != asked.selector:
+    if running is None or running.selector != asked.selector:
         return asked
+    if asked.selector is None:
+        return replace(asked, routes=asked.routes or running.routes)
     if any(route.weight is not None for route in asked.routes):
         return asked
     weights = {route.path: route.weight for route in running.routes}
