@@ -349,8 +349,8 @@ def _replaced_by_port(running: Sequence[Gateway], asked: Sequence[Gateway]) -> t
 
 
 def _continued(asked: Gateway, running: Gateway | None) -> Gateway:
-    """`asked` with the routes of `running` where it names none itself, and with the weights that the groups of
-    the same selector have where it gives none: without them everybody would go back to the first group.
+    """`asked` with the routes of `running` where it names none itself, and with the weights that the groups
+    of the same selector have where it gives none: without them all would go back to the first group.
     """
     if running is None or running.selector != asked.selector:
         return asked
