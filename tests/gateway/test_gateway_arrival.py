@@ -15,6 +15,8 @@ from io import BufferedReader
 
 import pytest
 from tests.gateway.conftest import (
+    ADDRESS,
+    API_KEY,
     SESSION,
     TOKEN,
     App,
@@ -33,7 +35,9 @@ from divertor.envoy.plan import Endpoint, Route, Snapshot, Upstream
 from divertor.model.isolation import KeyKind, KeySelector
 
 Apps = Callable[..., App]
+BEARER = KeySelector(KeyKind.BEARER)
 SECONDS = 1.5
+_hosts = itertools.count(10)
 
 
 class Hasty:
@@ -136,6 +140,60 @@ def test_a_header_that_envoy_writes_isolates_as_written(
     known = header != "X-Request-Id"  # a new one for each request: nobody is known by it
     assert ask(port).by == ("audited" if known else "live")
     gateway.release()
+
+
+@pytest.fixture
+def keyed(gateway: Gateway, apps: Apps, port: int) -> Callable[[KeySelector], int]:
+    """A gateway behind one proxy that isolates by a key; its port."""
+
+    def serve(key: KeySelector) -> int:
+        gateway.release()
+        versions = upstream("live", apps("live", attack)), upstream("audited", apps("audited"))
+        policy = isolated("audited", key)
+        gateway.apply(
+            Snapshot((listener(port, Route("r", "live", 100), isolated=policy, trusted_hops=1),), versions)
+        )
+        return port
+
+    return serve
+
+
+@pytest.mark.parametrize("name", ["x-api-key", "X_Api_Key", "X-Api_Key", "x_api-key"])
+def test_a_header_is_known_as_application_servers_read_it(
+    gateway: Gateway, keyed: Callable[[KeySelector], int], name: str
+) -> None:
+    port = keyed(API_KEY)
+    gateway.isolate(API_KEY, "isolated")
+    head = f"GET / HTTP/1.1\r\nHost: a\r\n{name}: "
+    assert raw(port, f"{head}isolated\r\n\r\n".encode()).by == "audited"
+    assert raw(port, f"{head}other\r\n\r\n".encode()).by == "live"
+    raw(port, f"{head}attacker-{name}\r\n\r\n".replace("GET /", "GET /attack").encode())
+    assert ask(port, x_api_key=f"attacker-{name}").by == "audited"
+
+
+@pytest.mark.parametrize("said", ["Bearer {}", "bearer\t{} x", "BEARER  {}, x", 'Bearer "{}"'])
+def test_a_bearer_token_is_known_with_anything_behind_it(
+    gateway: Gateway, keyed: Callable[[KeySelector], int], said: str
+) -> None:
+    """Many applications take the second word of the header, whatever follows."""
+    port = keyed(BEARER)
+    gateway.isolate(BEARER, "token")
+    assert ask(port, authorization=said.format("token")).by == "audited"
+    assert ask(port, authorization=said.format("other")).by == "live"
+    ask(port, "/attack", authorization=said.format("attacker"))
+    assert ask(port, authorization="Bearer attacker").by == "audited"
+
+
+@pytest.mark.parametrize("key", [ADDRESS, KeySelector(KeyKind.PREFIX, "32/128")], ids=["address", "prefix"])
+@pytest.mark.parametrize(("first", "then"), list(itertools.permutations(("192.0.2.7", "::ffff:192.0.2.7"))))
+def test_an_ipv4_client_is_one_client_however_it_is_written(
+    keyed: Callable[[KeySelector], int], key: KeySelector, first: str, then: str
+) -> None:
+    port = keyed(key)
+    host = f"2.{next(_hosts)}"
+    ask(port, "/attack", x_forwarded_for=first.replace("2.7", host))
+    assert ask(port, x_forwarded_for=then.replace("2.7", host)).by == "audited"
+    assert ask(port, x_forwarded_for="::ffff:203.0.113.9").by == "live"
 
 
 @pytest.mark.parametrize("mark", ["-", "_", ".", "+", "~", "!", "|", "^"])

@@ -209,16 +209,30 @@ def test_set_cookie_is_read_as_browsers_do(
     assert native.set_cookie(line) == told
 
 
+def _plain(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 one stands for."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
 @some
 @given(st.ip_addresses(), st.integers(0, 32), st.integers(0, 128))
 def test_the_filter_finds_the_network_of_an_address(
     native: Filter, address: ipaddress.IPv4Address | ipaddress.IPv6Address, four: int, six: int
 ) -> None:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    bits = four if address.version == 4 else six
-    network = ipaddress.ip_network((address, bits), strict=False)
+    plain = _plain(address)
+    family = socket.AF_INET if plain.version == 4 else socket.AF_INET6
+    bits = four if plain.version == 4 else six
+    network = ipaddress.ip_network((plain, bits), strict=False)
     told = f"{socket.inet_ntop(family, network.network_address.packed)}/{bits}"
     assert native.network(str(address).encode(), four, six) == told.encode()
+
+
+@pytest.mark.parametrize("text", [b"::ffff:192.0.2.77", b"::ffff:c000:24d", b"192.0.2.77"])
+def test_an_ipv4_address_written_as_ipv6_is_in_its_own_network(native: Filter, text: bytes) -> None:
+    assert native.network(text, 24, 64) == b"192.0.2.0/24"
 
 
 @pytest.mark.parametrize("text", [b"", b"[", b"192.0.2", b"192.0.2.1:80", b"::g", b"1" * 80])
@@ -231,8 +245,9 @@ def test_what_is_no_address_is_in_no_network(native: Filter, text: bytes) -> Non
 def test_an_address_is_written_as_envoy_writes_it(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    assert canonical_value(ADDRESS, address.exploded) == socket.inet_ntop(family, address.packed)
+    plain = _plain(address)
+    family = socket.AF_INET if plain.version == 4 else socket.AF_INET6
+    assert canonical_value(ADDRESS, address.exploded) == socket.inet_ntop(family, plain.packed)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +257,8 @@ def test_an_address_is_written_as_envoy_writes_it(
         (PREFIX, "192.0.2.0/24", "192.0.2.0/24"),
         (PREFIX, "192.0.2.77/24", "192.0.2.0/24"),
         (PREFIX, "2001:DB8:0:0:1::5", "2001:db8::/64"),
+        (PREFIX, "::ffff:192.0.2.77", "192.0.2.0/24"),
+        (ADDRESS, "::FFFF:192.0.2.77", "192.0.2.77"),
         (KeySelector(KeyKind.PREFIX, "0/128"), "192.0.2.77", "0.0.0.0/0"),
         (KeySelector(KeyKind.PREFIX, "0/128"), "2001:db8::1", "2001:db8::1/128"),
         (BEARER, "abc.def", "abc.def"),

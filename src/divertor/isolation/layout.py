@@ -17,7 +17,7 @@ import re
 import socket
 from datetime import datetime
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import siphash24
 
@@ -113,6 +113,8 @@ def readings(selector: KeySelector, value: str) -> tuple[str, ...]:
     if selector.kind is KeyKind.COOKIE:
         base = _unquoted(plain)
         found += [base, _decoded(base), _unquoted(_cut(base))]
+    if selector.kind is KeyKind.BEARER:
+        found.append(_unquoted(_cut(plain)))
     texts = [value, *(each.decode("utf-8", "surrogateescape") for each in found if each)]
     return tuple(dict.fromkeys(texts))
 
@@ -131,9 +133,16 @@ def _address(value: str) -> str:
         address = ip_address(value)
     except ValueError:
         raise ValueError("an IP address") from None
+    address = _unmapped(address)
     if isinstance(address, IPv6Address):
         return socket.inet_ntop(socket.AF_INET6, address.packed)
     return str(address)
+
+
+def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """An IPv4 address that is written as an IPv6 one as itself: it is the same client."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped
 
 
 def _network(name: str, value: str) -> str:
@@ -142,7 +151,7 @@ def _network(name: str, value: str) -> str:
     text, slash, length = value.partition("/")
     expected = f"an address, or a network of {four} (IPv4) or {six} (IPv6) bits"
     try:
-        address = ip_address(text)
+        address = _unmapped(ip_address(text))
     except ValueError:
         raise ValueError(expected) from None
     bits = four if address.version == 4 else six

@@ -193,6 +193,16 @@ bool divertor_set_cookie(view header, char *store, view *name, view *value) {
   return name->length != 0 && value->length != 0;
 }
 
+view divertor_address(view address) {
+  static const char mapped[] = "::ffff:";
+  size_t length = sizeof mapped - 1;
+  if (address.length <= length || memcmp(address.at, mapped, length) != 0) return address;
+  if (!memchr(address.at, '.', address.length)) return address;
+  return (view){address.at + length, address.length - length};
+}
+
+static const unsigned char MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
 view divertor_network(view address, const int bits[2], char *store) {
   char plain[INET6_ADDRSTRLEN], shown[INET6_ADDRSTRLEN];
   unsigned char bytes[16];
@@ -201,6 +211,10 @@ view divertor_network(view address, const int bits[2], char *store) {
   plain[address.length] = 0;
   int six = memchr(plain, ':', address.length) != NULL, length = six ? 16 : 4;
   if (inet_pton(six ? AF_INET6 : AF_INET, plain, bytes) != 1) return (view){NULL, 0};
+  if (six && memcmp(bytes, MAPPED, sizeof MAPPED) == 0) {
+    memcpy(bytes, bytes + sizeof MAPPED, 4);
+    six = 0, length = 4;
+  }
   for (int i = 0; i < length; i++) {
     int kept = bits[six] - 8 * i;
     if (kept < 8) bytes[i] &= (unsigned char)(kept <= 0 ? 0 : 0xff << (8 - kept));

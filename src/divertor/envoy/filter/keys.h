@@ -18,7 +18,7 @@ uint64_t divertor_fingerprint(uint64_t k0, uint64_t k1, const char *at, size_t l
  * moves `*from` on. */
 bool divertor_next_cookie(view header, view name, size_t *from, char *store, view *value);
 
-/* What else a cookie's value may mean: with %XX and + resolved (1), up to a blank, comma or closing quote (2).
+/* What else the value of a cookie, or (2) a bearer token, may mean: with %XX and + resolved (1), up to a blank, comma or closing quote (2).
  * False when that is nothing else. `store` as above. Reading 0 is the value itself. */
 enum { READINGS = 3 };
 bool divertor_reading(view value, int which, char *store, view *reading);
@@ -28,6 +28,10 @@ bool divertor_set_cookie(view header, char *store, view *name, view *value);
 
 /* `text` without the white space around it, as generous as the most generous application. */
 view divertor_trimmed(view text);
+
+/* An IPv4 address that is written as an IPv6 one (`::ffff:192.0.2.1`) as itself: the same client, and no neighbour of
+ * everybody else who is written so. */
+view divertor_address(view address);
 
 /* The network an address is in, `192.0.2.0/24`: so many bits of an IPv4, so many of an IPv6 address. Empty for what
  * is no address. `store`: MAX_NETWORK bytes. */

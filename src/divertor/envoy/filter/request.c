@@ -9,6 +9,8 @@
 /* No client sends one cookie this often. Looking at more would be work, and places in the recent file, that an
  * attacker can order. */
 enum { MAX_COOKIES = 8 };
+/* Dashes of a header's name that are looked for as `_` too. */
+enum { MAX_DASHES = 4 };
 
 #define TEXT(literal) ((text){literal, sizeof(literal) - 1})
 
@@ -45,9 +47,28 @@ static bool each_header(source from, text name, const struct key *key, visitor *
   return false;
 }
 
+/* Many application servers take `X_Api_Key` for `X-Api-Key`. */
+static bool each_spelling(source from, const struct key *key, visitor *visit, void *context) {
+  char name[MAX_TEXT];
+  size_t dashes[MAX_DASHES], count = 0;
+  for (size_t i = 0; i < key->length && count < MAX_DASHES; i++)
+    if (key->name[i] == '-' || key->name[i] == '_') dashes[count++] = i;
+  memcpy(name, key->name, key->length);
+  for (unsigned spelling = 0; spelling < 1u << count; spelling++) {
+    for (size_t i = 0; i < count; i++) {
+      char own = key->name[dashes[i]], other = own == '-' ? '_' : '-';
+      name[dashes[i]] = spelling >> i & 1 ? other : own;
+    }
+    if (each_header(from, (text){name, key->length}, key, visit, context)) return true;
+  }
+  return false;
+}
+
 /* Envoy writes the client's address here, after trusted proxies; what a client sends under this name is lost. */
 static bool address_of(source from, view *address) {
-  return divertor_header(from, TEXT("x-envoy-external-address"), 0, address);
+  if (!divertor_header(from, TEXT("x-envoy-external-address"), 0, address)) return false;
+  *address = divertor_address(*address);
+  return true;
 }
 
 bool divertor_each_value(source from, const struct key *key, visitor *visit, void *context) {
@@ -57,7 +78,7 @@ bool divertor_each_value(source from, const struct key *key, visitor *visit, voi
   case COOKIE:
     return each_cookie(from, key, visit, context);
   case HEADER:
-    return each_header(from, (text){key->name, key->length}, key, visit, context);
+    return each_spelling(from, key, visit, context);
   case BEARER:
     return each_header(from, TEXT("authorization"), key, visit, context);
   case JA3:
@@ -74,11 +95,16 @@ bool divertor_each_value(source from, const struct key *key, visitor *visit, voi
   return false;
 }
 
+/* How a key of a kind may be read, beside as it stands. */
+static bool is_read(enum kind kind, int which) {
+  return which == 0 || kind == COOKIE || (kind == BEARER && which == READINGS - 1);
+}
+
 bool divertor_each_fingerprint(const struct key *key, view value, fingerprint_visitor *visit, void *context) {
   char store[MAX_VALUE];
   view reading;
-  for (int which = 0; which < (key->kind == COOKIE ? READINGS : 1); which++)
-    if (divertor_reading(value, which, store, &reading) &&
+  for (int which = 0; which < READINGS; which++)
+    if (is_read(key->kind, which) && divertor_reading(value, which, store, &reading) &&
         visit(context, divertor_fingerprint(key->k0, key->k1, reading.at, reading.length)))
       return true;
   return false;
