@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BufferedReader
 
 import pytest
@@ -31,6 +32,7 @@ from tests.gateway.conftest import (
 )
 from tests.gateway.test_gateway_http2 import END_HEADERS, HEADERS, RESET, frame, text
 
+from divertor.conditions import parse, to_envoy
 from divertor.envoy.plan import Endpoint, Route, Snapshot, Upstream
 from divertor.model.isolation import KeyKind, KeySelector
 
@@ -140,6 +142,25 @@ def test_a_header_that_envoy_writes_isolates_as_written(
     known = header != "X-Request-Id"  # a new one for each request: nobody is known by it
     assert ask(port).by == ("audited" if known else "live")
     gateway.release()
+
+
+@pytest.fixture
+def allowing(gateway: Gateway, apps: Apps, port: int) -> int:
+    """A gateway that never moves who says `X-Known`."""
+    gateway.release()
+    versions = upstream("live", apps("live", attack)), upstream("audited", apps("audited"))
+    policy = replace(isolated("audited", SESSION), allow=to_envoy(parse("has header x-known")))
+    gateway.apply(Snapshot((listener(port, Route("r", "live", 100), isolated=policy),), versions))
+    return port
+
+
+@pytest.mark.parametrize("body", [b"", b"abc", b"x" * 3_000_000])
+def test_an_attack_of_somebody_who_is_never_moved_is_refused_without_a_token(
+    allowing: int, body: bytes
+) -> None:
+    reply = ask(allowing, "/attack", "POST", body, cookie="session=known", x_known="1")
+    assert (reply.status, reply.get("x-divertor-token"), reply.get("location")) == (403, None, None)
+    assert ask(allowing, cookie="session=known", x_known="1").by == "live"
 
 
 @pytest.fixture

@@ -87,8 +87,11 @@ def decision(gate: Gate, trail: Trail, paths: Paths, ordinary: Callable[[Trail],
     if isolated.allow is None:
         return found
     # Never moved; an attack is refused all the same, because the sensor has stopped it already.
-    refused = action(f"{gate.name}#refused", [_refusal(gate)])
-    allowed = tree([(header_is(TOKEN_HEADER, isolated.token), refused)], ordinary(usual))
+    refused = action(refused_name(gate), [_refusal(gate)])
+    # What cannot be sent again is refused by the filter, which knows no keys here: nobody is isolated.
+    keyless = _per_route(_settings(replace(isolated, keys=(), record=None), paths))
+    stopped = replace(trail, divert=refused_name(gate), filters=((FILTER, keyless),))
+    allowed = tree([(header_is(TOKEN_HEADER, isolated.token), refused)], ordinary(stopped))
     return tree([(isolated.allow, allowed)], found)
 
 
@@ -101,6 +104,10 @@ def is_any(gate: Gate) -> bool:
 
 def divert_name(gate: Gate) -> str:
     return f"{gate.name}#divert"
+
+
+def refused_name(gate: Gate) -> str:
+    return f"{gate.name}#refused"
 
 
 def _hidden(found: Resource) -> Resource:
@@ -125,7 +132,7 @@ def _routes(found: Resource) -> list[Resource]:
 
 def _refusal(gate: Gate) -> Resource:
     return {
-        "name": f"{gate.name}#refused",
+        "name": refused_name(gate),
         "match": {"prefix": "/"},
         "direct_response": {"status": 403},
     }
