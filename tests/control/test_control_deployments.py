@@ -351,3 +351,15 @@ async def test_a_gateway_of_its_own_needs_a_certificate_too(broker: Any, tmp_pat
         gateway = read_gateway(f"{{name: front, port: 9052, routes: shop/web/port, tls: {tls}}}", "x")
         with pytest.raises(ConflictError, match="gateway front: .*a.pem cannot be read"):
             await here.deployments.create_gateway(gateway, "me", validate_only=True)
+
+
+async def test_what_a_change_of_a_gateway_of_its_own_does_not_say_stays(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1")
+        await here.deployments.create_gateway(
+            read_gateway("{name: front, port: 9052, routes: shop/web/port, retries: 2}", "x"), "me"
+        )
+        await here.deployments.update_gateway("front", {"timeout": "5s", "retries": None}, "me")
+        front = here.deployments.gateway("front")
+        assert (front.port, [route.path for route in front.routes]) == (9052, ["shop/web/port"])
+        assert (front.traffic.timeout is None, front.traffic.retries) == (False, None)

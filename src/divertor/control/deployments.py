@@ -267,7 +267,9 @@ class Deployments:
             current = self.gateway(name)
             library = await self._artifacts.library()
             if name in self._standalone:
-                node = from_value({**data, "name": name} if isinstance(data, dict) else data, "gateway")
+                # As of a deployment's gateway: what is not said stays, and null takes it away.
+                said = {**gateway_to_json(current), **data, "name": name} if isinstance(data, dict) else data
+                node = from_value(said, "gateway")
                 changed = resolve_gateway(gateway_of(node), library)
                 await self._keep_gateway(changed, by, validate_only)
                 return changed
