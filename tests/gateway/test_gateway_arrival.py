@@ -163,6 +163,13 @@ def test_an_attack_of_somebody_who_is_never_moved_is_refused_without_a_token(
     assert ask(allowing, cookie="session=known", x_known="1").by == "live"
 
 
+def test_an_attacker_does_not_fill_the_disk_with_one_line(gateway: Gateway, shop: int) -> None:
+    gateway.isolate(SESSION, "long")
+    ask(shop, "/long" + "a" * 25_000, user_agent="b" * 25_000, cookie="session=long")
+    (line,) = gateway.lines(lambda each: each["path"].startswith("/longa"))
+    assert (len(line["path"]), len(line["user_agent"])) == (8192, 512)
+
+
 @pytest.fixture
 def keyed(gateway: Gateway, apps: Apps, port: int) -> Callable[[KeySelector], int]:
     """A gateway behind one proxy that isolates by a key; its port."""

@@ -41,22 +41,22 @@ FAILED_FLAGS = (
 #: The file below Envoy's configuration that says how fast failures may be logged, and the bucket in it.
 LIMITS_FILE = "log/limits.json"
 _BUCKET = "divertor-failed"
-#: Characters of what a client says that are logged.
-_PATH, _TEXT = 2048, 512
+#: Characters of what a client says that are logged; of an attacker's path more, but not as much as he likes.
+_PATH, _TEXT, _ATTACK = 2048, 512, 8192
 
 #: What is kept of an isolated, diverted or refused request.
 ISOLATED_FIELDS = {
     "time": "%START_TIME(%Y-%m-%dT%H:%M:%S.%6fZ)%",
-    "method": "%REQ(:METHOD)%",
-    "host": "%REQ(:AUTHORITY)%",
-    "path": "%REQ(:PATH)%",
+    "method": "%REQ(:METHOD):32%",
+    "host": f"%REQ(:AUTHORITY):{_TEXT}%",
+    "path": f"%REQ(:PATH):{_ATTACK}%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "milliseconds": "%DURATION%",
     "bytes_received": "%BYTES_RECEIVED%",
     "bytes_sent": "%BYTES_SENT%",
     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-    "user_agent": "%REQ(USER-AGENT)%",
+    "user_agent": f"%REQ(USER-AGENT):{_TEXT}%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "route": "%ROUTE_NAME%",
     "upstream": "%UPSTREAM_CLUSTER_RAW%",
