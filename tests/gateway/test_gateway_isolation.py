@@ -197,7 +197,10 @@ def test_what_only_the_gateway_may_say_is_not_heard_from_clients(shop: Shop, wha
     name = f"X{dashes[0]}Divertor{dashes[1]}{what.title()}"
     reply = shop.raw("GET / HTTP/1.1", "Host: a", f"{name}: 6.6.6.6", f"Connection: {name}")
     assert reply.by == "live" and not forged(reply, "6.6.6.6")
-    assert reply.seen["x-envoy-external-address"] == "127.0.0.1" and reply.seen["x-divertor-origin"] == "http://a/"
+    assert (
+        reply.seen["x-envoy-external-address"] == "127.0.0.1"
+        and reply.seen["x-divertor-origin"] == "http://a/"
+    )
 
 
 def test_trailers_cannot_carry_what_only_the_gateway_may_say(shop: Shop) -> None:
