@@ -36,7 +36,7 @@ class Filter:
         self.c = ctypes.CDLL(str(library))
         self.c.divertor_fingerprint.restype = ctypes.c_uint64
         self.c.divertor_open.restype = ctypes.c_void_p
-        for name in ("next_cookie", "set_cookie", "reading", "any", "in_table", "in_recent"):
+        for name in ("next_cookie", "set_cookie", "reading", "is_plain", "any", "in_table", "in_recent"):
             getattr(self.c, f"divertor_{name}").restype = ctypes.c_bool
         self.c.divertor_network.restype = View
         self._store = ctypes.create_string_buffer(MAX_VALUE)
@@ -57,6 +57,12 @@ class Filter:
         (line, memory), name, value = view_of(header), View(), View()
         found = self.c.divertor_set_cookie(line, self._store, ctypes.byref(name), ctypes.byref(value))
         told = (text_of(name), text_of(value)) if found else None
+        del memory
+        return told
+
+    def is_plain(self, value: bytes) -> bool:
+        text, memory = view_of(value)
+        told = bool(self.c.divertor_is_plain(text))
         del memory
         return told
 

@@ -319,6 +319,12 @@ def test_what_needs_no_reading_has_no_other(text: str) -> None:
     assert readings(COOKIE, text) == (text,) and readings(COOKIE, f" {text}")[1:] == (text,)
 
 
+@some
+@given(st.text('ab% +,"\\;\t=', min_size=1, max_size=12).map(str.encode))
+def test_what_the_filter_calls_plain_has_one_reading(native: Filter, value: bytes) -> None:
+    assert not native.is_plain(value) or native.readings(value) == {value}
+
+
 def test_a_user_is_nothing_the_filter_sees() -> None:
     assert readings(USER, "alice") == ()
 

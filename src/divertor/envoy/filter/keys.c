@@ -26,6 +26,12 @@ static uint64_t word_at(const unsigned char *at, size_t bytes) {
   return word;
 }
 
+/* The same of eight bytes, which compilers turn into one load. */
+static uint64_t whole_word_at(const unsigned char *at) {
+  return (uint64_t)at[0] | (uint64_t)at[1] << 8 | (uint64_t)at[2] << 16 | (uint64_t)at[3] << 24 |
+         (uint64_t)at[4] << 32 | (uint64_t)at[5] << 40 | (uint64_t)at[6] << 48 | (uint64_t)at[7] << 56;
+}
+
 uint64_t divertor_fingerprint(uint64_t k0, uint64_t k1, const char *at, size_t length) {
   const unsigned char *bytes = (const unsigned char *)at;
   size_t n = length < MAX_VALUE ? length : MAX_VALUE;
@@ -33,7 +39,7 @@ uint64_t divertor_fingerprint(uint64_t k0, uint64_t k1, const char *at, size_t l
                    k1 ^ 0x7465646279746573ULL};
   size_t done = 0;
   for (; n - done >= 8; done += 8) {
-    uint64_t word = word_at(bytes + done, 8);
+    uint64_t word = whole_word_at(bytes + done);
     v[3] ^= word;
     round_of(v);
     v[0] ^= word;
@@ -143,6 +149,14 @@ static view cut(view value) {
     else if (!quoted && (blank(c) || c == ',')) return (view){value.at, i};
   }
   return value;
+}
+
+bool divertor_is_plain(view value) {
+  for (size_t i = 0; i < value.length; i++) {
+    char c = value.at[i];
+    if (c == '%' || c == '+' || c == ',' || c == '"' || blank(c)) return false;
+  }
+  return true;
 }
 
 bool divertor_reading(view value, int which, char *store, view *reading) {

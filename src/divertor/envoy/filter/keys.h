@@ -23,6 +23,9 @@ bool divertor_next_cookie(view header, view name, size_t *from, char *store, vie
 enum { READINGS = 3 };
 bool divertor_reading(view value, int which, char *store, view *reading);
 
+/* Whether a cookie's value can mean nothing else than itself: it holds no mark that any reading looks for. */
+bool divertor_is_plain(view value);
+
 /* The name and value of a Set-Cookie header; false if it has none. `store` as above. */
 bool divertor_set_cookie(view header, char *store, view *name, view *value);
 

@@ -103,7 +103,8 @@ static bool is_read(enum kind kind, int which) {
 bool divertor_each_fingerprint(const struct key *key, view value, fingerprint_visitor *visit, void *context) {
   char store[MAX_VALUE];
   view reading;
-  for (int which = 0; which < READINGS; which++)
+  int readings = key->kind == COOKIE && divertor_is_plain(value) ? 1 : READINGS;
+  for (int which = 0; which < readings; which++)
     if (is_read(key->kind, which) && divertor_reading(value, which, store, &reading) &&
         visit(context, divertor_fingerprint(key->k0, key->k1, reading.at, reading.length)))
       return true;
