@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from divertor_sensor import sinks, threads
-from divertor_sensor.detection import Detection
+from divertor_sensor.detection import Detection, Session
 from divertor_sensor.guard import Sensor
 from divertor_sensor.patching import restore_all
 from divertor_sensor.settings import Mode, Settings
@@ -32,8 +32,9 @@ class Kept:
     def __init__(self, detections: list[Detection]) -> None:
         self._detections = detections
 
-    def submit(self, detection: Detection) -> None:
-        self._detections.append(detection)
+    def submit(self, report: Detection | Session) -> None:
+        assert isinstance(report, Detection)
+        self._detections.append(report)
 
 
 @pytest.fixture(scope="package", autouse=True)

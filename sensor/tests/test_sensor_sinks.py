@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from divertor_sensor import AttackInterrupted, context
-from divertor_sensor.detection import Detection
+from divertor_sensor.detection import Detection, Session
 from divertor_sensor.guard import Sensor
 from divertor_sensor.request import Head, Request
 
@@ -176,7 +176,7 @@ def test_a_fault_of_the_sensor_is_raised_in_tests(make_sensor: MakeSensor) -> No
 
 def test_a_fault_of_the_reporter_does_not_let_the_attack_through(make_sensor: MakeSensor) -> None:
     class Broken:
-        def submit(self, detection: Detection) -> None:
+        def submit(self, report: Detection | Session) -> None:
             raise OSError("no")
 
     sensor = make_sensor(strict=False)
