@@ -25,6 +25,8 @@ class Trail:
     sticky: Gate | None = None
     #: The name of the route that a diverted request is sent on to, where the sensor may divert.
     divert: str = ""
+    #: Headers of the request that the version must not see.
+    hidden: tuple[str, ...] = ()
     #: The filter's settings on this way; empty: the filter is not asked.
     filters: tuple[tuple[str, Any], ...] = ()
 
@@ -60,6 +62,8 @@ class Trail:
         if self.sticky is not None:
             to["hash_policy"] = [instance_hash(self.sticky)]
         found = {**route(name, to), **route_fields(self.traffic)}
+        if self.hidden:
+            found["request_headers_to_remove"] = [*found.get("request_headers_to_remove", ()), *self.hidden]
         if self.pins:
             found["response_headers_to_add"] = [*found.get("response_headers_to_add", ()), *self.pins]
         if self.filters:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from divertor.envoy.names import MODULE, TYPE, Resource
+from divertor.envoy.names import TYPE, Resource, library, text
 from divertor.envoy.plan import Listener
 
 _MUTATION = "envoy.extensions.http.early_header_mutation.dynamic_modules.v3.DynamicModuleEarlyHeaderMutation"
@@ -22,11 +22,8 @@ def native(name: str, settings: str) -> Resource:
         "name": f"divertor.{name}",
         "typed_config": {
             "@type": TYPE + _MUTATION,
-            "dynamic_module_config": {"name": MODULE, "do_not_close": True},
+            "dynamic_module_config": library(),
             "early_header_mutation_name": name,
-            "early_header_mutation_config": {
-                "@type": TYPE + "google.protobuf.StringValue",
-                "value": settings,
-            },
+            "early_header_mutation_config": text(settings),
         },
     }

@@ -20,13 +20,14 @@ from dataclasses import replace
 from divertor.envoy.actions import Trail
 from divertor.envoy.names import (
     FILTER,
-    MODULE,
     ORIGINAL_HEADER,
     TOKEN_HEADER,
     TYPE,
     Resource,
     action,
     header_is,
+    library,
+    text,
     tree,
 )
 from divertor.envoy.plan import Gate, Isolated, Paths
@@ -36,7 +37,6 @@ from divertor.isolation.layout import key_words
 from divertor.model.isolation import KeyKind
 
 MODULE_TYPE = TYPE + "envoy.extensions.filters.http.dynamic_modules.v3."
-_LIBRARY = {"name": MODULE, "do_not_close": True}
 
 
 def isolation_filter() -> Resource:
@@ -46,7 +46,7 @@ def isolation_filter() -> Resource:
         "disabled": True,
         "typed_config": {
             "@type": MODULE_TYPE + "DynamicModuleFilter",
-            "dynamic_module_config": dict(_LIBRARY),
+            "dynamic_module_config": library(),
             "filter_name": "isolation",
         },
     }
@@ -59,11 +59,18 @@ def decision(gate: Gate, trail: Trail, paths: Paths, ordinary: Callable[[Trail],
     settings = _settings(isolated, paths)
     usual = replace(trail, divert=divert_name(gate))
     looked_at = replace(usual, filters=((FILTER, _per_route(settings)),))
-    attackers = replace(looked_at, divert="", pins=(), traffic=unmirrored(looked_at.traffic))
+    # The audited version is not told: whoever breaks into it must not learn that he is being watched.
+    attackers = replace(
+        looked_at,
+        divert="",
+        pins=(),
+        hidden=(TOKEN_HEADER, ORIGINAL_HEADER),
+        traffic=unmirrored(looked_at.traffic),
+    )
     target = open_name(gate) if isolated.open else isolated.upstream
     ways = {
-        "divert": _hidden(attackers.end(divert_name(gate), target)),
-        "isolated": _hidden(attackers.end(f"{gate.name}#isolated", target)),
+        "divert": attackers.end(divert_name(gate), target),
+        "isolated": attackers.end(f"{gate.name}#isolated", target),
         "watch": ordinary(looked_at),
     }
     found: Resource = {
@@ -74,9 +81,9 @@ def decision(gate: Gate, trail: Trail, paths: Paths, ordinary: Callable[[Trail],
                     "typed_config": {
                         "@type": TYPE
                         + "envoy.extensions.matching.http.dynamic_modules.v3.DynamicModuleDataInput",
-                        "dynamic_module_config": dict(_LIBRARY),
+                        "dynamic_module_config": library(),
                         "input_name": "isolation",
-                        "input_config": _text(settings),
+                        "input_config": text(settings),
                     },
                 },
                 "exact_match_map": {"map": ways},
@@ -110,26 +117,6 @@ def refused_name(gate: Gate) -> str:
     return f"{gate.name}#refused"
 
 
-def _hidden(found: Resource) -> Resource:
-    """The audited version is not told: whoever breaks into it must not learn that he is being watched."""
-    for route in _routes(found):
-        route["request_headers_to_remove"] = [
-            *route.get("request_headers_to_remove", ()),
-            TOKEN_HEADER,
-            ORIGINAL_HEADER,
-        ]
-    return found
-
-
-def _routes(found: Resource) -> list[Resource]:
-    """The routes at the ends of a tree of actions."""
-    if "action" in found:
-        return list(found["action"]["typed_config"]["routes"])
-    matcher = found["matcher"]
-    ends = [each["on_match"] for each in matcher.get("matcher_list", {}).get("matchers", ())]
-    return [route for end in (*ends, matcher["on_no_match"]) for route in _routes(end)]
-
-
 def _refusal(gate: Gate) -> Resource:
     return {
         "name": refused_name(gate),
@@ -141,14 +128,10 @@ def _refusal(gate: Gate) -> Resource:
 def _per_route(settings: str) -> Resource:
     return {
         "@type": MODULE_TYPE + "DynamicModuleFilterPerRoute",
-        "dynamic_module_config": dict(_LIBRARY),
+        "dynamic_module_config": library(),
         "filter_name": "isolation",
-        "filter_config": _text(settings),
+        "filter_config": text(settings),
     }
-
-
-def _text(value: str) -> Resource:
-    return {"@type": TYPE + "google.protobuf.StringValue", "value": value}
 
 
 def _settings(isolated: Isolated, paths: Paths) -> str:

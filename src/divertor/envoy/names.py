@@ -39,19 +39,29 @@ def action(name: str, routes_in_order: Sequence[Resource]) -> Resource:
     }
 
 
-def header_is(name: str, value: str) -> Resource:
+def text(value: str) -> Resource:
+    """A text as the settings of an extension."""
+    return {"@type": TYPE + "google.protobuf.StringValue", "value": value}
+
+
+def library() -> Resource:
+    """The shared object, for each of its extensions. It stays loaded: its threads keep state of their own."""
+    return {"name": MODULE, "do_not_close": True}
+
+
+def header_input(name: str) -> Resource:
+    """What a matcher looks at: a request's header."""
     return {
-        "single_predicate": {
-            "input": {
-                "name": "header",
-                "typed_config": {
-                    "@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
-                    "header_name": name,
-                },
-            },
-            "value_match": {"exact": value},
-        }
+        "name": "header",
+        "typed_config": {
+            "@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+            "header_name": name,
+        },
     }
+
+
+def header_is(name: str, value: str) -> Resource:
+    return {"single_predicate": {"input": header_input(name), "value_match": {"exact": value}}}
 
 
 def header(name: str, value: str) -> Resource:

@@ -28,6 +28,7 @@ from divertor.envoy.names import (
     TYPE,
     Resource,
     action,
+    header_input,
     tree,
 )
 from divertor.envoy.plan import Gate, Host, Listener, Paths, Route, Snapshot
@@ -192,13 +193,7 @@ def drawn(share: int, of: int, seed: str) -> Resource:
     fraction = {"numerator": share * MILLION // of, "denominator": "MILLION"}
     return {
         "single_predicate": {
-            "input": {
-                "name": "header",
-                "typed_config": {
-                    "@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
-                    "header_name": "x-request-id",
-                },
-            },
+            "input": header_input("x-request-id"),
             "custom_match": {
                 "name": "envoy.matching.matchers.runtime_fraction",
                 "typed_config": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from divertor.envoy.names import TYPE, Resource
+from divertor.envoy.names import Resource, header_input
 from divertor.envoy.plan import Gate, Route
 
 
@@ -22,13 +22,7 @@ def pinned_by(gate: Gate, route: Route) -> Resource:
     """A predicate: the request carries the cookie of `pin`."""
     return {
         "single_predicate": {
-            "input": {
-                "name": "header",
-                "typed_config": {
-                    "@type": TYPE + "envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
-                    "header_name": "cookie",
-                },
-            },
+            "input": header_input("cookie"),
             # Matchers of xDS name the engine; where Envoy's own are meant, it is deprecated to do so.
             "value_match": {"safe_regex": {"google_re2": {}, "regex": pinned_pattern(gate, route)}},
         }
