@@ -19,8 +19,8 @@ import pytest
 
 from divertor_sensor import sinks, threads
 from divertor_sensor.detection import Detection, Session
-from divertor_sensor.guard import Sensor
 from divertor_sensor.patching import restore_all
+from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode, Settings
 
 DIVERT = Settings(mode=Mode.DIVERT, divert_token="secret-token", strict=True)

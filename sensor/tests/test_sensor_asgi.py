@@ -12,7 +12,7 @@ import pytest
 from divertor_sensor import ConnectionCut, context
 from divertor_sensor.detection import Detection
 from divertor_sensor.frameworks.asgi import DivertorASGI
-from divertor_sensor.guard import Sensor
+from divertor_sensor.sensor import Sensor
 
 ATTACK = "x' or '1'='1"
 MakeSensor = Callable[..., Sensor]

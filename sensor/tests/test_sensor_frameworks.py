@@ -23,7 +23,7 @@ from starlette.routing import Mount, Route
 
 from divertor_sensor import DivertorASGI, DivertorWSGI, frameworks, patching, protect
 from divertor_sensor.detection import Detection
-from divertor_sensor.guard import Sensor
+from divertor_sensor.sensor import Sensor
 
 MakeSensor = Callable[..., Sensor]
 UNION = "' union all select 1,2 from INFORMATION_SCHEMA.tables -- "
@@ -37,9 +37,7 @@ def sensor(make_sensor: MakeSensor) -> Iterator[Sensor]:
     before = set(patching.patched)
     frameworks.instrument(lambda: made)
     yield made
-    for key in set(patching.patched) - before:
-        owner, attribute, original = patching.patched.pop(key)
-        setattr(owner, attribute, original)
+    patching.restore_all(but=before)
 
 
 @pytest.fixture

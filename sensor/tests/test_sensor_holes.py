@@ -20,7 +20,7 @@ from werkzeug.test import Client
 
 from divertor_sensor.detection import Detection, log_record
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
-from divertor_sensor.guard import Sensor
+from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode
 
 MakeSensor = Callable[..., Sensor]

@@ -16,8 +16,8 @@ import pytest
 
 from divertor_sensor import AttackInterrupted, context
 from divertor_sensor.detection import Detection, Session
-from divertor_sensor.guard import Sensor
 from divertor_sensor.request import Head, Request
+from divertor_sensor.sensor import Sensor
 
 MakeSensor = Callable[..., Sensor]
 SHELL = "x; touch /nonexistent/proof"

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 from divertor_sensor import context
-from divertor_sensor.guard import Sensor
 from divertor_sensor.request import Head, Request
+from divertor_sensor.sensor import Sensor
 
 MakeSensor = Callable[..., Sensor]
 own: ContextVar[str] = ContextVar("own", default="default")

@@ -22,8 +22,8 @@ import pytest
 import wrapt
 
 from divertor_sensor import context, patching
-from divertor_sensor.guard import Sensor
 from divertor_sensor.request import Head, Request
+from divertor_sensor.sensor import Sensor
 from divertor_sensor.sinks.sqlite import GuardedConnection, GuardedCursor
 
 MakeSensor = Callable[..., Sensor]

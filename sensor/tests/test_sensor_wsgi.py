@@ -15,7 +15,7 @@ import pytest
 from divertor_sensor import AttackInterrupted, ConnectionCut, Mode, context
 from divertor_sensor.detection import Detection
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
-from divertor_sensor.guard import Sensor
+from divertor_sensor.sensor import Sensor
 
 ATTACK = "x' or '1'='1"
 MakeSensor = Callable[..., Sensor]

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from divertor_sensor.frameworks.asgi import DivertorASGI
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
-from divertor_sensor.guard import Sensor
 from divertor_sensor.request import AttackInterrupted, ConnectionCut
 from divertor_sensor.runtime import instrument, protect
+from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode, Settings
 from divertor_sensor.users import set_user
 from divertor_sensor.version import VERSION as __version__

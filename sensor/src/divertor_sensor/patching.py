@@ -1,21 +1,70 @@
 """The one place that touches wrapt: puts a transparent proxy in place of a callable, now or on its import.
 
-A wrapper gets `(wrapped, instance, args, kwargs)` and must pass the call on exactly as it came.
+A wrapper gets `(wrapped, instance, args, kwargs)` and must pass the call on exactly as it came. Each library
+that is looked into is an `Integration`, which remembers what became of it: `divertor-sensor doctor` shows
+them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import wrapt  # type: ignore[import-untyped, unused-ignore]
+
+from divertor_sensor.faults import LOG
 
 Wrapper: TypeAlias = Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
 
 #: Everything replaced so far, by module and dotted name: (owner, attribute, original). The transparency test
 #: goes through it, so that no patch goes untested.
 patched: dict[tuple[str, str], tuple[Any, str, Any]] = {}
+
+
+@dataclass(slots=True)
+class Integration:
+    """What the sensor does with one module of the host.
+
+    `kind` is `sink`, `framework`, `server` or `context`; `seen` tells that the module was imported; `problem`
+    says why patching failed, or is empty; `replaced` are the names that were patched.
+    """
+
+    kind: str
+    title: str
+    module: str
+    seen: bool = False
+    problem: str = ""
+    replaced: list[str] = field(default_factory=list)
+
+
+#: By (title, module), in the order in which they were asked for.
+integrations: dict[tuple[str, str], Integration] = {}
+
+
+def integrate(kind: str, title: str, module: str, hook: Callable[[ModuleType], None]) -> None:
+    """Call `hook` with `module` once it is imported, and remember what it did.
+
+    A hook that raises leaves what it has patched so far, and never disturbs the import: a library that is not
+    as expected is simply not guarded, and `doctor` says so. Asking twice for the same changes nothing.
+    """
+    key = (title, module)
+    if key in integrations:
+        return
+    integration = integrations[key] = Integration(kind, title, module)
+
+    def run(imported: ModuleType) -> None:
+        before = set(patched)
+        integration.seen = True
+        try:
+            hook(imported)
+        except Exception as problem:
+            integration.problem = f"{type(problem).__name__}: {problem}"
+            LOG.warning("%s is not guarded: %s", module, integration.problem)
+        integration.replaced += [f"{owner}.{name}" for owner, name in patched if (owner, name) not in before]
+
+    when_imported(module, run)
 
 
 def wrap(module: ModuleType, name: str, wrapper: Wrapper) -> None:
@@ -42,11 +91,14 @@ def put(module: ModuleType, name: str, owner: Any, attribute: str, value: Any) -
         setattr(owner, attribute, value)
 
 
-def restore_all() -> None:
-    """Undo every replacement; hooks that wait for an import stay."""
-    while patched:
-        _, (owner, attribute, original) = patched.popitem()
+def restore_all(but: Collection[tuple[str, str]] = ()) -> None:
+    """Undo every replacement except those named; hooks that wait for an import stay."""
+    for key in [key for key in reversed(patched) if key not in but]:
+        owner, attribute, original = patched.pop(key)
         setattr(owner, attribute, original)
+    kept = {f"{module}.{name}" for module, name in but}
+    for title in [title for title, each in integrations.items() if not kept.issuperset(each.replaced)]:
+        del integrations[title]
 
 
 def when_imported(name: str, hook: Callable[[ModuleType], None]) -> None:

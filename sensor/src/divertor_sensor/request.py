@@ -30,7 +30,7 @@ from divertor_sensor.recording import MAX_BODY, Body
 from divertor_sensor.work import Work
 
 if TYPE_CHECKING:
-    from divertor_sensor.guard import Sensor
+    from divertor_sensor.sensor import Sensor
 
 #: Seconds after the response for which code started by the request is still held to its inputs.
 _AFTERLIFE = 30.0

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from divertor_sensor.faults import LOG
-from divertor_sensor.guard import Sensor
+from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Settings, read_settings
 
 _lock = threading.Lock()

@@ -12,14 +12,14 @@ from types import ModuleType
 from typing import Any
 
 from divertor_sensor import context
-from divertor_sensor.patching import when_imported, wrap
+from divertor_sensor.patching import integrate, wrap
 from divertor_sensor.request import Request
 
 
 def instrument() -> None:
     """Patch `Thread.start` and `ThreadPoolExecutor.submit`."""
-    when_imported("threading", lambda module: wrap(module, "Thread.start", _start))
-    when_imported("concurrent.futures.thread", _patch_pool)
+    integrate("context", "threads", "threading", lambda module: wrap(module, "Thread.start", _start))
+    integrate("context", "thread pools", "concurrent.futures.thread", _patch_pool)
 
 
 def _patch_pool(module: ModuleType) -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from divertor_sensor.frameworks.asgi import DivertorASGI
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
-from divertor_sensor.patching import when_imported, wrap
+from divertor_sensor.patching import integrate, wrap
 
 if TYPE_CHECKING:
-    from divertor_sensor.guard import Sensor
+    from divertor_sensor.sensor import Sensor
 
 
 def instrument(sensor: Callable[[], Sensor]) -> None:
@@ -33,5 +33,5 @@ def instrument(sensor: Callable[[], Sensor]) -> None:
     def starlette(module: ModuleType) -> None:
         wrap(module, "Starlette.__call__", call)
 
-    when_imported("flask.app", flask)
-    when_imported("starlette.applications", starlette)
+    integrate("framework", "Flask", "flask.app", flask)
+    integrate("framework", "Starlette", "starlette.applications", starlette)

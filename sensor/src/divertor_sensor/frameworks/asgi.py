@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 
 from divertor_sensor import context, runtime
 from divertor_sensor.frameworks.refusal import refusal_for
-from divertor_sensor.guard import Sensor
 from divertor_sensor.request import ConnectionCut, Head, Request
+from divertor_sensor.sensor import Sensor
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from divertor_sensor.guard import TOKEN_HEADER
 from divertor_sensor.request import Request
+from divertor_sensor.sensor import TOKEN_HEADER
 
 _PAGE = b"This request was refused.\n"
 

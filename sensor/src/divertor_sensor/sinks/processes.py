@@ -15,15 +15,15 @@ from typing import Any
 from divertor_sensor import context
 from divertor_sensor.detectors.shell import DETECTOR, shell_line
 from divertor_sensor.guard import check
-from divertor_sensor.patching import share, when_imported, wrap
+from divertor_sensor.patching import integrate, share, wrap
 
 
 def instrument() -> None:
     """Patch the process-starting functions of os, subprocess and asyncio."""
     wrap(os, "system", _checked("os.system", "command", _text))
     wrap(os, "popen", _checked("os.popen", "cmd", _text))
-    when_imported("subprocess", lambda module: wrap(module, "Popen.__init__", _popen))
-    when_imported("asyncio", _patch_asyncio)
+    integrate("sink", "processes", "subprocess", lambda module: wrap(module, "Popen.__init__", _popen))
+    integrate("sink", "processes", "asyncio", _patch_asyncio)
 
 
 def _patch_asyncio(module: ModuleType) -> None:

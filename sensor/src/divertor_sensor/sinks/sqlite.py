@@ -16,7 +16,7 @@ from typing import Any
 from divertor_sensor import context
 from divertor_sensor.detectors.sql import DETECTOR
 from divertor_sensor.guard import check
-from divertor_sensor.patching import share, when_imported, wrap
+from divertor_sensor.patching import integrate, share, wrap
 
 #: Where `factory` stands among connect's positional parameters.
 _FACTORY_POSITION = 5
@@ -24,8 +24,8 @@ _FACTORY_POSITION = 5
 
 def instrument() -> None:
     """Patch `connect` under both of its names."""
-    when_imported("sqlite3.dbapi2", lambda module: wrap(module, "connect", _connect))
-    when_imported("sqlite3", _share_connect)
+    integrate("sink", "SQLite", "sqlite3.dbapi2", lambda module: wrap(module, "connect", _connect))
+    integrate("sink", "SQLite", "sqlite3", _share_connect)
 
 
 def _share_connect(module: ModuleType) -> None:
