@@ -5,13 +5,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 STAMP := $(VENV)/.set-up
+PEERS_VENV ?= .venv-bench
+PEERS := $(PEERS_VENV)/.set-up
 NATIVE := $(wildcard src/divertor/envoy/filter/*.c src/divertor/envoy/filter/*.h)
 SOURCES := src sensor tests examples bench hatch_build.py
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command 'make lock'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench-gateway bench-loop bench-fuzz lock clean
+.PHONY: help setup demo test lint bench-gateway bench-loop bench-fuzz bench-sensor bench-detection
+.PHONY: bench-fuzz-sensor lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -55,10 +58,27 @@ bench-loop: setup  ## how long an isolation takes from an attack to being in eff
 bench-fuzz: setup  ## a million hostile inputs for each reader: no crash, no hang (takes about an hour)
 	@$(BIN)/python -m bench.fuzz $(BENCH_ARGS)
 
+bench-sensor: setup $(PEERS)  ## what the sensor costs beside its rivals (needs wrk)
+	@$(BIN)/python -m bench.sensor --peers $(PEERS_VENV)/bin/python $(BENCH_ARGS)
+
+bench-detection: setup $(PEERS)  ## what the sensor finds beside its rivals (PostgreSQL and MariaDB where they are installed)
+	@$(BIN)/python -m bench.detection --peers $(PEERS_VENV)/bin/python $(BENCH_ARGS)
+
+bench-fuzz-sensor: setup $(PEERS)  ## a million inputs, led by coverage, for each part of the sensor that reads what attackers write
+	@$(PEERS_VENV)/bin/python -m bench.fuzz_sensor $(BENCH_ARGS)
+
+$(PEERS): requirements-bench.lock $(STAMP)
+	@test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
+	@echo "Installing the rivals into $(PEERS_VENV) …"
+	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e sensor
+	@touch $@
+
 lock:  ## pins anew what pyproject.toml asks for (needs uv)
 	$(LOCK) --upgrade --no-emit-package divertor-sensor --extra demo --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --upgrade --group bench -o requirements-bench.lock
 	echo 'ziglang>=0.15' | $(LOCK) --upgrade - -o requirements-compiler.lock
 
 clean:  ## removes what setup and the tests made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(PEERS_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find src sensor -name '*.so' -delete
