@@ -31,6 +31,7 @@ from divertor_sensor.work import Work
 
 if TYPE_CHECKING:
     from divertor_sensor.sensor import Sensor
+    from divertor_sensor.trail import Trail
 
 #: Seconds after the response for which code started by the request is still held to its inputs.
 _AFTERLIFE = 30.0
@@ -84,8 +85,10 @@ class Request:
         "body",
         "cleared",
         "interrupted",
+        "outcome",
         "replaceable",
         "sensor",
+        "trail",
         "user",
         "work",
     )
@@ -93,9 +96,13 @@ class Request:
     def __init__(self, sensor: Sensor, load: Callable[[], Head]) -> None:
         self.sensor = sensor
         self.interrupted = False
+        #: What became of it: "" while nothing was stopped, then `diverted` or `blocked`.
+        self.outcome = ""
         self.replaceable = True
         #: Whom the app says it serves; "" until it does.
         self.user = ""
+        #: Where names and redirects led to; None until there is something to remember.
+        self.trail: Trail | None = None
         self._load = load
         self._head: Head | None = None
         self.body = Body()
