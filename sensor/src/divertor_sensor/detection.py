@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from divertor_sensor.frames import Frame
+from divertor_sensor.modes import ATTACK, PROBE, VULNERABILITY
 
 MAX_PAYLOAD = 1024
 MAX_STATEMENT = 2048
 _MAX_TEXT = 1024
-_ERROR_SEVERITY = 17
+#: OpenTelemetry's severities: ERROR, WARN, INFO.
+_SEVERITIES = {ATTACK: (17, "ERROR"), VULNERABILITY: (13, "WARN"), PROBE: (9, "INFO")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,11 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One finding: `signal` is `attack` or `vulnerability`; `outcome` is `diverted`, `blocked` or `reported`.
+    """One finding: `signal` is `attack`, `vulnerability` or `probe` (shaped like an attack, reached nothing);
+    `outcome` is `diverted`, `blocked` or `reported`, and `simulated` what it would have been otherwise.
 
-    `time` is in nanoseconds since 1970 (UTC). `statement` is what would have run at `sink`.
+    `time` is in nanoseconds since 1970 (UTC). `statement` is what would have run at `sink`; a probe has
+    neither. `owasp` is the place in OWASP's Top Ten (2021), if it has one.
     """
 
     id: str
@@ -64,12 +68,20 @@ class Detection:
     statement: str
     subject: Subject
     frames: tuple[Frame, ...]
+    owasp: str = ""
+    simulated: str = ""
 
     def summary(self) -> str:
         """One line; what an attacker chose is escaped."""
         place = f"{self.frames[0].file}:{self.frames[0].line}" if self.frames else "unknown place"
+        if self.signal == PROBE:
+            return (
+                f"{self.type} probe: {self.source} {self.parameter[:64]!r}"
+                f" of {self.subject.method[:16]!r} {self.subject.path[:200]!r}"
+            )
+        outcome = f"{self.outcome} (would be {self.simulated})" if self.simulated else self.outcome
         return (
-            f"{self.type} {self.signal} {self.outcome}: {self.source} {self.parameter[:64]!r} reached"
+            f"{self.type} {self.signal} {outcome}: {self.source} {self.parameter[:64]!r} reached"
             f" {self.sink} at {place}, {self.subject.method[:16]!r} {self.subject.path[:200]!r}"
         )
 
@@ -95,11 +107,12 @@ def log_record(detection: Detection) -> dict[str, Any]:
     attributes = _attributes(_pairs(detection))
     attributes += _who(detection.subject)
     attributes.append({"key": "divertor.detection.frames", "value": _frame_list(detection.frames)})
+    number, text = _SEVERITIES.get(detection.signal, _SEVERITIES[ATTACK])
     return {
         "timeUnixNano": str(detection.time),
         "observedTimeUnixNano": str(detection.time),
-        "severityNumber": _ERROR_SEVERITY,
-        "severityText": "ERROR",
+        "severityNumber": number,
+        "severityText": text,
         "eventName": "divertor.detection",
         "body": {"stringValue": _clean(detection.summary())},
         "attributes": attributes,
@@ -145,6 +158,11 @@ def _pairs(detection: Detection) -> list[tuple[str, str | int]]:
         ("divertor.detection.sink", detection.sink),
         ("divertor.detection.statement", detection.statement[:MAX_STATEMENT]),
     ]
+    optional = [
+        ("divertor.detection.owasp", detection.owasp),
+        ("divertor.detection.simulated", detection.simulated),
+    ]
+    pairs += [(name, value) for name, value in optional if value]
     if detection.frames:
         first = detection.frames[0]
         pairs += [

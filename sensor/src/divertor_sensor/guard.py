@@ -7,13 +7,10 @@ on values otherwise. Failure policy: open; a fault of a detector lets the call r
 from __future__ import annotations
 
 import sys
-import time
-import uuid
 from types import FrameType
 
-from divertor_sensor import context
-from divertor_sensor.detection import MAX_PAYLOAD, MAX_STATEMENT, Detection
 from divertor_sensor.detectors import Detector, Finding
+from divertor_sensor.findings import Kind, conclude
 from divertor_sensor.frames import app_frame, capture, is_constant
 from divertor_sensor.memory import Site, site_of
 from divertor_sensor.request import AttackInterrupted, Request
@@ -92,37 +89,5 @@ def _is_unrelated(request: Request, detector: Detector, statement: str) -> bool:
 def _found(
     request: Request, detector: Detector, sink: str, statement: str, finding: Finding, caller: FrameType
 ) -> bool:
-    sensor = request.sensor
-    outcome = sensor.outcome(request, finding.hostile)
-    if outcome != "reported":
-        request.interrupted = True
-    if request.first_time(detector.type, finding.origin.name, statement):
-        with context.suspended():
-            sensor.reporter.submit(_record(request, detector, sink, statement, finding, outcome, caller))
-    return request.interrupted
-
-
-def _record(
-    request: Request,
-    detector: Detector,
-    sink: str,
-    statement: str,
-    finding: Finding,
-    outcome: str,
-    caller: FrameType,
-) -> Detection:
-    return Detection(
-        id=uuid.uuid4().hex,
-        time=time.time_ns(),
-        type=detector.type,
-        cwe=detector.cwe,
-        signal="attack" if finding.hostile else "vulnerability",
-        outcome=outcome,
-        source=finding.origin.source,
-        parameter=finding.origin.name,
-        payload=finding.origin.value[:MAX_PAYLOAD],
-        sink=sink,
-        statement=statement[:MAX_STATEMENT],
-        subject=request.subject(),
-        frames=capture(caller),
-    )
+    kind = Kind(detector.type, detector.cwe, detector.owasp, sink)
+    return conclude(request, kind, statement, finding, lambda: capture(caller))

@@ -5,6 +5,7 @@ gateway send it to the version that is trusted.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from divertor_sensor import context
 from divertor_sensor.faults import Faults
@@ -22,11 +23,26 @@ TOKEN_HEADER = "x-divertor-token"
 REPLAY_LIMIT = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a finding leads to: `diverted`, `blocked` or `reported`; `simulated` says what it would have led
+    to, when that was not done.
+    """
+
+    outcome: str
+    simulated: str = ""
+
+    @property
+    def stops(self) -> bool:
+        return self.outcome != "reported"
+
+
 class Sensor:
     """One configured sensor: settings, reporter, memory of statements, count of its own faults."""
 
     def __init__(self, settings: Settings, reporter: Reporter | None = None) -> None:
         self.settings = settings
+        self.modes = settings.modes()
         self.reporter = make_reporter(settings) if reporter is None else reporter
         self.memory = StatementMemory()
         self.faults = Faults(settings.strict)
@@ -34,22 +50,38 @@ class Sensor:
 
     @property
     def mode(self) -> Mode:
-        """As configured, unless the file that was configured says otherwise now."""
-        if not self.settings.mode_file or self.settings.mode is not Mode.DIVERT:
-            return self.settings.mode
-        with context.suspended():
-            return Mode.REPORT if _word_in(self.settings.mode_file) == b"report" else Mode.DIVERT
+        """That of attacks, unless a route or a type has its own: as configured, unless the file that was
+        configured says otherwise now.
+        """
+        mode = self.settings.mode
+        return Mode.REPORT if mode is Mode.DIVERT and self._is_held_back() else mode
 
-    def outcome(self, request: Request, hostile: bool) -> str:
-        """What an attack or a vulnerability leads to for this request."""
-        if not hostile or self.mode is Mode.REPORT:
-            return "reported"
-        return "diverted" if request.replaceable and self.divert_target(request) else "blocked"
+    def decide(self, request: Request, kind: str, signal: str) -> Verdict | None:
+        """What a finding of type `kind` leads to for this request; None when it is not even reported."""
+        head = request.head
+        mode = self.modes.find(kind, signal, head.method, head.path)
+        if mode is Mode.OFF:
+            return None
+        if mode is Mode.REPORT:
+            return Verdict("reported")
+        if mode is Mode.BLOCK:
+            return Verdict("blocked")
+        outcome = "diverted" if request.replaceable and self.divert_target(request) else "blocked"
+        if mode is Mode.SIMULATE:
+            return Verdict("reported", outcome)
+        return Verdict("reported" if self._is_held_back() else outcome)
+
+    def _is_held_back(self) -> bool:
+        """Whether the file that was configured says at this moment that nothing is to be diverted."""
+        if not self.settings.mode_file:
+            return False
+        with context.suspended():
+            return _word_in(self.settings.mode_file) == b"report"
 
     def divert_target(self, request: Request) -> str:
-        """The absolute URL the gateway shall replay; empty when diverting is off, there is no gateway, or it
-        could not replay the request and would pass the token on to the client."""
-        if self.settings.mode is not Mode.DIVERT or not self.settings.divert_token:
+        """The absolute URL the gateway shall replay; empty when the request is to be blocked, there is no
+        gateway, or it could not replay the request and would pass the token on to the client."""
+        if request.outcome == "blocked" or not self.settings.divert_token:
             return ""
         if _is_odd(request.head):
             return ""

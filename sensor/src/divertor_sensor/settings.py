@@ -9,31 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from urllib.parse import urlsplit
+
+from divertor_sensor.modes import ATTACK, PROBE, SIGNALS, VULNERABILITY, Mode, Modes, RouteRule
+
+__all__ = ["DEFAULT_SERVICE", "DEFAULT_SESSION_COOKIES", "Mode", "Settings", "is_enabled", "read_settings"]
 
 #: The cookies that usually name a session: Flask, Django, PHP, Java.
 DEFAULT_SESSION_COOKIES = ("session", "sessionid", "PHPSESSID", "JSESSIONID")
 #: OpenTelemetry's name for a service that was not named.
 DEFAULT_SERVICE = "unknown_service"
 _MAX_HOPS = 16
-
-
-class Mode(StrEnum):
-    """What happens to a request whose input turned into code."""
-
-    DIVERT = "divert"
-    BLOCK = "block"
-    REPORT = "report"
+_MAX_RULES = 256
+_MAX_SAMPLE = 1_000_000
+#: What a signal may lead to: a probe reached nothing, so there is nothing to stop.
+_ALLOWED = {ATTACK: tuple(Mode), VULNERABILITY: tuple(Mode), PROBE: (Mode.REPORT, Mode.OFF)}
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The sensor's configuration. `endpoint` is a base URL; `/v1/logs` is added. Empty text means "not set".
 
+    `mode` is for attacks; `mode_vulnerability` and `mode_probe` are for the two other signals, `routes` and
+    `detectors` for single routes and types of finding (see `divertor_sensor.modes`).
     `trusted_hops` is the number of proxies whose X-Forwarded-For entry is believed; 0 uses the socket's peer.
     `session_headers` (lower case) name their senders, as API keys and bearer tokens do. `mode_file` is a file
     whose word (`divert`, `report`) counts instead of `mode` at the moment an attack is found.
+    `sample` reports the outcome of one request in so many; 0 only of those the app failed at.
     `strict` lets the sensor's own faults out instead of containing them: for tests only.
     """
 
@@ -49,6 +51,16 @@ class Settings:
     trusted_hops: int = 0
     strict: bool = False
     mode_file: str = ""
+    mode_vulnerability: Mode = Mode.REPORT
+    mode_probe: Mode = Mode.REPORT
+    routes: tuple[RouteRule, ...] = ()
+    detectors: tuple[tuple[str, Mode], ...] = ()
+    sample: int = 0
+
+    def modes(self) -> Modes:
+        """The modes as one table."""
+        signals = {ATTACK: self.mode, VULNERABILITY: self.mode_vulnerability, PROBE: self.mode_probe}
+        return Modes(signals, self.routes, self.detectors)
 
 
 def is_enabled(environ: Mapping[str, str]) -> bool:
@@ -61,7 +73,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]
     warnings: list[str] = []
     return (
         Settings(
-            mode=_mode(environ.get("DIVERTOR_MODE", ""), warnings),
+            mode=_mode("DIVERTOR_MODE", ATTACK, environ, warnings),
             endpoint=_endpoint(environ.get("DIVERTOR_ENDPOINT", ""), warnings),
             ingest_token=_token("DIVERTOR_INGEST_TOKEN", environ, warnings),
             divert_token=_token("DIVERTOR_DIVERT_TOKEN", environ, warnings),
@@ -70,22 +82,75 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]
             instance=environ.get("DIVERTOR_INSTANCE", "").strip(),
             session_cookies=_names(environ.get("DIVERTOR_SESSION_COOKIE", "")),
             session_headers=_headers(environ.get("DIVERTOR_SESSION_HEADER", "")),
-            trusted_hops=_hops(environ.get("DIVERTOR_TRUSTED_HOPS", ""), warnings),
+            trusted_hops=_number("DIVERTOR_TRUSTED_HOPS", _MAX_HOPS, environ, warnings),
             strict=environ.get("DIVERTOR_SENSOR_STRICT", "") == "1",
             mode_file=environ.get("DIVERTOR_MODE_FILE", "").strip(),
+            mode_vulnerability=_mode("DIVERTOR_MODE_VULNERABILITY", VULNERABILITY, environ, warnings),
+            mode_probe=_mode("DIVERTOR_MODE_PROBE", PROBE, environ, warnings),
+            routes=_routes(environ.get("DIVERTOR_ROUTES", ""), warnings),
+            detectors=_detectors(environ.get("DIVERTOR_DETECTORS", ""), warnings),
+            sample=_number("DIVERTOR_SAMPLE", _MAX_SAMPLE, environ, warnings),
         ),
         tuple(warnings),
     )
 
 
-def _mode(text: str, warnings: list[str]) -> Mode:
-    if not text.strip():
-        return Mode.REPORT
-    try:
-        return Mode(text.strip().lower())
-    except ValueError:
-        warnings.append(f"DIVERTOR_MODE is {text!r}; expected divert, block or report: using report")
-        return Mode.REPORT
+def _mode(name: str, signal: str, environ: Mapping[str, str], warnings: list[str]) -> Mode:
+    text = environ.get(name, "")
+    found = _known_mode(text, signal)
+    if text.strip() and found is None:
+        expected = ", ".join(_ALLOWED[signal])
+        warnings.append(f"{name} is {text!r}; expected one of {expected}: using report")
+    return found or Mode.REPORT
+
+
+def _known_mode(text: str, signal: str) -> Mode | None:
+    word = text.strip().lower()
+    return next((mode for mode in _ALLOWED[signal] if mode == word), None)
+
+
+def _routes(text: str, warnings: list[str]) -> tuple[RouteRule, ...]:
+    """`GET /health=off; /admin/*=block; /x=off:probe`: the first that applies decides. A rule that cannot be
+    read is left out, which leaves its requests to the others.
+    """
+    pieces = [piece.strip() for piece in text.split(";") if piece.strip()]
+    if len(pieces) > _MAX_RULES:
+        warnings.append(f"DIVERTOR_ROUTES has more than {_MAX_RULES} rules: ignoring the last ones")
+    found: list[RouteRule] = []
+    for piece in pieces[:_MAX_RULES]:
+        rule = _route(piece)
+        if rule is None:
+            warnings.append(
+                f"DIVERTOR_ROUTES has {piece!r}; expected [METHOD ]/PATH=MODE[:SIGNAL]: ignoring it"
+            )
+        else:
+            found.append(rule)
+    return tuple(found)
+
+
+def _route(piece: str) -> RouteRule | None:
+    route, _, word = piece.rpartition("=")
+    method, _, path = route.strip().rpartition(" ")
+    mode_word, limited, signal = (part.strip().lower() for part in word.partition(":"))
+    if limited and signal not in SIGNALS:
+        return None
+    mode = _known_mode(mode_word, signal or ATTACK)
+    if mode is None or not path.startswith(("/", "*")) or not (method.strip() or "A").isalpha():
+        return None
+    return RouteRule(path, mode, method.strip().upper(), signal)
+
+
+def _detectors(text: str, warnings: list[str]) -> tuple[tuple[str, Mode], ...]:
+    """`-xss, open_redirect=report`: types of finding that are off, or have a mode of their own."""
+    found: list[tuple[str, Mode]] = []
+    for piece in filter(None, map(str.strip, text.split(","))):
+        name, _, word = piece.removeprefix("-").partition("=")
+        mode = Mode.OFF if piece.startswith("-") and not word else _known_mode(word, ATTACK)
+        if mode is None or piece.startswith("-") and word or not name.strip().isidentifier():
+            warnings.append(f"DIVERTOR_DETECTORS has {piece!r}; expected -TYPE or TYPE=MODE: ignoring it")
+        else:
+            found.append((name.strip(), mode))
+    return tuple(found)
 
 
 def _endpoint(text: str, warnings: list[str]) -> str:
@@ -122,10 +187,11 @@ def _headers(text: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
-def _hops(text: str, warnings: list[str]) -> int:
-    if not text.strip():
+def _number(name: str, largest: int, environ: Mapping[str, str], warnings: list[str]) -> int:
+    text = environ.get(name, "").strip()
+    if not text:
         return 0
-    if text.strip().isdecimal() and int(text) <= _MAX_HOPS:
+    if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= largest:
         return int(text)
-    warnings.append(f"DIVERTOR_TRUSTED_HOPS is {text!r}; expected a number from 0 to {_MAX_HOPS}: using 0")
+    warnings.append(f"{name} is {text!r}; expected a number from 0 to {largest}: using 0")
     return 0
