@@ -1,4 +1,4 @@
-"""SQL injection by the token-boundary rule (CWE-89; OWASP A03:2021 Injection, API8:2023).
+"""SQL injection by the token-boundary rule (CWE-89; OWASP A03:2021 Injection, API8:2023; CAPEC-66).
 
 Rule: where an input occurs in a statement, it must lie within one token (a literal, a quoted name, a
 number, a plain name, the inside of a closed comment). When it does not, the input decided about the
@@ -11,91 +11,37 @@ Three cures keep honest requests out of it:
  - a literal broken by what can only be the rest of a name (`O'Brien`) is a vulnerability reached, and no
     attack. In doubt it is one.
 
+A setting of the server may decide whether a backslash escapes a quote; `dialect` takes what a driver knows of
+it. Where it is not known, an input that brings such a pair is judged by the reading in which it breaks out.
+Not covered is a server whose setting is the other one than the dialect says, where the program put the
+backslash there, or where an input ends in it and another goes on.
+
 What it does not do: follow input through storage (second order), or through a transformation other than those
-of `divertor_sensor.derived.derived_values` and truncation. Only SQLite's lexical rules are built in; another
-dialect is one more pair of patterns.
+of `divertor_sensor.derived.derived_values`, doubled quotes and truncation; nor undo a charset whose
+characters may end in the byte of a backslash (GBK, Big5, Shift JIS): a statement is judged as the text the
+driver is given.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
 
 from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.detectors import sql_lexing as lexing
+from divertor_sensor.detectors.sql_grammar import goes_on, unquoted_severity
+from divertor_sensor.detectors.sql_lexing import Dialect, Lexed, Shield
 from divertor_sensor.work import Work
 
 #: A plain search looks at this many characters in the time of one step.
 _SEARCH = 16
-#: The grammar of harmless fragments is for short ones; its patterns may look at white space twice.
-_MAX_FRAGMENT = 256
 #: An input cut by the app is recognised by its first characters; fewer would meet by chance.
 _HEAD = 16
 
-#: Whatever shields its content in SQLite. Possessive, so that a long statement costs linear time.
-_SHIELDS = re.compile(
-    r"""(?P<quoted>'(?:[^']++|'')*+'|"(?:[^"]++|"")*+"|`(?:[^`]++|``)*+`|\[[^\]]*+\])
-      |(?P<line>--[^\n]*+)
-      |(?P<block>/\*(?:[^*]++|\*(?!/))*+\*/)
-      |(?P<open>['"`\[].*+|/\*.*+)""",
-    re.VERBOSE | re.DOTALL,
-)
-#: Every keyword of SQLite, and some of other dialects: what makes a word more than a name.
-_KEYWORD = re.compile(
-    r"\b(?:"
-    + "|".join(
-        """
-        abort action add after all alter always analyze and any as asc attach autoincrement before begin
-        between by cascade case cast check collate column commit conflict constraint create cross current
-        current_date current_time current_timestamp database default deferrable deferred delete desc detach
-        distinct div do drop each else end escape except exclude exclusive exec execute exists explain fail
-        false filter first following for foreign from full generated glob group groups having if ignore
-        immediate in index indexed initially inner insert instead intersect into is isnull join key last left
-        like limit match materialized mod natural no not nothing notnull null nulls of offset on or order
-        others outer outfile over partition plan pragma preceding primary procedure query raise range
-        recursive references regexp reindex release rename replace restrict returning right rlike rollback
-        row rows savepoint select set some table temp temporary then ties to transaction trigger true truncate
-        unbounded union unique update using vacuum values view virtual waitfor when where window with without
-        xor
-        """.split()
-    )
-    + r")\b"
-)
-#: The rest of a name after an apostrophe that was not escaped: words first, so that two operands meet, which
-#: no expression allows.
-_REST_OF_NAME = re.compile(r"\s?[^\W\d][\w\s]*+(?:[.&][\w\s]*+){0,3}|\s*")
-_MAX_REST = 64
-#: As an input on its own, one of them meets those of the program.
-_QUOTES = frozenset("'\"`")
-#: Words that follow each other without any sign.
-_PROSE = re.compile(r"\s*\w+(?:\s+\w+)*+[\s.]*")
-
-_NAME = r"(?:\w+(?:\.\w+){0,2})"
-_COLUMN = (
-    rf"(?:(?:count|sum|avg|min|max|lower|upper|length|date|abs)\(\s*(?:\*|{_NAME})\s*\)|random\(\)|{_NAME})"
-)
-_ORDERED = rf"{_COLUMN}(?:\s+collate\s+\w+)?(?:\s+(?:asc|desc))?(?:\s+nulls\s+(?:first|last))?"
-_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
-_LITERAL = rf"(?:{_NUMBER}|'[^']*'|\"[^\"]*\")"
-_HARMLESS = re.compile(
-    rf"\s*(?:{_ORDERED}(?:\s*,\s*{_ORDERED})*"
-    rf"|[(]?\s*{_LITERAL}(?:\s*,\s*{_LITERAL})*\s*[)]?"
-    rf"|(?:limit\s+)?\d+(?:\s*,\s*\d+|\s+offset\s+\d+)?"
-    rf"|\d{{4}}-\d\d-\d\d)\s*,?\s*"
-)
 _PLAIN = re.compile(r"[\w$]*|[\d\s,]*")
-_SHORT_PUNCTUATION = re.compile(r"(?!.?(?:--|/\*))[^\w'\"`]{1,3}")
-_NOT_NAMES = re.compile(
-    r"\b(?:select|union|from|where|and|or|not|in|like|case|null|exists|between|is|glob|limit|offset|join)\b"
-)
-
-
-class _Shield(NamedTuple):
-    start: int
-    end: int
-    kind: str
+_SHORT_PUNCTUATION = re.compile(r"(?!.?(?:--|/\*))[^\w'\"`#]{1,3}")
 
 
 def select(value: str) -> list[str]:
@@ -104,17 +50,23 @@ def select(value: str) -> list[str]:
     for form in derived_values(value):
         if _PLAIN.fullmatch(form) or _SHORT_PUNCTUATION.fullmatch(form):
             continue
-        texts.append(form.lower())
+        text = form.lower()
+        texts.append(text)
+        if "\\" in text and ("'" in text or '"' in text):
+            # Doubled quotes protect no literal that knows backslashes.
+            texts += [text.replace("'", "''"), text.replace('"', '""')]
     return texts
 
 
-def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
-    """Whether a candidate leaves its token in `statement` (SQLite's lexical rules).
+def judge(
+    statement: str, candidates: Sequence[Candidate], work: Work, dialect: Dialect = lexing.SQLITE
+) -> Judgement:
+    """Whether a candidate leaves its token in `statement`, by the lexical rules of `dialect`.
 
     :raises Spent: there is too much to look at.
     """
     text = statement.lower()
-    lexed: _Lexed | None = None
+    lexed: Lexed | None = None
     finding: Finding | None = None
     work.spend(len(candidates) * (2 + len(text) // _SEARCH))
     for candidate in candidates:
@@ -122,33 +74,28 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
         if at < 0 and (len(candidate.text) <= _HEAD or candidate.text[:_HEAD] not in text):
             continue
         if lexed is None:
-            lexed = _lex(text, work)
-        finding = worst(finding, _worst_occurrence(lexed, candidate, at, work))
+            lexed = _lex(dialect, statement, text, work)
+        finding = worst(finding, _worst_occurrence(dialect, lexed, candidate, at, work))
         if finding is not None and finding.hostile:
             break
     return UNTOUCHED if lexed is None else Judgement(True, finding)
 
 
-class _Lexed(NamedTuple):
-    """A statement and what shields parts of it, in order; `starts` is where the shields begin."""
-
-    text: str
-    shields: list[_Shield]
-    starts: list[int]
-
-
-def _lex(text: str, work: Work) -> _Lexed:
+def _lex(dialect: Dialect, statement: str, text: str, work: Work) -> Lexed:
     work.spend(len(text))
-    shields = [_Shield(*match.span(), match.lastgroup or "") for match in _SHIELDS.finditer(text)]
-    return _Lexed(text, shields, [shield.start for shield in shields])
+    # Tags of dollar quotes know upper and lower case; few characters become longer in lower case.
+    lexed = dialect.lex(statement if len(statement) == len(text) else text)
+    return lexed._replace(text=text)
 
 
-def _worst_occurrence(lexed: _Lexed, candidate: Candidate, at: int, work: Work) -> Finding | None:
+def _worst_occurrence(
+    dialect: Dialect, lexed: Lexed, candidate: Candidate, at: int, work: Work
+) -> Finding | None:
     finding: Finding | None = None
     for start, end in _occurrences(lexed.text, candidate.text, at, work):
-        index = bisect_right(lexed.starts, start) - 1
-        shield = lexed.shields[index] if index >= 0 and start < lexed.shields[index].end else None
-        severity = _severity(lexed.text, shield, start, end)
+        severity = _severity(lexed.text, lexed.shield_at(start), start, end)
+        if severity is None:
+            severity = _other_reading(dialect, lexed, candidate, start, end)
         if severity is not None:
             finding = worst(finding, Finding(candidate.origin, severity))
             if severity:
@@ -181,21 +128,21 @@ def _cut_occurrence(text: str, needle: str, work: Work) -> tuple[int, int]:
     return at, at + low
 
 
-def _severity(text: str, shield: _Shield | None, start: int, end: int) -> bool | None:
+def _severity(text: str, shield: Shield | None, start: int, end: int) -> bool | None:
     """None: within one token. False: out of it, to no effect. True: out of it, and it goes on as SQL."""
     if shield is None:
-        return _unquoted_severity(text[start:end])
+        return unquoted_severity(text[start:end])
     if _holds(shield, start, end):
         return None
     if start == shield.start:
         # The input brought the quote or comment itself: nothing shielded it.
-        return _unquoted_severity(text[start:end])
+        return unquoted_severity(text[start:end])
     if shield.kind == "open":
         return False
-    return _goes_on(text[shield.end : end])
+    return goes_on(text[shield.end : end])
 
 
-def _holds(shield: _Shield, start: int, end: int) -> bool:
+def _holds(shield: Shield, start: int, end: int) -> bool:
     if shield.kind == "quoted":
         return end <= shield.end
     if shield.kind == "block":
@@ -203,31 +150,26 @@ def _holds(shield: _Shield, start: int, end: int) -> bool:
     return shield.kind == "line" and start >= shield.start + 2 and end <= shield.end
 
 
-def _unquoted_severity(fragment: str) -> bool | None:
-    if _is_harmless(fragment):
+def _other_reading(dialect: Dialect, lexed: Lexed, candidate: Candidate, start: int, end: int) -> bool | None:
+    """The severity of an input within a literal when backslashes are not read as `dialect` does by
+    default."""
+    text, shield = lexed.text, lexed.shield_at(start)
+    if shield is None or "\\" not in text[start:end]:
         return None
-    if fragment.strip() in _QUOTES:
+    quote = text[shield.start]
+    if quote in dialect.escapes and _ends_in_half_an_escape(text, quote, start, end):
         return False
-    return _KEYWORD.search(fragment) is not None or not _PROSE.fullmatch(fragment)
+    if quote not in dialect.unsettled or candidate.text not in candidate.origin.value.lower():
+        # Not as it was sent: the program may have put the backslash there.
+        return None
+    at = text.find("\\" + quote, start, end)
+    return None if at < 0 else goes_on(text[at + 2 : end])
 
 
-def _is_harmless(fragment: str) -> bool:
-    if len(fragment) > _MAX_FRAGMENT or not _HARMLESS.fullmatch(fragment):
-        return False
-    return not _NOT_NAMES.search(_without_paging(fragment))
-
-
-def _without_paging(fragment: str) -> str:
-    return re.sub(r"\b(?:limit|offset)\b(?=\s+\d)", "", re.sub(r"'[^']*'|\"[^\"]*\"", "", fragment))
-
-
-def _goes_on(rest: str) -> bool:
-    """Whether text after a broken literal could go on as SQL. In doubt it does: only the short rest of a
-    name (`O'Brien`, `D'Arcy & Co.`) does not.
-    """
-    if len(rest) > _MAX_REST or not _REST_OF_NAME.fullmatch(rest):
-        return True
-    return _KEYWORD.search(rest) is not None
+def _ends_in_half_an_escape(text: str, quote: str, start: int, end: int) -> bool:
+    """Whether an input's last backslash takes the program's quote with it."""
+    last = text[start:end]
+    return (len(last) - len(last.rstrip("\\"))) % 2 == 1 and text[end : end + 1] == quote
 
 
 _PLACEHOLDER = re.compile(r"\?\d*|(?<![\w:])[:@$]\w+|%s|%\(\w+\)s")
@@ -256,12 +198,39 @@ def marks(statement: str) -> list[str]:
     return [piece for piece in windows(statement) if _LEVER.search(piece)]
 
 
-DETECTOR = Detector(
-    type="sql_injection",
-    cwe="CWE-89",
-    owasp="A03:2021",
-    select=select,
-    judge=judge,
-    is_innocent=is_innocent,
-    marks=marks,
-)
+def _detector(dialect: Dialect) -> Detector:
+    return Detector(
+        type="sql_injection",
+        cwe="CWE-89",
+        owasp="A03:2021",
+        select=select,
+        judge=partial(judge, dialect=dialect),
+        is_innocent=is_innocent,
+        marks=marks,
+    )
+
+
+#: For SQLite.
+DETECTOR = _detector(lexing.SQLITE)
+POSTGRESQL = _detector(lexing.POSTGRESQL)
+#: For MySQL and MariaDB.
+MYSQL = _detector(lexing.MYSQL)
+
+_DETECTORS = {
+    "sqlite": DETECTOR,
+    "postgresql": POSTGRESQL,
+    "postgresql_escapes": _detector(lexing.POSTGRESQL_ESCAPES),
+    "mysql": MYSQL,
+    "mysql_ansi_quotes": _detector(lexing.MYSQL_ANSI_QUOTES),
+    "mysql_no_backslash": _detector(lexing.MYSQL_NO_BACKSLASH),
+}
+
+
+def dialect(name: str) -> Detector:
+    """The detector for a server: `sqlite`, `postgresql` (`postgresql_escapes` when
+    `standard_conforming_strings` is off), `mysql` for MySQL and MariaDB (`mysql_ansi_quotes`,
+    `mysql_no_backslash` by the `sql_mode`).
+
+    :raises KeyError: there is no such dialect.
+    """
+    return _DETECTORS[name]

@@ -1,0 +1,94 @@
+"""What a piece of SQL can do: nothing (it orders, lists, pages), nothing good for its writer, or harm.
+
+Pure judgements about a short text that stands as code in a statement, for `divertor_sensor.detectors.sql`.
+They hold for SQLite, PostgreSQL and MySQL alike: a word that is special in one of them is special. What a
+text means in its place is not looked at; in doubt it does harm.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: The grammar of harmless fragments is for short ones; its patterns may look at white space twice.
+_MAX_FRAGMENT = 256
+_MAX_REST = 64
+
+#: Every keyword of SQLite, and those of PostgreSQL and MySQL that go on with an expression or a statement:
+#: what makes a word more than a name.
+_KEYWORDS = frozenset(
+    """
+    abort action add after all alter always analyze and any as asc attach autoincrement before begin
+    between binary by call cascade case cast check collate column commit conflict constraint copy create cross
+    current current_date current_time current_timestamp database default deferrable deferred delete desc
+    detach distinct div do drop dumpfile each else end escape except exclude exclusive exec execute exists
+    explain fail false fetch filter first following for foreign from full generated glob grant group groups
+    handler having if ignore ilike immediate in index indexed initially inner insert instead intersect
+    interval into is isnull join key last lateral left like limit load lock match materialized member mod
+    natural no not nothing notnull null nulls of offset on operator or order others outer outfile over
+    overlaps partition plan pragma preceding primary procedure query raise range recursive references regexp
+    reindex release rename replace restrict returning revoke right rlike rollback row rows savepoint select
+    set similar some sounds straight_join symmetric table tablesample temp temporary then ties to
+    transaction trigger true truncate unbounded union unique unknown update using vacuum values view virtual
+    waitfor when where window with within without xor
+    """.split()
+)
+#: A word as the lexers see it: one may follow a number without a space (`1or 1`).
+_WORD = re.compile(r"[^\W\d]\w*+")
+#: The rest of a name after an apostrophe that was not escaped: words first, so that two operands meet, which
+#: no expression allows.
+_REST_OF_NAME = re.compile(r"\s?[^\W\d][\w\s]*+(?:[.&][\w\s]*+){0,3}|\s*")
+#: As an input on its own, one of them meets those of the program.
+_QUOTES = frozenset("'\"`")
+#: Words that follow each other without any sign.
+_PROSE = re.compile(r"\s*\w+(?:\s+\w+)*+[\s.]*")
+
+_QUOTED_NAME = r"""(?:"[\w $-]+"|`[\w $-]+`|\[[\w $-]+\])"""
+_NAME = rf"(?:(?:\w+|{_QUOTED_NAME})(?:\.(?:\w+|{_QUOTED_NAME})){{0,2}})"
+_COLUMN = (
+    rf"(?:(?:count|sum|avg|min|max|lower|upper|length|date|abs)\(\s*(?:\*|{_NAME})\s*\)|random\(\)|{_NAME})"
+)
+_ORDERED = rf"{_COLUMN}(?:\s+collate\s+{_NAME})?(?:\s+(?:asc|desc))?(?:\s+nulls\s+(?:first|last))?"
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
+# No backslash: whether it escapes the quote after it is for the dialect to say.
+_LITERAL = rf"(?:{_NUMBER}|'[^'\\]*'|\"[^\"\\]*\")"
+_HARMLESS = re.compile(
+    rf"\s*(?:{_ORDERED}(?:\s*,\s*{_ORDERED})*"
+    rf"|[(]?\s*{_LITERAL}(?:\s*,\s*{_LITERAL})*\s*[)]?"
+    rf"|(?:limit\s+)?\d+(?:\s*,\s*\d+|\s+offset\s+\d+)?"
+    rf"|\d{{4}}-\d\d-\d\d)\s*,?\s*"
+)
+_NOT_NAMES = re.compile(
+    r"\b(?:select|union|from|where|and|or|not|in|like|case|null|exists|between|is|glob|limit|offset|join)\b"
+)
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]""")
+_PAGING = re.compile(r"\b(?:limit|offset)\b(?=\s+\d)")
+
+
+def unquoted_severity(fragment: str) -> bool | None:
+    """What an input may do that stands as code: None, nothing; False, it breaks the statement and no more
+    (words of prose); True, harm. `fragment` is in lower case.
+    """
+    if _is_harmless(fragment):
+        return None
+    if fragment.strip() in _QUOTES:
+        return False
+    return _holds_keyword(fragment) or not _PROSE.fullmatch(fragment)
+
+
+def goes_on(rest: str) -> bool:
+    """Whether text after a broken literal could go on as SQL. In doubt it does: only the short rest of a
+    name (`O'Brien`, `D'Arcy & Co.`) does not. `rest` is in lower case.
+    """
+    if len(rest) > _MAX_REST or not _REST_OF_NAME.fullmatch(rest):
+        return True
+    return _holds_keyword(rest)
+
+
+def _holds_keyword(text: str) -> bool:
+    return not _KEYWORDS.isdisjoint(_WORD.findall(text))
+
+
+def _is_harmless(fragment: str) -> bool:
+    if len(fragment) > _MAX_FRAGMENT or not _HARMLESS.fullmatch(fragment):
+        return False
+    return not _NOT_NAMES.search(_PAGING.sub("", _QUOTED.sub("", fragment)))
