@@ -1,4 +1,4 @@
-"""The process-wide sensor, and the one call that turns everything on.
+"""The process-wide sensor, the one call that turns everything on, and the reason why it may stay off.
 
 Everything else in the package takes its sensor as an argument; this module is the edge that reads the
 environment.
@@ -15,9 +15,11 @@ from typing import Any
 from divertor_sensor.faults import LOG
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Settings, read_settings
+from divertor_sensor.unsupported import unsupported, watch
 
 _lock = threading.Lock()
 _sensor: Sensor | None = None
+_refusal = ""
 
 
 def sensor() -> Sensor:
@@ -33,6 +35,19 @@ def configure(settings: Settings) -> Sensor:
         return _sensor
 
 
+def refusal() -> str:
+    """Why no request of this process is guarded; empty as long as they are."""
+    return _refusal
+
+
+def refuse(reason: str) -> None:
+    """Follow no request from now on, and say so once: guarding half of what happens would be worse."""
+    global _refusal
+    if not _refusal:
+        _refusal = reason
+        LOG.error("not guarding this process: %s", reason)
+
+
 def settings_from(environ: Mapping[str, str]) -> Settings:
     """The settings in `environ`; each value that cannot be used is logged once as a warning."""
     settings, warnings = read_settings(environ)
@@ -42,16 +57,22 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
 
 
 def instrument(settings: Settings | None = None) -> None:
-    """Guard this process: sinks, threads, and Flask and Starlette apps, imported already or later.
+    """Guard this process: sinks, threads, frameworks and servers, imported already or later.
 
     Call it as early as possible; a second call only changes the settings. Without `settings` the
-    environment is read. It never raises into the host, except under `DIVERTOR_SENSOR_STRICT=1`.
+    environment is read. It never raises into the host, except under `DIVERTOR_SENSOR_STRICT=1`. An
+    interpreter that is not supported is left as it is (`refusal` says why).
     """
     chosen = settings_from(os.environ) if settings is None else settings
     current = configure(chosen) if settings is not None or _sensor is None else _sensor
+    reason = unsupported()
+    if reason:
+        refuse(reason)
+        return
     try:
         from divertor_sensor import frameworks, sinks, threads
 
+        watch(refuse)
         sinks.instrument()
         threads.instrument()
         frameworks.instrument(sensor)
@@ -62,19 +83,17 @@ def instrument(settings: Settings | None = None) -> None:
 def protect(app: Any = None, settings: Settings | None = None) -> Any:
     """`instrument`, and give `app` back, guarded.
 
-    A Flask or Starlette app is guarded through its class and returned as it is; any other WSGI or ASGI
+    The app of a framework that is hooked through its class is returned as it is; any other WSGI or ASGI
     callable is wrapped in the middleware of its protocol.
     """
+    from divertor_sensor.frameworks import is_hooked
     from divertor_sensor.frameworks.asgi import DivertorASGI
     from divertor_sensor.frameworks.wsgi import DivertorWSGI
 
     instrument(settings)
-    if app is None or any(kind.__module__.startswith(_HOOKED) for kind in type(app).__mro__):
+    if app is None or _refusal or is_hooked(app):
         return app
     return DivertorASGI(app) if _is_async(app) else DivertorWSGI(app)
-
-
-_HOOKED = ("flask.", "starlette.")
 
 
 def _is_async(app: Any) -> bool:
