@@ -78,6 +78,11 @@ def wrap(module: ModuleType, name: str, wrapper: Wrapper) -> None:
         put(module, name, owner, attribute, wrapt.FunctionWrapper(original, wrapper))
 
 
+def proxy(original: Any, wrapper: Wrapper) -> Any:
+    """A transparent stand-in for `original`, for the dictionary of a class that is made at run time."""
+    return wrapt.FunctionWrapper(original, wrapper)
+
+
 def share(module: ModuleType, name: str, value: Any) -> None:
     """Give `module.name` the replacement that another module already has, as they shared the original."""
     put(module, name, module, name, value)

@@ -6,11 +6,15 @@ the call runs. Outside a request a sink does nothing.
 
 from __future__ import annotations
 
-from divertor_sensor.sinks import files, processes, sqlite
+from divertor_sensor.sinks import asyncpg, files, mysql, processes, psycopg, psycopg2, sqlite
 
 
 def instrument() -> None:
     """Patch all sinks; patching twice changes nothing."""
+    asyncpg.instrument()
     files.instrument()
+    mysql.instrument()
     processes.instrument()
+    psycopg.instrument()
+    psycopg2.instrument()
     sqlite.instrument()
