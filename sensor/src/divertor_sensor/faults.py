@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 
+from divertor_sensor import context
+
 LOG = logging.getLogger("divertor_sensor")
 
 
@@ -33,4 +35,6 @@ class Faults:
         self.count += 1
         if place not in self._told:
             self._told.add(place)
-            LOG.error("fault in %s, ignored (further ones are only counted)", place, exc_info=problem)
+            # Printing a traceback reads files: not the request's doing.
+            with context.suspended():
+                LOG.error("fault in %s, ignored (further ones are only counted)", place, exc_info=problem)

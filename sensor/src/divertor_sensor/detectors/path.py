@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement
@@ -21,6 +21,9 @@ from divertor_sensor.work import Work
 _STEP = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 _LEADING_STEPS = re.compile(r"^(?:\.{1,2}/+)*\.\./+(?:\.{1,2}/+)*")
 _REPEATED = re.compile(r"/(?:\.?/)+")
+#: Without one of these in it, a value and all its forms are names (`%`, `&` and base64 can hide one).
+_CAN_STEER = re.compile(r"[/\\%&\0]|\.\.|[^\x00-\x7f]|[A-Za-z0-9+_=-]{8}|[0-9A-Fa-f]{6}")
+_PARAMETERS = re.compile(r";[^/]*")
 _MIN_TAIL = 3
 #: No system opens a longer path.
 _MAX_LENGTH = 4096
@@ -28,8 +31,10 @@ _MAX_LENGTH = 4096
 
 def select(value: str) -> list[str]:
     """The forms of an input that can steer a path: `..` steps, absolute paths, NUL."""
+    if not _CAN_STEER.search(value):
+        return []
     texts: list[str] = []
-    for form in derived_values(value):
+    for form in _converted(derived_values(value)):
         if len(form) > _MAX_LENGTH:
             continue
         if "\0" in form or _STEP.search(form) or (form.startswith("/") and len(form) > 1):
@@ -38,6 +43,18 @@ def select(value: str) -> list[str]:
             if plain != form and len(plain) > 1:
                 texts.append(plain)
     return texts
+
+
+def _converted(forms: Iterable[str]) -> Iterator[str]:
+    """The forms, and the paths that code makes of those written for another system or as an URL."""
+    for form in forms:
+        yield form
+        if "\\" in form:
+            yield form.replace("\\", "/")
+        if form[:5].lower() == "file:":
+            yield "/" + form[5:].partition("?")[0].removeprefix("//").removeprefix("localhost").lstrip("/")
+        if ";" in form:
+            yield _PARAMETERS.sub("", form)
 
 
 def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
@@ -67,9 +84,14 @@ def _decides(path: str, text: str, at: int) -> bool:
 
 
 def _absolute(path: str, text: str) -> bool:
-    """The input gives the path from the root on: all of it, all but a suffix, or whole directories of it."""
+    """The input gives the path from the root on: all of it, all but an ending, or whole directories of it.
+
+    A single directory is left alone: `/app` in a link says nothing about the app's own files below it.
+    """
     rest = path[len(text) :]
-    return not rest or text.endswith("/") or rest.startswith("/") or "/" not in rest
+    if not rest or ("/" not in rest and not text.endswith("/")):
+        return True
+    return (text.endswith("/") or rest.startswith("/")) and text.rstrip("/").count("/") > 1
 
 
 def _escapes(base: str, path: str) -> bool:

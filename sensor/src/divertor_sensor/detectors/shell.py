@@ -6,8 +6,8 @@ quotes without what stays active there. A separator, substitution, redirection, 
 quotes that comes from the input is an attack, NUL always; a mere space, wildcard or stray quote shows that
 the line is vulnerable. An input that is the whole command is an attack.
 
-What it does not do: judge the options of a program called without a shell, or know what a called script
-does with its arguments.
+What it does not do: judge the options of a program called without a shell (`divertor_sensor.detectors.
+arguments` does), or know what a called script does with its arguments.
 """
 
 from __future__ import annotations
@@ -38,6 +38,12 @@ _SEGMENTS = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "busybox"})
+#: Programs whose arguments name the program that runs in the end.
+STARTERS = frozenset(
+    "env nice nohup timeout time sudo doas setsid stdbuf ionice chrt taskset xargs parallel flock watch"
+    " unshare nsenter chroot strace ltrace".split()
+)
+_MAX_WORDS = 32
 _COMMAND_OPTION = re.compile(r"-[A-Za-z]*c[A-Za-z]*")
 
 
@@ -155,22 +161,27 @@ def _is_inside(kind: str, statement: str, opened: int, closed: int, start: int, 
 
 def shell_line(argv: Sequence[object]) -> str | None:
     """The command line inside `["sh", "-c", LINE, …]`, or None when the list starts no shell that reads
-    one.
+    one. Looks through programs that start another, as `env` and `xargs` do.
     """
-    words = [word if isinstance(word, str) else "" for word in argv[:16]]
+    words = [word if isinstance(word, str) else "" for word in argv[:_MAX_WORDS]]
     if not words:
         return None
-    names = words[0].rpartition("/")[2]
-    if names == "env" or names == "busybox":
-        return shell_line(words[1:])
-    if names not in _SHELLS:
+    if program_name(words[0]) in STARTERS:
+        at = next((at for at, word in enumerate(words) if at and program_name(word) in _SHELLS), 0)
+        words = words[at:]
+    if program_name(words[0]) not in _SHELLS:
         return None
     for index, word in enumerate(words[1:-1], start=1):
         if _COMMAND_OPTION.fullmatch(word):
             return words[index + 1]
-        if not word.startswith("-"):
+        if not word.startswith("-") and word not in _SHELLS:
             return None
     return None
+
+
+def program_name(path: str) -> str:
+    """`/usr/bin/git` → `git`."""
+    return path.rpartition("/")[2]
 
 
 def _is_innocent(line: str) -> bool:

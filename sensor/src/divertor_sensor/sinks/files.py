@@ -1,54 +1,115 @@
-"""File sinks: `open` (also as `io.open`, which pathlib uses) and `os.open`.
+"""File sinks: every call with a path that the interpreter announces, and the four that probe for a file.
 
-Only the path is looked at. A file descriptor is no path; other functions that take one (`os.remove`,
-`os.stat`, …) are not guarded.
+`open`, `io.open`, `os.open`, pathlib, shutil and most of `os` raise audit events, also when called from C or
+under a name imported early. `os.stat`, `os.lstat`, `os.access` and `os.readlink` (and so `os.path.exists`
+and its kin) raise none and are patched. Only paths are looked at: a file descriptor is none, and what the
+file holds is not read. A path without `..` that does not begin at the root cannot leave its directory; it
+costs a search and no more.
 """
 
 from __future__ import annotations
 
-import builtins
-import io
 import os
+import re
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from divertor_sensor import context
 from divertor_sensor.detectors.path import DETECTOR
 from divertor_sensor.guard import check
-from divertor_sensor.patching import share, wrap
+from divertor_sensor.patching import Wrapper, integrate, wrap
+from divertor_sensor.request import Request
+from divertor_sensor.sinks.audit import Handler, listen
+
+#: Which of an event's arguments are paths (https://docs.python.org/3/library/audit_events.html).
+EVENTS: dict[str, tuple[int, ...]] = {
+    "ctypes.dlopen": (0,),
+    "glob.glob": (0,),
+    "os.chdir": (0,),
+    "os.chmod": (0,),
+    "os.chown": (0,),
+    "os.getxattr": (0,),
+    "os.link": (0, 1),
+    "os.listdir": (0,),
+    "os.listxattr": (0,),
+    "os.mkdir": (0,),
+    "os.remove": (0,),
+    "os.removexattr": (0,),
+    "os.rename": (0, 1),
+    "os.rmdir": (0,),
+    "os.scandir": (0,),
+    "os.setxattr": (0,),
+    "os.symlink": (0, 1),
+    "os.truncate": (0,),
+    "os.utime": (0,),
+    "shutil.chown": (0,),
+    "shutil.copyfile": (0, 1),
+    "shutil.copytree": (0, 1),
+    "shutil.make_archive": (0, 2),
+    "shutil.move": (0, 1),
+    "shutil.rmtree": (0,),
+    "shutil.unpack_archive": (0, 1),
+    "sqlite3.connect": (0,),
+}
+#: Without an event.
+PROBES = ("access", "lstat", "readlink", "stat")
+#: What a path needs to lead anywhere: the root, a step up, or a NUL.
+_LEADS = re.compile(r"\A/|\.\.|\0")
 
 
 def instrument() -> None:
-    """Patch `builtins.open`, `io.open` (the same object before and after) and `os.open`."""
-    wrap(builtins, "open", _open)
-    share(io, "open", builtins.open)
-    wrap(os, "open", _os_open)
+    """Listen to the events of files, and patch the functions of `os` that have none."""
+    listen("open", _on_open)
+    for event, places in EVENTS.items():
+        listen(event, _handler(event, places))
+    integrate("sink", "files", "os", _patch_os)
 
 
-def _open(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    request = context.current.get()
-    if request is not None:
-        path = _path(args[0] if args else kwargs.get("file"))
-        if path is not None:
-            check(request, DETECTOR, "open", path)
-    return wrapped(*args, **kwargs)
+def _patch_os(module: ModuleType) -> None:
+    for name in PROBES:
+        wrap(module, name, _probe(f"os.{name}"))
 
 
-def _os_open(
-    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    request = context.current.get()
-    if request is not None:
-        path = _path(args[0] if args else kwargs.get("path"))
-        if path is not None:
-            check(request, DETECTOR, "os.open", path)
-    return wrapped(*args, **kwargs)
+def _on_open(request: Request, args: tuple[Any, ...]) -> None:
+    path = args[0]
+    if type(path) is not str:
+        path = _path(path)
+    if path is not None and (_LEADS.search(path) or request.interrupted):
+        # `os.open` names no mode.
+        check(request, DETECTOR, "open" if args[1] is not None else "os.open", path, 3)
+
+
+def _handler(event: str, places: tuple[int, ...]) -> Handler:
+    def handle(request: Request, args: tuple[Any, ...]) -> None:
+        for place in places:
+            path = _path(args[place])
+            if path is not None and (_LEADS.search(path) or request.interrupted):
+                check(request, DETECTOR, event, path, 3)
+
+    return handle
+
+
+def _probe(sink: str) -> Wrapper:
+    def wrapper(
+        wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        request = context.current.get()
+        if request is not None:
+            path = _path(args[0] if args else kwargs.get("path"))
+            if path is not None and _LEADS.search(path):
+                check(request, DETECTOR, sink, path)
+        return wrapped(*args, **kwargs)
+
+    return wrapper
 
 
 def _path(value: object) -> str | None:
     """The path as text; None for a descriptor, or for what the call itself will refuse."""
     if type(value) is str:
         return value
+    if value is None or type(value) is int:
+        return None
     try:
         return os.fsdecode(value)  # type: ignore[arg-type]
     except Exception:  # the app's own __fspath__ may raise anything; the call will raise it where it belongs

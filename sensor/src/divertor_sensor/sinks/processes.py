@@ -1,8 +1,10 @@
-"""Shell sinks: `os.system`, `os.popen`, `subprocess.Popen` (and so run, call, check_*) and asyncio's
-subprocesses.
+"""Process sinks: everything that starts a program, as the interpreter announces it.
 
-Guarded is what a shell reads: a command string with `shell=True`, and the line in `["sh", "-c", LINE]`. A
-program called by its argument list without a shell is not judged.
+`os.system`, `subprocess` (and so `os.popen` and asyncio's own loops), `os.posix_spawn`, `os.exec*` and
+`pty.spawn` raise audit events, which carry the program and its arguments as they will be. Patched are only
+`os.spawn*`, whose event comes too late (in the child), and asyncio's two functions once uvloop is imported,
+which starts its processes itself. A command line goes to the shell detector; of a program started by its
+argument list, the options go to the argument detector.
 """
 
 from __future__ import annotations
@@ -13,77 +15,125 @@ from types import ModuleType
 from typing import Any
 
 from divertor_sensor import context
-from divertor_sensor.detectors.shell import DETECTOR, shell_line
+from divertor_sensor.detectors import arguments, shell
 from divertor_sensor.guard import check
-from divertor_sensor.patching import integrate, share, wrap
+from divertor_sensor.patching import Wrapper, integrate, share, wrap
+from divertor_sensor.request import Request
+from divertor_sensor.sinks.audit import listen
+
+#: More words than these are not looked at.
+_MAX_WORDS = 256
 
 
 def instrument() -> None:
-    """Patch the process-starting functions of os, subprocess and asyncio."""
-    wrap(os, "system", _checked("os.system", "command", _text))
-    wrap(os, "popen", _checked("os.popen", "cmd", _text))
-    integrate("sink", "processes", "subprocess", lambda module: wrap(module, "Popen.__init__", _popen))
-    integrate("sink", "processes", "asyncio", _patch_asyncio)
+    """Listen to the events of processes, and patch what has none."""
+    listen("os.system", _on_system)
+    listen("subprocess.Popen", _on_popen)
+    listen("os.posix_spawn", _on_posix_spawn)
+    listen("os.exec", _on_exec)
+    listen("pty.spawn", _on_pty)
+    integrate("sink", "processes", "os", _patch_spawn)
+    integrate("sink", "processes under uvloop", "uvloop", _patch_asyncio)
 
 
-def _patch_asyncio(module: ModuleType) -> None:
+def _patch_spawn(module: ModuleType) -> None:
+    # `spawnl` and its kin call these.
+    for name in ("spawnv", "spawnve", "spawnvp", "spawnvpe"):
+        wrap(module, name, _spawn(f"os.{name}"))
+
+
+def _patch_asyncio(_: ModuleType) -> None:
+    integrate("sink", "asyncio's processes", "asyncio", _patch_asyncio_functions)
+
+
+def _patch_asyncio_functions(module: ModuleType) -> None:
     inner = module.subprocess
-    wrap(inner, "create_subprocess_shell", _checked("asyncio.create_subprocess_shell", "cmd", _text))
-    wrap(inner, "create_subprocess_exec", _exec)
+    wrap(inner, "create_subprocess_shell", _asyncio_shell)
+    wrap(inner, "create_subprocess_exec", _asyncio_exec)
     for name in ("create_subprocess_shell", "create_subprocess_exec"):
         share(module, name, getattr(inner, name))
 
 
-def _checked(sink: str, parameter: str, line_of: Callable[[object], str | None]) -> Callable[..., Any]:
-    """A wrapper that judges the first argument, by position or as `parameter`."""
+def _on_system(request: Request, args: tuple[Any, ...]) -> None:
+    line = _text(args[0])
+    if line is not None:
+        check(request, shell.DETECTOR, "os.system", line, 3)
 
+
+def _on_popen(request: Request, args: tuple[Any, ...]) -> None:
+    _judge(request, "subprocess.Popen", args[0], args[1])
+
+
+def _on_posix_spawn(request: Request, args: tuple[Any, ...]) -> None:
+    _judge(request, "os.posix_spawn", args[0], args[1])
+
+
+def _on_exec(request: Request, args: tuple[Any, ...]) -> None:
+    _judge(request, "os.exec", args[0], args[1])
+
+
+def _on_pty(request: Request, args: tuple[Any, ...]) -> None:
+    argv = args[0]
+    if isinstance(argv, Sequence) and argv:
+        _judge(request, "pty.spawn", argv[0], argv)
+
+
+def _spawn(sink: str) -> Wrapper:
     def wrapper(
         wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         request = context.current.get()
         if request is not None:
-            line = line_of(args[0] if args else kwargs.get(parameter))
-            if line is not None:
-                check(request, DETECTOR, sink, line)
+            program = args[1] if len(args) > 1 else kwargs.get("file")
+            argv = args[2] if len(args) > 2 else kwargs.get("args")
+            _judge(request, sink, program, argv, 3)
         return wrapped(*args, **kwargs)
 
     return wrapper
 
 
-def _popen(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _asyncio_shell(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     request = context.current.get()
     if request is not None:
-        line = _popen_line(args, kwargs)
+        line = _text(args[0] if args else kwargs.get("cmd"))
         if line is not None:
-            check(request, DETECTOR, "subprocess.Popen", line)
+            check(request, shell.DETECTOR, "asyncio.create_subprocess_shell", line)
     return wrapped(*args, **kwargs)
 
 
-def _exec(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _asyncio_exec(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     request = context.current.get()
     if request is not None:
-        first = () if args else (kwargs.get("program"),)
-        line = shell_line([_text(word) or "" for word in (*first, *args)])
-        if line is not None:
-            check(request, DETECTOR, "asyncio.create_subprocess_exec", line)
+        argv = args if args else (kwargs.get("program"),)
+        _judge(request, "asyncio.create_subprocess_exec", argv[0], argv, 3)
     return wrapped(*args, **kwargs)
 
 
-#: Where `shell` stands among Popen's positional parameters (Python 3.11 to 3.14).
-_SHELL_POSITION = 8
+def _judge(request: Request, sink: str, program: object, argv: object, depth: int = 4) -> None:
+    """Judge a program about to start: the line when it is a shell, else its options.
+
+    `depth` as for `check`: 4 below a handler, 3 below a wrapper.
+    """
+    words = _words(program, argv)
+    if not words:
+        return
+    line = shell.shell_line(words)
+    if line is not None:
+        check(request, shell.DETECTOR, sink, line, depth)
+    elif arguments.is_steerable(words):
+        check(request, arguments.DETECTOR, sink, arguments.joined(words), depth)
 
 
-def _popen_line(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
-    """What a shell would read in this call of Popen; None when no shell is started."""
-    command = args[0] if args else kwargs.get("args")
-    shell = args[_SHELL_POSITION] if len(args) > _SHELL_POSITION else kwargs.get("shell", False)
-    if isinstance(command, (str, bytes, os.PathLike)):
-        return _text(command) if shell else None
-    if not isinstance(command, Sequence):
-        return None
-    if shell:
-        return _text(command[0]) if command else None
-    return shell_line([_text(word) or "" for word in command[:16]])
+def _words(program: object, argv: object) -> list[str]:
+    """What will run, with its arguments; empty for what the call itself will refuse."""
+    first = _text(program)
+    if first is None or not isinstance(argv, Sequence) or isinstance(argv, (str, bytes)):
+        return []
+    return [first, *(_text(word) or "" for word in argv[1:_MAX_WORDS])]
 
 
 def _text(value: object) -> str | None:
