@@ -31,6 +31,7 @@ from functools import partial
 from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
 from divertor_sensor.detectors import sql_lexing as lexing
+from divertor_sensor.detectors.skeleton import skeleton
 from divertor_sensor.detectors.sql_grammar import goes_on, unquoted_severity
 from divertor_sensor.detectors.sql_lexing import Dialect, Lexed, Shield
 from divertor_sensor.work import Work
@@ -42,6 +43,8 @@ _HEAD = 16
 
 _PLAIN = re.compile(r"[\w$]*|[\d\s,]*")
 _SHORT_PUNCTUATION = re.compile(r"(?!.?(?:--|/\*))[^\w'\"`#]{1,3}")
+#: One or two signs, of which no comment can be made, nor a second statement.
+_SIGNS = re.compile(r"\s*(?!--|/\*)[^\w\s#;]{1,2}\s*")
 
 
 def select(value: str) -> list[str]:
@@ -49,6 +52,8 @@ def select(value: str) -> list[str]:
     texts = []
     for form in derived_values(value):
         if _PLAIN.fullmatch(form) or _SHORT_PUNCTUATION.fullmatch(form):
+            continue
+        if form is not value and _SIGNS.fullmatch(form):
             continue
         text = form.lower()
         texts.append(text)
@@ -93,7 +98,7 @@ def _worst_occurrence(
 ) -> Finding | None:
     finding: Finding | None = None
     for start, end in _occurrences(lexed.text, candidate.text, at, work):
-        severity = _severity(lexed.text, lexed.shield_at(start), start, end)
+        severity = _severity(lexed, start, end)
         if severity is None:
             severity = _other_reading(dialect, lexed, candidate, start, end)
         if severity is not None:
@@ -128,14 +133,16 @@ def _cut_occurrence(text: str, needle: str, work: Work) -> tuple[int, int]:
     return at, at + low
 
 
-def _severity(text: str, shield: Shield | None, start: int, end: int) -> bool | None:
+def _severity(lexed: Lexed, start: int, end: int) -> bool | None:
     """None: within one token. False: out of it, to no effect. True: out of it, and it goes on as SQL."""
-    if shield is None:
-        return unquoted_severity(text[start:end])
-    if _holds(shield, start, end):
+    text, shield = lexed.text, lexed.shield_at(start)
+    if shield is not None and _holds(shield, start, end):
         return None
-    if start == shield.start:
-        # The input brought the quote or comment itself: nothing shielded it.
+    if _SIGNS.fullmatch(text, start, end):
+        # Too short to go on: it leaves a literal open, or it is the program's own (`')`).
+        return False if lexed.is_open else None
+    if shield is None or start == shield.start:
+        # Or the input brought the quote or comment itself: nothing shielded it.
         return unquoted_severity(text[start:end])
     if shield.kind == "open":
         return False
@@ -154,16 +161,24 @@ def _other_reading(dialect: Dialect, lexed: Lexed, candidate: Candidate, start: 
     """The severity of an input within a literal when backslashes are not read as `dialect` does by
     default."""
     text, shield = lexed.text, lexed.shield_at(start)
-    if shield is None or "\\" not in text[start:end]:
+    if shield is None or start == shield.start or "\\" not in text[start:end]:
         return None
     quote = text[shield.start]
     if quote in dialect.escapes and _ends_in_half_an_escape(text, quote, start, end):
         return False
-    if quote not in dialect.unsettled or candidate.text not in candidate.origin.value.lower():
-        # Not as it was sent: the program may have put the backslash there.
+    if quote not in dialect.unsettled or not _is_as_sent(candidate, text, start, end):
         return None
     at = text.find("\\" + quote, start, end)
-    return None if at < 0 else goes_on(text[at + 2 : end])
+    # What is doubled begins as what is not: only text after the quotes tells that they are not doubled.
+    return None if at < 0 or not text[at + 1 : end].strip(quote) else goes_on(text[at + 2 : end])
+
+
+def _is_as_sent(candidate: Candidate, text: str, start: int, end: int) -> bool:
+    """Whether the backslashes of an occurrence are the client's, and none of the program's."""
+    found = text[start:end]
+    if found != candidate.text or text[start - 1 : start + 1] == "\\\\":
+        return False
+    return found in candidate.origin.value.lower()
 
 
 def _ends_in_half_an_escape(text: str, quote: str, start: int, end: int) -> bool:
@@ -207,6 +222,7 @@ def _detector(dialect: Dialect) -> Detector:
         judge=partial(judge, dialect=dialect),
         is_innocent=is_innocent,
         marks=marks,
+        skeleton=skeleton,
     )
 
 

@@ -37,8 +37,6 @@ _WORD = re.compile(r"[^\W\d]\w*+")
 #: The rest of a name after an apostrophe that was not escaped: words first, so that two operands meet, which
 #: no expression allows.
 _REST_OF_NAME = re.compile(r"\s?[^\W\d][\w\s]*+(?:[.&][\w\s]*+){0,3}|\s*")
-#: As an input on its own, one of them meets those of the program.
-_QUOTES = frozenset("'\"`")
 #: Words that follow each other without any sign.
 _PROSE = re.compile(r"\s*\w+(?:\s+\w+)*+[\s.]*")
 
@@ -70,8 +68,6 @@ def unquoted_severity(fragment: str) -> bool | None:
     """
     if _is_harmless(fragment):
         return None
-    if fragment.strip() in _QUOTES:
-        return False
     return _holds_keyword(fragment) or not _PROSE.fullmatch(fragment)
 
 

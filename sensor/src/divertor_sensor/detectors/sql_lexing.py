@@ -45,6 +45,11 @@ class Lexed(NamedTuple):
     shields: list[Shield]
     starts: list[int]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a quote or comment of it has no end."""
+        return bool(self.shields) and self.shields[-1].kind == "open"
+
     def shield_at(self, position: int) -> Shield | None:
         """The shield that covers `position`, or None: there is code."""
         index = bisect_right(self.starts, position) - 1
