@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor_sensor.bodies import MAX_DEPTH, read_body
+from divertor_sensor.bodies import read_body
 from divertor_sensor.derived import derived_values
+from divertor_sensor.documents import MAX_DEPTH
 from divertor_sensor.inputs import (
     MAX_INPUTS,
     Inputs,

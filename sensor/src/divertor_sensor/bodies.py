@@ -1,8 +1,9 @@
 """Turns what an app has read of a request's body into values: forms, multipart forms, JSON, raw text.
 
 Pure. Which parser an app uses is not for the sensor to know (a content type can say one thing and the app do
-another), so every parser that could apply is run and all they find counts. Bounded: JSON no deeper than
-`MAX_DEPTH`, multipart no more than `MAX_PARTS` parts of `MAX_PART` bytes; hitting a bound is told.
+another), so every parser that could apply is run and all they find counts. Bounded: multipart no more than
+`MAX_PARTS` parts of `MAX_PART` bytes; hitting a bound is told. JSON is `divertor_sensor.documents`'s, XML
+`divertor_sensor.markup`'s.
 """
 
 from __future__ import annotations
@@ -14,20 +15,19 @@ from email.errors import MessageError
 from email.message import Message
 from email.utils import collapse_rfc2231_value
 from itertools import islice
-from typing import Any
 from urllib.parse import unquote
 
-from divertor_sensor.derived import JSON_STRING, json_unescaped, readings
+from divertor_sensor.derived import readings
+from divertor_sensor.documents import names_operator, read_brackets, read_json
 from divertor_sensor.inputs import Inputs, read_pairs
+from divertor_sensor.markup import read_xml
 from divertor_sensor.recording import LATE_PART
 
-MAX_DEPTH = 64
 MAX_PARTS = 512
 #: Bytes of one part of a multipart form, a file's content included; a longer one is no value.
 MAX_PART = 256 * 1024
 _MAX_BOUNDARIES = 4
 _MAX_HEAD = 4096
-_MAX_NODES = 32 * 1024
 
 _BOUNDARY = re.compile(r'boundary\s*=\s*(?:"((?:[^"\\]|\\.)*+)"|([^";,\s]{1,200}))', re.IGNORECASE)
 _OPENING_LINE = re.compile(rb"(?:\A|[\r\n])--([^\r\n]{1,200})[\r\n]")
@@ -39,6 +39,15 @@ _PLAINLY_A_FILE = re.compile(
 )
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"?')
 _NAMES = re.compile(r"""(file)?name(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*+)"?|([^;\r\n]*))""", re.IGNORECASE)
+_XML_ENCODING = re.compile(rb"""<\?xml\b[^>]{0,100}?\bencoding\s*=\s*["']([\w.:-]{1,40})""")
+#: Encodings of XML in which a text reads differently than in UTF-8, beyond those shown by their bytes.
+_XML_ENCODINGS = {
+    "iso-8859-1": "latin-1",
+    "latin1": "latin-1",
+    "us-ascii": "latin-1",
+    "windows-1252": "cp1252",
+    "utf-7": "utf-7",
+}
 _JSON_STARTS = frozenset('{["')
 
 
@@ -50,6 +59,8 @@ def read_body(into: Inputs, content_type: str, body: bytes, whole: bool) -> None
         _read_multipart(into, boundary, body)
     is_json = _read_json_bytes(into, body, kind.endswith("json"))
     has_parts = bool(boundaries) and kind == "multipart/form-data"
+    if not has_parts and not is_json:
+        _read_xml_bytes(into, body)
     if not has_parts:
         _read_plain(into, kind, body, is_json)
     if not whole and has_parts:
@@ -75,7 +86,7 @@ def _read_json_bytes(into: Inputs, body: bytes, declared: bool) -> bool:
         return False
     for text in _json_texts(body):
         if declared or text.lstrip()[:1] in _JSON_STARTS:
-            return _read_json(into, text)
+            return read_json(into, "json", "", text)
     return False
 
 
@@ -91,56 +102,26 @@ def _json_texts(body: bytes) -> Iterator[str]:
         yield body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
 
-def _read_json(into: Inputs, text: str) -> bool:
-    try:
-        document = json.loads(text, object_pairs_hook=_Pairs, strict=False)
-    except (ValueError, RecursionError):
-        # Cut, or not JSON after all: every quoted string in it is still something the app may have used.
-        for match in JSON_STRING.finditer(text):
-            if not into.add("json", "", json_unescaped(match[1])):
-                break
-        return False
-    if isinstance(document, (str, list)):
-        _JsonReader(into).walk("", document, 0)
-    return True
+def _read_xml_bytes(into: Inputs, body: bytes) -> None:
+    """Read the body as XML when it could be, in the encoding it names or shows (XML 1.0, appendix F)."""
+    head = body[:200].lstrip(b" \t\r\n")
+    text = ""
+    if b"\0" in head[:8] or head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        text = body.decode(_wide_encoding(head), "replace")
+    elif head.startswith((b"<", b"\xef\xbb\xbf")):
+        declared = _XML_ENCODING.match(head.removeprefix(b"\xef\xbb\xbf"))
+        name = declared[1].decode("ascii").lower() if declared else "utf-8"
+        text = body.decode(_XML_ENCODINGS.get(name, "utf-8"), "surrogateescape")
+    text = text.lstrip("\ufeff \t\r\n")
+    if text.startswith("<"):
+        read_xml(into, "xml", "", text)
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """An object's pairs, repeated keys included: parsers differ in which of them they keep."""
-
-
-class _JsonReader:
-    """Collects the strings of a document, keys that are no plain names included."""
-
-    def __init__(self, into: Inputs) -> None:
-        self._into = into
-        self._nodes = 0
-
-    def walk(self, name: str, node: Any, depth: int) -> None:
-        """Take `node`, called `name`, and all below it."""
-        self._nodes += 1
-        if depth > MAX_DEPTH or self._nodes > _MAX_NODES or self._into.is_full():
-            self._into.complete = False
-        elif isinstance(node, str):
-            self._into.add("json", name, node)
-        elif isinstance(node, _Pairs):
-            self._walk_object(name, node, depth)
-        else:
-            for index, value in enumerate(node):
-                if isinstance(value, (str, list)):
-                    if self._nodes > _MAX_NODES:
-                        return
-                    self.walk(f"{name}[{index}]"[:200], value, depth + 1)
-
-    def _walk_object(self, name: str, pairs: _Pairs, depth: int) -> None:
-        for key, value in pairs:
-            inner = f"{name}.{key}".lstrip(".")[:200]
-            if not key.isidentifier():
-                self._into.add("json", inner, key)
-            if isinstance(value, (str, list)):
-                if self._nodes > _MAX_NODES:
-                    return
-                self.walk(inner, value, depth + 1)
+def _wide_encoding(head: bytes) -> str:
+    """The encoding of text whose first character is `<` or a byte order mark, and takes more than a byte."""
+    if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff", b"<\0\0\0", b"\0\0\0<"):
+        return "utf-32-le" if head[0] else "utf-32-be"
+    return "utf-16-be" if head[0] in b"\0\xfe" else "utf-16-le"
 
 
 def _boundaries(content_type: str, body: bytes) -> list[bytes]:
@@ -175,11 +156,13 @@ def _read_multipart(into: Inputs, boundary: bytes, body: bytes) -> None:
     parts = line.split(body, MAX_PARTS + 1)
     if len(parts) > MAX_PARTS:
         into.complete = False
-    for part in parts[1 : MAX_PARTS + 1]:
-        _read_part(into, part)
+    fields = [_read_part(into, part) for part in parts[1 : MAX_PARTS + 1]]
+    if any(names_operator(name) for name, _ in fields):
+        read_brackets(into, "form", fields)
 
 
-def _read_part(into: Inputs, part: bytes) -> None:
+def _read_part(into: Inputs, part: bytes) -> tuple[str, str]:
+    """Take one part; its name and its text, which is "" for one that is long or binary."""
     part = part.removeprefix(b"\r\n") if part.startswith(b"\r\n") else part[1:]
     blank = _BLANK_LINE.search(part)
     head, content = (part[: blank.start()], part[blank.end() :]) if blank else (part, b"")
@@ -188,11 +171,15 @@ def _read_part(into: Inputs, part: bytes) -> None:
     name = _read_names(into, head[:_MAX_HEAD].decode("utf-8", "replace"))
     if len(content) > MAX_PART:
         _leave_out(into, head)
-    elif b"\0" not in content[:1024]:
-        into.add_all("form", name, readings(content))
+        return name, ""
+    texts: list[str] = []
+    if b"\0" not in content[:1024]:
+        texts = readings(content)
     elif (text := content.replace(b"\0", b"").lstrip(b"\xff\xfe")).isascii():
-        into.add("form", name, text.decode("ascii"))
+        texts = [text.decode("ascii")]
     # Other content with NUL is binary: a database, a shell and a file system all refuse it as it is.
+    into.add_all("form", name, texts)
+    return name, texts[0] if texts else ""
 
 
 def read_late_part(into: Inputs, part: bytes) -> None:

@@ -12,14 +12,18 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_plus, unquote_to_bytes
 
 from divertor_sensor.derived import base64_text, readings, text_readings
+from divertor_sensor.documents import read_brackets
+from divertor_sensor.nested import may_hold, read_nested, read_token
 
 MAX_INPUTS = 2048
 #: Path segments whose tails (what a catch-all route captures) are looked at; a longer path is incomplete.
 MAX_SEGMENTS = 64
 
+#: Where a name in an encoded form begins with `$`, or goes on with `[$`.
+_OPERATOR_NAME = re.compile(r"(?:\A|&|\[|%5b)(?:\$|%24)", re.IGNORECASE)
 _COOKIE_ESCAPE = re.compile(r"\\(?:([0-3][0-7]{2})|(.))")
 
 
@@ -41,11 +45,20 @@ class Inputs:
     values: list[Input] = field(default_factory=list)
     complete: bool = True
     cut_content: bool = False
+    #: How deep inside other values the value is that is being read (`divertor_sensor.nested`).
+    depth: int = 0
 
     def add(self, source: str, name: str, value: str) -> bool:
         """Append a value; False when the list is full. Empty values are dropped: they change nothing."""
         if not value:
             return True
+        is_room = self.add_leaf(source, name, value)
+        if is_room and may_hold(value):
+            read_nested(self, source, name, value)
+        return is_room
+
+    def add_leaf(self, source: str, name: str, value: str) -> bool:
+        """Append a value that holds no others; False when the list is full."""
         if len(self.values) >= MAX_INPUTS:
             self.complete = False
             return False
@@ -85,6 +98,14 @@ def read_pairs(into: Inputs, source: str, text: str) -> None:
         into.add_all(source, names[0], _decoded(value))
         if not names[0].isidentifier():
             into.add_all(source, names[0], names)
+    if ("$" in text or "%24" in text) and _OPERATOR_NAME.search(text):
+        read_brackets(into, source, _decoded_pairs(text))
+
+
+def _decoded_pairs(text: str) -> Iterator[tuple[str, str]]:
+    for piece in filter(None, text.split("&")):
+        name, _, value = piece.partition("=")
+        yield unquote_plus(name), unquote_plus(value)
 
 
 def _decoded(text: str) -> list[str]:
@@ -145,7 +166,9 @@ def read_headers(into: Inputs, headers: Iterable[tuple[str, str]]) -> None:
 
 def _read_credentials(into: Inputs, value: str) -> None:
     scheme, _, encoded = value.strip().partition(" ")
-    if scheme.lower() == "basic":
+    if scheme.lower() == "bearer" and "." in encoded:
+        read_token(into, "authorization", encoded.strip())
+    elif scheme.lower() == "basic":
         user, _, password = base64_text(encoded.strip()).partition(":")
         into.add("header", "authorization", user)
         into.add("header", "authorization", password)
