@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from divertor_sensor import detectors
-from divertor_sensor.detectors import Candidate, Detector, arguments, path, shell, sql
+from divertor_sensor.detectors import Candidate, Detector, arguments, code, path, shell, sql
 from divertor_sensor.inputs import Input
 from divertor_sensor.work import Work
 
@@ -18,6 +18,7 @@ FOLDER = Path(detectors.__file__).parent
 #: The detectors, each with the number of its vectors: one that silently stops being read is a failure.
 COUNTED: dict[str, tuple[ModuleType, int]] = {
     "arguments": (arguments, 42),
+    "code": (code, 86),
     "path": (path, 37),
     "shell": (shell, 57),
     "sql": (sql, 115),

@@ -6,14 +6,28 @@ the call runs. Outside a request a sink does nothing.
 
 from __future__ import annotations
 
-from divertor_sensor.sinks import asyncpg, files, mysql, processes, psycopg, psycopg2, sqlite
+from divertor_sensor.sinks import (
+    asyncpg,
+    code,
+    files,
+    http_clients,
+    mysql,
+    network,
+    processes,
+    psycopg,
+    psycopg2,
+    sqlite,
+)
 
 
 def instrument() -> None:
     """Patch all sinks; patching twice changes nothing."""
     asyncpg.instrument()
+    code.instrument()
     files.instrument()
+    http_clients.instrument()
     mysql.instrument()
+    network.instrument()
     processes.instrument()
     psycopg.instrument()
     psycopg2.instrument()
