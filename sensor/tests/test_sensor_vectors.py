@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from divertor_sensor import detectors
-from divertor_sensor.detectors import Candidate, Detector, arguments, code, path, shell, sql
+from divertor_sensor.detectors import Candidate, Detector, arguments, code, path, shell, sql, ssrf
 from divertor_sensor.inputs import Input
 from divertor_sensor.work import Work
 
@@ -22,6 +22,7 @@ COUNTED: dict[str, tuple[ModuleType, int]] = {
     "path": (path, 37),
     "shell": (shell, 57),
     "sql": (sql, 115),
+    "ssrf": (ssrf, 136),
 }
 DETECTORS = {name: module for name, (module, _) in COUNTED.items()}
 VERDICTS = {"attack": True, "vulnerability": False, "benign": None}

@@ -1,0 +1,158 @@
+"""HTTP clients and event loops that connect without Python's sockets, or keep connections of their own.
+
+uvloop connects inside libuv, which no audit event tells of. httpx and aiohttp send over connections that an
+earlier request may have made: what they are about to send is judged by the host it goes to. Redirects are
+remembered as in `sinks.network`. Requests over a proxy are judged by the target's name where that is an
+address or known, else they are the proxy's to resolve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from divertor_sensor import context
+from divertor_sensor.detectors.ssrf_hosts import locality
+from divertor_sensor.patching import integrate, wrap
+from divertor_sensor.request import AttackInterrupted, Request
+from divertor_sensor.sinks.network import (
+    REDIRECTS,
+    judge_connection,
+    known_address,
+    note_redirect,
+    remember,
+)
+
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+def instrument() -> None:
+    """Patch uvloop's loop, httpx's transports and aiohttp's client once they are imported."""
+    integrate("sink", "uvloop", "uvloop", _patch_uvloop)
+    integrate("sink", "httpx", "httpx", _patch_httpx)
+    integrate("sink", "aiohttp client", "aiohttp.client_reqrep", _patch_aiohttp)
+
+
+def _patch_uvloop(module: ModuleType) -> None:
+    loop = module.Loop
+    for name, wrapper in (("create_connection", _create_connection), ("getaddrinfo", _getaddrinfo)):
+        if name not in loop.__dict__:
+            # The type below is compiled and takes no attributes; its method is given to the class itself.
+            setattr(loop, name, getattr(loop, name))
+        wrap(module, f"Loop.{name}", wrapper)
+
+
+def _patch_httpx(module: ModuleType) -> None:
+    wrap(module, "HTTPTransport.handle_request", _handle_request)
+    wrap(module, "AsyncHTTPTransport.handle_async_request", _handle_async_request)
+
+
+def _patch_aiohttp(module: ModuleType) -> None:
+    wrap(module, "ClientRequest.send", _aiohttp_send)
+    wrap(module, "ClientResponse.start", _aiohttp_start)
+
+
+def _create_connection(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    request = context.current.get()
+    host = args[1] if len(args) > 1 else kwargs.get("host")
+    port = args[2] if len(args) > 2 else kwargs.get("port")
+    if request is None or request.lapsed or not isinstance(host, str) or not isinstance(port, int):
+        return wrapped(*args, **kwargs)
+    if locality(host) == "inside":
+        judge_connection(request, "uvloop.Loop.create_connection", host, port)
+    return wrapped(*args, **kwargs) if locality(host) else _connected(request, wrapped(*args, **kwargs), host)
+
+
+async def _connected(request: Request, connecting: Any, host: str) -> Any:
+    """Judge the address that libuv took for a name, before a byte is sent to it."""
+    transport, protocol = await connecting
+    peer = transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        try:
+            judge_connection(request, "uvloop.Loop.create_connection", host, peer[1], str(peer[0]))
+        except AttackInterrupted:
+            transport.abort()
+            raise
+    return transport, protocol
+
+
+async def _getaddrinfo(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    answer = await wrapped(*args, **kwargs)
+    remember(args[0] if args else kwargs.get("host"), (found[4][0] for found in answer))
+    return answer
+
+
+def _handle_request(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    request = context.current.get()
+    sent = args[0] if args else kwargs.get("request")
+    if request is None:
+        return wrapped(*args, **kwargs)
+    _judge_sent(request, "httpx.HTTPTransport.handle_request", sent)
+    response = wrapped(*args, **kwargs)
+    _note_answer(request, sent, response)
+    return response
+
+
+async def _handle_async_request(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    request = context.current.get()
+    sent = args[0] if args else kwargs.get("request")
+    if request is None:
+        return await wrapped(*args, **kwargs)
+    _judge_sent(request, "httpx.AsyncHTTPTransport.handle_async_request", sent)
+    response = await wrapped(*args, **kwargs)
+    _note_answer(request, sent, response)
+    return response
+
+
+def _judge_sent(request: Request, sink: str, sent: Any) -> None:
+    url = getattr(sent, "url", None)
+    host = getattr(url, "host", "")
+    address = known_address(host)
+    if url is not None and address and not request.lapsed:
+        judge_connection(request, sink, host, url.port or _PORTS.get(url.scheme, 0), address)
+
+
+def _note_answer(request: Request, sent: Any, response: Any) -> None:
+    if response.status_code in REDIRECTS:
+        url = sent.url
+        port = url.port or _PORTS.get(url.scheme, 0)
+        note_redirect(request, url.host, port, response.headers.get("location") or "")
+
+
+async def _aiohttp_send(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    request = context.current.get()
+    connection = args[0] if args else kwargs.get("conn")
+    if request is not None and not request.lapsed and not getattr(instance, "proxy", None):
+        peer = _peer(connection)
+        if peer:
+            url = instance.url
+            judge_connection(request, "aiohttp.ClientRequest.send", url.host or "", url.port or 0, peer)
+    return await wrapped(*args, **kwargs)
+
+
+def _peer(connection: Any) -> str:
+    transport = getattr(connection, "transport", None)
+    peer = transport.get_extra_info("peername") if transport is not None else None
+    return peer[0] if isinstance(peer, tuple) and peer and isinstance(peer[0], str) else ""
+
+
+async def _aiohttp_start(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    response = await wrapped(*args, **kwargs)
+    request = context.current.get()
+    if request is not None and instance.status in REDIRECTS:
+        url = instance.url
+        note_redirect(request, url.host or "", url.port or 0, instance.headers.get("location") or "")
+    return response

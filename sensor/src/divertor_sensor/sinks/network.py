@@ -1,0 +1,192 @@
+"""Network sinks: every connection of the interpreter's sockets, and what HTTP clients send over old ones.
+
+A connection is judged when it is made, by the address it goes to, together with the names that this request
+resolved to that address: nothing is decided when a name is merely looked up, and no second look-up could
+answer differently. Connections to addresses outside cost one lookup. Answers that redirect are remembered, so
+that the next hop is known to be an input's doing. `sinks.http_clients` does the same where libraries connect
+without Python's sockets or keep connections of their own.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from divertor_sensor import context
+from divertor_sensor.detectors.ssrf import DETECTOR, is_named, statement_of
+from divertor_sensor.detectors.ssrf_hosts import canonical, locality, named_hosts
+from divertor_sensor.guard import check
+from divertor_sensor.patching import integrate, wrap
+from divertor_sensor.request import AttackInterrupted, Request
+from divertor_sensor.sinks import audit
+from divertor_sensor.trail import Trail
+from divertor_sensor.work import Spent
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_NAMES = 1024
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+#: Names that lead inside, and where to, as this process last resolved them: whoever sends over a connection
+#: made for another request needs to know.
+_inside: dict[str, str] = {}
+
+
+def instrument() -> None:
+    """Listen to the interpreter's events, and to the answers of the resolver and of HTTP servers."""
+    audit.listen("socket.connect", _on_connect)
+    audit.listen("http.client.send", _on_send)
+    audit.listen("urllib.Request", _on_url)
+    integrate("sink", "network", "socket", _patch_resolver)
+    integrate("sink", "network", "http.client", _patch_responses)
+
+
+def _patch_resolver(module: ModuleType) -> None:
+    wrap(module, "getaddrinfo", _resolving("host", _answered))
+    wrap(module, "gethostbyname", _resolving("hostname", lambda answer: [answer]))
+    wrap(module, "gethostbyname_ex", _resolving("hostname", lambda answer: answer[2]))
+
+
+def _patch_responses(module: ModuleType) -> None:
+    wrap(module, "HTTPConnection.getresponse", _getresponse)
+
+
+def judge_connection(request: Request, sink: str, host: str, port: int, address: str = "") -> None:
+    """Judge a connection to `address`, or to `host` itself when that is one; `host` is what was asked for.
+
+    :raises AttackInterrupted: it must not be made.
+    """
+    place = address or host
+    if locality(place) == "inside":
+        trail = request.trail
+        names = dict.fromkeys([host, place, *(trail.names(place) if trail is not None else ())])
+        for name in names:
+            root = trail.root(f"{canonical(name)}:{port}") if trail is not None else ""
+            check(request, DETECTOR, sink, statement_of(name, port, place, root), 4)
+
+
+def known_address(host: str) -> str:
+    """The address inside that `host` is or was last resolved to, or nothing."""
+    return host if locality(host) == "inside" else _inside.get(canonical(host), "")
+
+
+def remember(host: object, addresses: Iterable[object]) -> None:
+    """Take note that `host` was resolved to `addresses`."""
+    name = _text(host)
+    request = context.current.get()
+    for address in map(_text, addresses):
+        if not name or locality(address) != "inside":
+            continue
+        if len(_inside) >= _MAX_NAMES:
+            _inside.clear()
+        _inside[canonical(name)] = address
+        if request is not None:
+            request.trail = request.trail or Trail()
+            request.trail.resolved(name, address)
+
+
+def note_redirect(request: Request, host: str, port: int, location: str) -> None:
+    """Take note that `host`, asked by this request, answered with a redirect, when that is an input's doing."""
+    try:
+        trail = request.trail or Trail()
+        root = trail.root(f"{canonical(host)}:{port}")
+        if not root and is_named(host, port, request.candidates(DETECTOR)):
+            root = f"{host}:{port}"
+        for named in named_hosts(location) if root else ():
+            default = _DEFAULT_PORTS.get(location.partition(":")[0].lower(), 80)
+            trail.redirected(root, f"{named.host}:{named.port or default}")
+            request.trail = trail
+    except Spent:
+        pass  # what cannot be judged any more is the guard's matter at the next connection
+    except Exception as problem:
+        request.sensor.faults.contain("redirects", problem)
+
+
+def _on_connect(request: Request, args: tuple[Any, ...]) -> None:
+    address = args[1]
+    if type(address) is not tuple or len(address) < 2 or request.lapsed:
+        return  # a path (AF_UNIX), or what the call itself will refuse
+    host, port = _text(address[0]), address[1]
+    if type(port) is not int or not host or locality(host) == "outside":
+        return
+    try:
+        _judge_target(request, host, port)
+    except AttackInterrupted:
+        # Who made it expects an OSError at most, and would leave it open.
+        args[0].close()
+        raise
+
+
+def _judge_target(request: Request, host: str, port: int) -> None:
+    if locality(host):
+        judge_connection(request, "socket.connect", host, port)
+    elif _is_named(request, host, port):
+        # The socket resolves the name itself and does not tell.
+        for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            judge_connection(request, "socket.connect", host, port, str(found[4][0]))
+
+
+def _is_named(request: Request, host: str, port: int) -> bool:
+    try:
+        return is_named(host, port, request.candidates(DETECTOR))
+    except Spent:
+        return True
+    except Exception as problem:
+        request.sensor.faults.contain("detector ssrf", problem)
+        return False
+
+
+def _on_send(request: Request, args: tuple[Any, ...]) -> None:
+    """Also over a connection made for another request."""
+    connection = args[0]
+    if not isinstance(connection.port, int):
+        return
+    try:
+        address = connection.sock.getpeername()
+    except (OSError, AttributeError):
+        return
+    if type(address) is tuple:
+        judge_connection(
+            request, "http.client.send", str(connection.host), connection.port, _text(address[0])
+        )
+
+
+def _on_url(request: Request, args: tuple[Any, ...]) -> None:
+    """A URL of another scheme than the web's; those become connections."""
+    url = _text(args[0])
+    if url and not url[:6].lower().startswith(("http:", "https:")):
+        check(request, DETECTOR, "urllib.request.urlopen", url, 3)
+
+
+def _answered(answer: Any) -> Iterable[object]:
+    return (found[4][0] for found in answer)
+
+
+def _resolving(parameter: str, addresses_of: Callable[[Any], Iterable[object]]) -> Callable[..., Any]:
+    """A wrapper that takes note of the addresses in an answer."""
+
+    def wrapper(
+        wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        answer = wrapped(*args, **kwargs)
+        remember(args[0] if args else kwargs.get(parameter), addresses_of(answer))
+        return answer
+
+    return wrapper
+
+
+def _getresponse(
+    wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    response = wrapped(*args, **kwargs)
+    request = context.current.get()
+    if request is not None and response.status in REDIRECTS:
+        note_redirect(request, str(instance.host), instance.port, response.headers.get("location") or "")
+    return response
+
+
+def _text(value: object) -> str:
+    if type(value) is str:
+        return value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
