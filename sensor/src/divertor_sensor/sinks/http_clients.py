@@ -108,7 +108,13 @@ async def _handle_async_request(
     if request is None:
         return await wrapped(*args, **kwargs)
     _judge_sent(request, "httpx.AsyncHTTPTransport.handle_async_request", sent)
-    response = await wrapped(*args, **kwargs)
+    try:
+        response = await wrapped(*args, **kwargs)
+    except BaseExceptionGroup:
+        # anyio connects in a task group, which would hide what was raised from whoever looks for it.
+        if request.interrupted:
+            raise AttackInterrupted from None
+        raise
     _note_answer(request, sent, response)
     return response
 

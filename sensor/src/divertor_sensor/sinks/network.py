@@ -87,7 +87,7 @@ def remember(host: object, addresses: Iterable[object]) -> None:
 
 
 def note_redirect(request: Request, host: str, port: int, location: str) -> None:
-    """Take note that `host`, asked by this request, answered with a redirect, when that is an input's doing."""
+    """Take note that `host`, asked by this request, redirected it, when that is an input's doing."""
     try:
         trail = request.trail or Trail()
         root = trail.root(f"{canonical(host)}:{port}")
