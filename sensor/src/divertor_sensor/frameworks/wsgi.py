@@ -15,6 +15,7 @@ from divertor_sensor import context, runtime
 from divertor_sensor.frameworks.refusal import refusal_for
 from divertor_sensor.recording import MAX_BODY, Body
 from divertor_sensor.request import AttackInterrupted, ConnectionCut, Head, Request
+from divertor_sensor.responses import Page, Raw, check_head
 from divertor_sensor.sensor import Sensor
 
 Environ: TypeAlias = dict[str, Any]
@@ -58,6 +59,18 @@ def read_head(environ: Environ) -> Head:
         query=environ.get("QUERY_STRING", ""),
         headers=headers,
         peer=environ.get("REMOTE_ADDR", "") or "",
+    )
+
+
+def read_raw(environ: Environ) -> Raw:
+    """What the first questions about a request are asked of."""
+    get = environ.get
+    return Raw(
+        get("QUERY_STRING", ""),
+        get("PATH_INFO", ""),
+        get("HTTP_COOKIE", ""),
+        get("HTTP_REFERER", ""),
+        get("HTTP_USER_AGENT", ""),
     )
 
 
@@ -208,7 +221,8 @@ class _Exchange:
         refusal = refusal_for(self._request)
         self._request.close()
         self._server_start(f"{refusal.status} {refusal.phrase}", list(refusal.headers))
-        return [refusal.body] if refusal.body else []
+        # Not an empty list: a server may send the head together with the first piece only.
+        return [refusal.body]
 
     def _drain(self, environ: Environ) -> None:
         """Read what the app left of a body of known, small size: closing on unread data could lose the
