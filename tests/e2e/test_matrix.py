@@ -34,8 +34,9 @@ from divertor.isolation.layout import FOREVER, fingerprint, scope_key
 
 HERE = Path(__file__).parent
 ATTACK = "' union select sql from sqlite_master --"
-AUDITED = b'"by": "'
 CITY = b"Berlin"
+#: Servers that end a response which fails midway as if it were complete; each says so of any failure.
+ENDING = {"granian", "wsgiref", "werkzeug"}
 #: Servers started before their turn comes, while others are asked.
 AHEAD = 3
 DEADLINE = 60.0
@@ -256,7 +257,9 @@ def test_an_attack_is_diverted_and_nothing_else_is(
         assert [CITY in reply.body and reply.by is None for reply in benign] == [True] * 3, benign
         assert customer(1).find(ATTACK).by == "audited", "in the form"
         assert customer(2).get("pool", ATTACK).by == "audited", "in a pool"
-        _stream(customer(3), gateway, reports, f"shop/app{COMBINATIONS.index(combination)}")
+        _stream(customer(3), reports, ends=combination.server in ENDING)
+        isolate(gateway, combination, customer(3).session)
+        assert customer(3).find("bob").by == "audited", "after its isolation"
         assert honest.find("bob").by is None
     except AssertionError:
         print(farm.log(combination))
@@ -265,19 +268,20 @@ def test_an_attack_is_diverted_and_nothing_else_is(
         farm.stop(combination)
 
 
-def _stream(customer: Customer, gateway: Gateway, reports: Reports, scope: str) -> None:
+def _stream(customer: Customer, reports: Reports, ends: bool) -> None:
     """Diverted if nothing was sent; else cut, and reported, so that the session can be isolated."""
     with suppress(http.client.HTTPException, OSError):
         reply = customer.get("stream", ATTACK)
-        assert reply.by == "audited" or reply.status >= 500, reply
-        assert b"create table" not in reply.body
+        assert reply.by == "audited" or reply.status >= 500 or (ends and reply.body == b"first "), reply
         if reply.by == "audited":
             return
     assert reports.outcome(customer.session) == "blocked"
-    gateway.table.put(
-        fingerprint(scope_key(SECRET, scope, SESSION), customer.session), FOREVER, 0
-    )
-    assert customer.find("bob").by == "audited"
+
+
+def isolate(gateway: Gateway, combination: Combination, session: str) -> None:
+    """As the control plane does when it hears of an attack."""
+    scope = f"shop/app{COMBINATIONS.index(combination)}"
+    gateway.table.put(fingerprint(scope_key(SECRET, scope, SESSION), session), FOREVER, 0)
 
 
 def test_how_many_were_tried() -> None:
