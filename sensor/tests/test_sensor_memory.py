@@ -11,31 +11,39 @@ SITE: Site = ("app.py", 1, 2)
 STATEMENT = " ".join(["select", "1"])
 
 
-def proposed(*requests: tuple[set[int], bool]) -> bool:
-    """Whether the statement is known after clean requests, each with its values and whether it is apart."""
+def proposed(*requests: set[int]) -> bool:
+    """Whether the statement is known after clean requests with these values."""
     memory = StatementMemory()
-    for values, is_apart in requests:
-        memory.propose(SITE, STATEMENT, lambda found=values: frozenset(found), lambda told=is_apart: told)  # type: ignore[misc]
+    for values in requests:
+        memory.propose(SITE, STATEMENT, frozenset(values))
     return memory.knows(SITE, STATEMENT)
 
 
-FIRST_SIGHT: tuple[set[int], bool] = (set(), True)
-
-
 def test_a_statement_seen_in_requests_without_a_common_value_is_learned() -> None:
-    assert proposed(FIRST_SIGHT, ({1}, True), ({2}, True))
+    assert proposed({1}, {2})
+
+
+def test_a_statement_is_learned_once_no_value_was_in_all_requests() -> None:
+    assert proposed({1, 2}, {2, 3}, {1, 3})
+
+
+def test_a_statement_seen_once_is_not_learned() -> None:
+    assert not proposed(set())
 
 
 def test_a_statement_seen_in_the_same_request_again_and_again_is_not() -> None:
-    assert not proposed(FIRST_SIGHT, *[({1, 2}, True)] * 10)
+    assert not proposed(*[{1, 2}] * 10)
 
 
-def test_a_statement_that_shares_text_with_its_requests_is_not() -> None:
-    assert not proposed(FIRST_SIGHT, ({1}, False), ({2}, False), ({3}, True))
+def test_a_statement_that_comes_again_is_examined_ever_more_rarely() -> None:
+    memory = StatementMemory()
+    assert [n for n in range(1, 40) if memory.is_due(SITE, STATEMENT)] == [1, 2, 4, 8, 16, 32]
 
 
-def test_examining_a_statement_ends_after_a_few_attempts() -> None:
-    assert not proposed(FIRST_SIGHT, *[({1}, False)] * 6, ({2}, True), ({3}, True))
+def test_a_site_that_makes_up_ever_new_statements_is_left_alone() -> None:
+    memory = StatementMemory()
+    assert sum(memory.is_due(SITE, f"{STATEMENT} {n}") for n in range(1000)) == 16
+    assert memory.is_due(SITE, f"{STATEMENT} 999")
 
 
 def test_a_constant_of_a_function_on_the_stack_is_the_programs_own() -> None:

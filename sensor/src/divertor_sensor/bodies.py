@@ -8,6 +8,7 @@ another), so every parser that could apply is run and all they find counts. Boun
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -49,6 +50,10 @@ _XML_ENCODINGS = {
     "utf-7": "utf-7",
 }
 _JSON_STARTS = frozenset('{["')
+
+# Loaded now: an app's own first use of one opens a file, and judging that must not need the same codec.
+for _codec in ("utf-8-sig", "utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-32-be", "utf-32-le"):
+    codecs.lookup(_codec)
 
 
 def read_body(into: Inputs, content_type: str, body: bytes, whole: bool) -> None:

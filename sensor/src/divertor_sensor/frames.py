@@ -12,6 +12,8 @@ import sysconfig
 from dataclasses import dataclass, replace
 from types import FrameType
 
+from divertor_sensor.memory import Site
+
 MAX_FRAMES = 48
 _MAX_WALK = 400
 _MAX_SITE_WALK = 40
@@ -53,16 +55,20 @@ def capture(frame: FrameType | None) -> tuple[Frame, ...]:
     return tuple((app + others)[:MAX_FRAMES])
 
 
-def app_frame(frame: FrameType) -> FrameType:
-    """The innermost frame of the app's own code, or `frame` when libraries go on for too long."""
+def site_of(frame: FrameType) -> Site:
+    """The place of the innermost frame of the app's own code, or of `frame` when libraries go on for too
+    long.
+    """
     found: FrameType | None = frame
     for _ in range(_MAX_SITE_WALK):
         if found is None:
             break
-        if _kind(found.f_code.co_filename) == "app":
-            return found
+        if _is_app(found):
+            frame = found
+            break
         found = found.f_back
-    return frame
+    code = frame.f_code
+    return code.co_filename, code.co_firstlineno, frame.f_lasti
 
 
 def is_constant(text: str, frame: FrameType) -> bool:
@@ -73,11 +79,20 @@ def is_constant(text: str, frame: FrameType) -> bool:
     for _ in range(_MAX_SITE_WALK):
         if found is None:
             break
-        code = found.f_code
-        if _kind(code.co_filename) == "app" and text in code.co_consts:
+        if _is_app(found) and text in found.f_code.co_consts:
             return True
         found = found.f_back
     return False
+
+
+def _is_app(frame: FrameType) -> bool:
+    """Whether a frame is of the app's own code.
+
+    By its module where possible: reading a frame's code raises an audit event, which takes five times as long
+    as everything else here once anybody has installed an audit hook.
+    """
+    name = frame.f_globals.get("__file__")
+    return _kind(name if type(name) is str else frame.f_code.co_filename) == "app"
 
 
 def with_source(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:

@@ -1,7 +1,8 @@
 """The decision at a sink, taken before the call runs: go on, report, or interrupt the request.
 
-`check` is what every sink calls. It costs one lookup for a statement that is the program's own, and works
-on values otherwise. Failure policy: open; a fault of a detector lets the call run.
+`check` is what every sink calls. It costs one lookup for a statement that is the program's own. Where a
+statement has a skeleton and no input of the request has a place in that, it costs a search; only what is left
+is judged. Failure policy: open; a fault of a detector lets the call run.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import sys
 from types import FrameType
 
+from divertor_sensor import context
 from divertor_sensor.detectors import Detector, Finding
 from divertor_sensor.findings import Kind, conclude
-from divertor_sensor.frames import app_frame, capture, is_constant
-from divertor_sensor.memory import Site, site_of
+from divertor_sensor.frames import capture, is_constant, site_of
+from divertor_sensor.memory import Site
 from divertor_sensor.request import AttackInterrupted, Request
 from divertor_sensor.work import Spent
 
@@ -28,14 +30,18 @@ def check(request: Request, detector: Detector, sink: str, statement: str, depth
         raise AttackInterrupted
     sensor = request.sensor
     caller = sys._getframe(depth)
-    site = site_of(app_frame(caller))
+    site = site_of(caller)
     if sensor.memory.knows(site, statement) or request.lapsed:
         return
+    # Judging may import a codec, say, and that opens files: its own calls are not the app's.
+    token = context.current.set(None)
     try:
         interrupt = _examine(request, detector, sink, statement, site, caller)
     except Exception as problem:
         sensor.faults.contain(f"detector {detector.type}", problem)
         interrupt = request.interrupted
+    finally:
+        context.current.reset(token)
     if interrupt:
         raise AttackInterrupted
 
@@ -43,21 +49,38 @@ def check(request: Request, detector: Detector, sink: str, statement: str, depth
 def _examine(
     request: Request, detector: Detector, sink: str, statement: str, site: Site, caller: FrameType
 ) -> bool:
-    memory = request.sensor.memory
-    if is_constant(statement, caller):
-        memory.learn(site, statement)
-        return False
-    key = (detector.type, statement)
+    key = (detector, statement)
     if key in request.cleared and request.is_current():
         return False
+    memory = request.sensor.memory
+    is_due = memory.is_due(site, statement)
+    if not is_due and _is_clear(request, detector, statement):
+        return False
+    if is_due and is_constant(statement, caller):
+        memory.learn(site, statement)
+        return False
     finding, clean = _judged(request, detector, statement)
+    if finding is not None and not is_due and is_constant(statement, caller):
+        memory.learn(site, statement)
+        return False
     if finding is not None and _found(request, detector, sink, statement, finding, caller):
         return True
-    if clean:
-        memory.propose(site, statement, request.fingerprints, lambda: request.is_apart(statement))
+    if is_due and clean and request.is_apart(detector.marks(statement)):
+        memory.propose(site, statement, request.fingerprints())
     if finding is None:
         request.cleared.add(key)
     return False
+
+
+def _is_clear(request: Request, detector: Detector, statement: str) -> bool:
+    """Whether it is plain that no input leaves its literal; `_judged` finds nothing then."""
+    skeleton = None if detector.skeleton is None else detector.skeleton(statement)
+    if skeleton is None or not request.is_complete(detector):
+        return False
+    try:
+        return request.is_clear_of(detector, skeleton)
+    except Spent:
+        return False
 
 
 def _judged(request: Request, detector: Detector, statement: str) -> tuple[Finding | None, bool]:

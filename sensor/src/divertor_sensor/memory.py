@@ -11,8 +11,6 @@ is only learned again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import FrameType
 from typing import TypeAlias
 
 #: File, first line of the function, offset of the instruction: one call expression in the program.
@@ -22,24 +20,9 @@ _MAX_SITES = 4096
 _MAX_PER_SITE = 512
 _MAX_LENGTH = 16 * 1024
 _MAX_PROPOSED = 4096
-#: How often a statement is examined before it is left alone: examining costs more than judging again.
-_MAX_ATTEMPTS = 6
-
-
-def site_of(frame: FrameType) -> Site:
-    """The call site a frame is at."""
-    code = frame.f_code
-    return code.co_filename, code.co_firstlineno, frame.f_lasti
-
-
-class _Proposal:
-    """What is known of a statement not learned yet: the inputs of the clean request it was seen in."""
-
-    __slots__ = ("attempts", "values")
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.values: frozenset[int] | None = None
+#: Statements that are examined at a site at first sight; where ever new ones are made up, only those that
+#: come again are.
+_YOUNG = 16
 
 
 class StatementMemory:
@@ -47,7 +30,10 @@ class StatementMemory:
 
     def __init__(self) -> None:
         self._sites: dict[Site, set[str]] = {}
-        self._proposed: dict[tuple[Site, int], _Proposal] = {}
+        self._young: dict[Site, int] = {}
+        self._sightings: dict[tuple[Site, int], int] = {}
+        #: The fingerprints that all the clean requests had in common in which a statement was seen.
+        self._common: dict[tuple[Site, int], frozenset[int]] = {}
 
     def knows(self, site: Site, statement: str) -> bool:
         """Whether `statement` was learned at `site`."""
@@ -67,32 +53,45 @@ class StatementMemory:
             known.clear()
         known.add(statement)
 
-    def propose(
-        self, site: Site, statement: str, values: Callable[[], frozenset[int]], is_apart: Callable[[], bool]
-    ) -> None:
-        """Take note that `statement` was clean; learn it once it was so in two requests without a common
-        value.
+    def is_due(self, site: Site, statement: str) -> bool:
+        """Count a sighting of a statement that is not known: whether it is worth examining for learning.
 
-        `values` are the fingerprints of the request's longer values. `is_apart` tells whether the
-        statement and the raw request have no four characters in a row in common. Both are asked only for a
-        statement that comes again.
+        It is so the second, fourth, eighth, … time, and the first time at a site that has shown few.
+        """
+        key = (site, hash(statement))
+        count = self._sightings.get(key, 0) + 1
+        if count == 1 and len(self._sightings) >= _MAX_PROPOSED:
+            self._sightings.clear()
+        self._sightings[key] = count
+        return count & (count - 1) == 0 if count > 1 else self._is_young(site)
+
+    def _is_young(self, site: Site) -> bool:
+        shown = self._young.get(site, 0)
+        if shown >= _YOUNG:
+            return False
+        if not shown and len(self._young) >= _MAX_SITES:
+            self._young.clear()
+        self._young[site] = shown + 1
+        return True
+
+    def propose(self, site: Site, statement: str, values: frozenset[int]) -> None:
+        """Take note that `statement` was clean, in a request that is apart from it; learn it once there is no
+        value that all such requests have had in common.
+
+        `values` are the fingerprints of the request's longer values.
         """
         if len(statement) > _MAX_LENGTH:
             return
         key = (site, hash(statement))
-        proposal = self._proposed.get(key)
-        if proposal is None:
-            if len(self._proposed) >= _MAX_PROPOSED:
-                self._proposed.clear()
-            self._proposed[key] = _Proposal()
+        common = self._common.get(key)
+        if common is None:
+            if len(self._common) >= _MAX_PROPOSED:
+                self._common.clear()
+            self._common[key] = values
             return
-        if proposal.attempts >= _MAX_ATTEMPTS:
+        common &= values
+        if common:
+            self._common[key] = common
             return
-        proposal.attempts += 1
-        if not is_apart():
-            return
-        if proposal.values is None:
-            proposal.values = values()
-        elif proposal.values.isdisjoint(values()):
-            self.learn(site, statement)
-            self._proposed.pop(key, None)
+        self.learn(site, statement)
+        self._common.pop(key, None)

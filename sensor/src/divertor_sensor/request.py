@@ -10,21 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from divertor_sensor import context
 from divertor_sensor.bodies import read_body, read_late_part
 from divertor_sensor.detection import Subject
 from divertor_sensor.detectors import Candidate, Detector
-from divertor_sensor.inputs import (
-    Input,
-    Inputs,
-    cookie_pairs,
-    read_cookies,
-    read_headers,
-    read_pairs,
-    read_path,
-)
+from divertor_sensor.inputs import Input, Inputs, cookie_pairs
+from divertor_sensor.parts import Part, Searched, cookie_part, header_parts, is_clear, path_part, query_part
 from divertor_sensor.raw import raw_text
 from divertor_sensor.recording import MAX_BODY, Body
 from divertor_sensor.work import Work
@@ -35,7 +28,6 @@ if TYPE_CHECKING:
 
 #: Seconds after the response for which code started by the request is still held to its inputs.
 _AFTERLIFE = 30.0
-_CACHED_LENGTH = 256
 #: The longest raw request that a statement is learned from.
 _MAX_TAUGHT = 16 * 1024
 _LONG_VALUE = 12
@@ -73,13 +65,14 @@ class Request:
     """
 
     __slots__ = (
-        "_candidates",
         "_closed_at",
+        "_extracted",
         "_head",
         "_inputs",
-        "_inputs_size",
         "_load",
+        "_parts",
         "_raw",
+        "_searched",
         "_searching",
         "_seen",
         "body",
@@ -88,6 +81,8 @@ class Request:
         "outcome",
         "replaceable",
         "sensor",
+        "started",
+        "status",
         "trail",
         "user",
         "work",
@@ -99,6 +94,9 @@ class Request:
         #: What became of it: "" while nothing was stopped, then `diverted` or `blocked`.
         self.outcome = ""
         self.replaceable = True
+        #: When it came, by `time.perf_counter`; and the status of its response, 0 until that is known.
+        self.started = time.perf_counter()
+        self.status = 0
         #: Whom the app says it serves; "" until it does.
         self.user = ""
         #: Where names and redirects led to; None until there is something to remember.
@@ -106,16 +104,18 @@ class Request:
         self._load = load
         self._head: Head | None = None
         self.body = Body()
+        self._parts: list[Part] = []
+        #: How much of the body the parts are of; -1 before there are any.
+        self._extracted = -1
         self._inputs: Inputs | None = None
-        self._inputs_size = -1
-        self._candidates: dict[str, Sequence[Candidate]] = {}
+        self._searched: dict[Detector, list[Searched]] = {}
         self._closed_at = 0.0
         self._seen: set[tuple[str, str, str]] = set()
         self._raw: str | None = None
         self.work = Work()
         self._searching = Work()
-        #: Statements judged already, by the detector's type: the inputs they were judged by are the same.
-        self.cleared: set[tuple[str, str]] = set()
+        #: Statements judged already: the inputs they were judged by are the same.
+        self.cleared: set[tuple[Detector, str]] = set()
 
     @property
     def head(self) -> Head:
@@ -143,24 +143,39 @@ class Request:
 
     def inputs(self) -> Inputs:
         """Every value the request has brought so far; extracted again when more of the body was read."""
-        if self._inputs is None or self._inputs_size != self.body.size:
-            self._inputs = self._extract()
-            self._inputs_size = self.body.size
-            self._candidates.clear()
-            self.cleared.clear()
-            self._raw = None
+        parts = self._current_parts()
+        if self._inputs is None:
+            values = [value for part in parts for value in part.inputs.values]
+            complete = all(part.inputs.complete for part in parts)
+            self._inputs = Inputs(values, complete, any(part.inputs.cut_content for part in parts))
         return self._inputs
 
     def is_current(self) -> bool:
         """Whether the inputs are those of all that was read of the body so far."""
-        return self._inputs is not None and self._inputs_size == self.body.size
+        return self._extracted == self.body.size
 
     def is_complete(self, detector: Detector) -> bool:
         """Whether all that could matter to `detector` is among the inputs. The content of long files cannot
         name a path.
         """
-        inputs = self.inputs()
-        return inputs.complete and (not inputs.cut_content or detector.type == "path_traversal")
+        for part in self._current_parts():
+            if not part.inputs.complete:
+                return False
+            if part.inputs.cut_content and detector.type != "path_traversal":
+                return False
+        return True
+
+    def is_clear_of(self, detector: Detector, skeleton: str) -> bool:
+        """Whether no input could reach out of a literal of a statement with this skeleton.
+
+        :raises Spent: there is too much to search.
+        """
+        found = self._current_searched(detector)
+        self.work.spend(sum([len(searched.heads) for searched in found]) * (2 + len(skeleton) // 16))
+        for searched in found:
+            if not is_clear(searched, skeleton):
+                return False
+        return True
 
     def raw(self) -> str:
         """All that was seen of the request as one text, as several decoders read it, in lower case."""
@@ -181,12 +196,12 @@ class Request:
         self._searching.spend(len(marks) * (8 + len(raw) // 32))
         return not any(mark in raw for mark in marks)
 
-    def is_apart(self, statement: str) -> bool:
-        """Whether the request and `statement` have no four characters in a row in common."""
+    def is_apart(self, marks: Sequence[str]) -> bool:
+        """Whether a short request, of which everything was seen, holds none of `marks`."""
         if self.body.size > _MAX_TAUGHT or len(self.raw()) > _MAX_TAUGHT:
             return False
-        raw, text = self.raw(), statement.lower()
-        return not any(text[at : at + 4] in raw for at in range(max(1, len(text) - 3)))
+        raw = self.raw()
+        return not any(mark in raw for mark in marks)
 
     def fingerprints(self) -> frozenset[int]:
         """Of the values long enough to hide an attack, except what every request of a browser repeats."""
@@ -205,29 +220,54 @@ class Request:
         return Input(source, "(too much input to judge)", text[:4096])
 
     def candidates(self, detector: Detector) -> Sequence[Candidate]:
-        """The inputs that matter to `detector`, in the forms it looks for."""
-        inputs = self.inputs()
-        found = self._candidates.get(detector.type)
+        """The inputs that matter to `detector`, in the forms it looks for.
+
+        :raises Spent: there is too much of them.
+        """
+        return [each for searched in self._current_searched(detector) for each in searched.candidates]
+
+    def _current_searched(self, detector: Detector) -> list[Searched]:
+        parts = self._current_parts()
+        found = self._searched.get(detector)
         if found is None:
-            found = _candidates(detector, inputs, self.work)
-            self._candidates[detector.type] = found
+            found = [part.searched(detector, self.work) for part in parts]
+            self._searched[detector] = found
         return found
 
-    def _extract(self) -> Inputs:
+    def _current_parts(self) -> list[Part]:
+        size = self.body.size
+        if self._extracted != size:
+            token = context.current.set(None)  # a codec may have to be imported, and that opens files
+            try:
+                self._parts = self._extract()
+            finally:
+                context.current.reset(token)
+            self._extracted = size
+            self._inputs = None
+            self._searched.clear()
+            self.cleared.clear()
+            self._raw = None
+        return self._parts
+
+    def _extract(self) -> list[Part]:
+        """The parts in the order in which a report names them first."""
         head = self.head
-        self.work.spend(min(self.body.size, MAX_BODY) // 4)
-        inputs = Inputs()
-        read_pairs(inputs, "query", head.query)
+        steady, others = header_parts(head.headers)
+        parts = [cookie_part(head.headers.get("cookie", "")), path_part(head.path), steady, others]
         if self.body.size:
-            content_type = head.headers.get("content-type", "")
-            read_body(inputs, content_type, self.body.content(), self.body.size <= MAX_BODY)
-        if self.body.size > MAX_BODY:
+            parts.insert(0, Part(self._body_inputs()))
+        parts.insert(0, query_part(head.query))
+        return parts
+
+    def _body_inputs(self) -> Inputs:
+        size, inputs = self.body.size, Inputs()
+        self.work.spend(min(size, MAX_BODY) // 4)
+        content_type = self.head.headers.get("content-type", "")
+        read_body(inputs, content_type, self.body.content(), size <= MAX_BODY)
+        if size > MAX_BODY:
             inputs.complete = inputs.complete and not self.body.late_missed
             for part in self.body.late_parts():
                 read_late_part(inputs, part)
-        read_cookies(inputs, head.headers.get("cookie", ""))
-        read_path(inputs, head.path)
-        read_headers(inputs, head.headers.items())
         return inputs
 
     def subject(self) -> Subject:
@@ -260,35 +300,6 @@ def _on_the_wire(text: str) -> str:
         return text.encode("latin-1").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return text
-
-
-def _candidates(detector: Detector, inputs: Inputs, work: Work) -> Sequence[Candidate]:
-    found: dict[str, Candidate] = {}
-    work.spend(8 * len(inputs.values))
-    for origin in inputs.values:
-        value = origin.value
-        if len(value) <= _CACHED_LENGTH:
-            texts = _selected(detector, value)
-        else:
-            work.spend(_cost(value))
-            texts = detector.select(value)
-            work.spend(sum(map(len, texts)))
-        for text in texts:
-            if text not in found:
-                found[text] = Candidate(text, origin)
-    return tuple(found.values())
-
-
-def _cost(value: str) -> int:
-    """What its forms may cost: a character that is escaped or resolved takes as long as many that are not."""
-    special = sum(map(value.count, "'\"%&"))
-    return len(value) * (1 if value.isascii() else 3) + 24 * special
-
-
-@lru_cache(maxsize=2048)
-def _selected(detector: Detector, value: str) -> Sequence[str]:
-    """Most values come again and again (headers, cookies): what they give is a pure function of the text."""
-    return tuple(detector.select(value))
 
 
 def client_address(head: Head, trusted_hops: int) -> str:

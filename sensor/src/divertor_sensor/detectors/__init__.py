@@ -55,6 +55,11 @@ class Detector:
     The last two are for a request whose inputs could not all be judged. `is_innocent` tells that a statement
     has nowhere an input could have done harm; `marks` gives the pieces of a statement of which at least one
     occurs in the raw request when an input is in it.
+
+    `skeleton`, if there is one, spares the judging of most statements: it gives a statement without what its
+    literals hold, or None when that is not plain to see. Where it gives one, a candidate that has no
+    apostrophe and does not begin in the skeleton must not lead to a finding
+    (`divertor_sensor.detectors.skeleton`).
     """
 
     type: str
@@ -64,6 +69,7 @@ class Detector:
     judge: Callable[[str, Sequence[Candidate], Work], Judgement]
     is_innocent: Callable[[str], bool]
     marks: Callable[[str], Sequence[str]]
+    skeleton: Callable[[str], str | None] | None = None
 
 
 def worst(first: Finding | None, second: Finding | None) -> Finding | None:
