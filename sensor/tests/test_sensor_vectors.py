@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from divertor_sensor import detectors
-from divertor_sensor.detectors import Candidate, Detector, arguments, code, path, shell, sql, ssrf
+from divertor_sensor.detectors import Candidate, Detector, arguments, code, path, shell, sql, ssrf, template
 from divertor_sensor.inputs import Input
 from divertor_sensor.work import Work
 
@@ -23,6 +23,7 @@ COUNTED: dict[str, tuple[ModuleType, int]] = {
     "shell": (shell, 57),
     "sql": (sql, 115),
     "ssrf": (ssrf, 136),
+    "template": (template, 38),
 }
 DETECTORS = {name: module for name, (module, _) in COUNTED.items()}
 VERDICTS = {"attack": True, "vulnerability": False, "benign": None}
@@ -34,8 +35,8 @@ def cases() -> list[tuple[str, str, str, str]]:
     for name in DETECTORS:
         vectors = json.loads((FOLDER / f"{name}.vectors.json").read_text(encoding="utf-8"))
         for verdict in VERDICTS:
-            for template, values in vectors.get(verdict, {}).items():
-                statement = vectors["templates"][template]
+            for place, values in vectors.get(verdict, {}).items():
+                statement = vectors["templates"][place]
                 found += [(name, verdict, statement.replace("{}", value), value) for value in values]
     return found
 

@@ -144,7 +144,9 @@ def _within_string(source: str, opened: int, closed: int, start: int, end: int) 
 
 def _severity_of_code(lexed: Lexed, at: int, start: int, end: int, work: Work) -> bool:
     """Whether what is outside of strings does anything."""
-    broken, rests, words = False, [], []
+    broken = False
+    words: list[str] = []
+    rests: list[str] = []
     for opened, closed, kind in lexed.segments[at:]:
         if opened >= end:
             break

@@ -17,6 +17,7 @@ from divertor_sensor.sinks import (
     psycopg,
     psycopg2,
     sqlite,
+    templates,
 )
 
 
@@ -32,3 +33,4 @@ def instrument() -> None:
     psycopg.instrument()
     psycopg2.instrument()
     sqlite.instrument()
+    templates.instrument()
