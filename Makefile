@@ -47,7 +47,7 @@ lint: setup  ## style and types
 	@MYPYPATH=examples/hackable:src:sensor/src $(BIN)/mypy examples/hackable
 
 test: lint  ## everything that must hold before a change is merged
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 bench-gateway: setup  ## the gateway beside bare Envoy, HAProxy and nginx (needs wrk, haproxy, nginx)
 	@$(BIN)/python -m bench.gateway $(BENCH_ARGS)
