@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor_sensor.bodies import read_body
-from divertor_sensor.derived import derived_values
 from divertor_sensor.documents import MAX_DEPTH
 from divertor_sensor.inputs import (
     MAX_INPUTS,
@@ -122,8 +120,3 @@ def test_a_path_gives_its_segments_and_their_tails() -> None:
 @settings(max_examples=200, deadline=None)
 def test_any_body_is_read_without_a_fault(data: bytes, content_type: str) -> None:
     assert len(body(content_type, data).values) <= MAX_INPUTS
-
-
-@pytest.mark.parametrize("value", ["x", "' or 1=1 --", "a" * 100_000, "%27", "eCcgb3IgMT0x", '{"a": "\'"}'])
-def test_the_value_itself_is_always_its_first_form(value: str) -> None:
-    assert derived_values(value)[0] == value

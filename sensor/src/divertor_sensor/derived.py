@@ -12,7 +12,8 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from urllib.parse import unquote, unquote_plus
 
 _DECODINGS = 3
@@ -20,11 +21,27 @@ _MAX_PIECES = 8
 _MAX_RUNS = 64
 #: A shorter run of ASCII between other characters would meet statements by chance.
 _MIN_RUN = 4
-_MIN_BASE64_TEXT = 6
+_MIN_ENCODED = 8
+_MIN_ENCODED_TEXT = 4
+#: Characters up to which a value's forms are kept.
+_KEPT = 256
 _MAX_JSON = 64 * 1024
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
+_HEXADECIMAL = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2}){6,}")
+#: Words, numbers, names of files: nothing rewrites them but what undoes an encoding; several do nothing.
+_PLAIN = re.compile(r"[\w.-]++(?: [\w.-]++)*+", re.ASCII)
+_LISTS = "|,;&\n\t:@"
 _SEPARATORS = re.compile(r"[|,;\n\t&]|(?<=\w)-(?=')|:")
+#: A sign or a word without which a piece of text changes nothing in any statement.
+_ACTS = re.compile(
+    r"['\"`$<>{}\\\0\n|&]|--|/\*(?![;,])|\.\.[/\\]|;\s*+(?!q=)[a-z/]|\w\("
+    r"|\b(?:x?or|and|union|select|like|between|not|null|case|is)\b(?! Gecko)",
+    re.IGNORECASE,
+)
+_ESCAPES = re.compile(r"[\\%]u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_TAG = re.compile(r"<[^<>]*+>")
 _SPACES = re.compile(r"[\t\n\r\f\v]| {2,}")
 _ASCII_RUN = re.compile(rf"[\x00-\x7f]{{{_MIN_RUN},}}")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
@@ -75,19 +92,44 @@ def _requoted(match: re.Match[str]) -> str:
     return f"%{ord(match[0]) - 0xDC00:02X}"
 
 
-def derived_values(value: str) -> list[str]:
-    """The value, and the forms common code turns it into before using it.
+def derived_values(value: str) -> Sequence[str]:
+    """The value (not empty), and the forms common code turns it into before using it. No form is empty.
 
-    Trimmed, white space collapsed, percent-decoded up to three times more, HTML entities resolved, NFKC
-    normalised, quotes escaped with a backslash, the pieces of a list, base64 of printable text undone, the
-    strings of JSON inside a parameter. Deeper transformations are not followed.
+     - trimmed; white space collapsed; control characters removed; in lower case;
+     - percent-decoded up to three times more, with `+` as a blank or as itself; HTML entities resolved;
+       `\\u0027`, `\\x27` and `%u0027` resolved; backslashes removed;
+     - NFKC; without accents and what is then no ASCII;
+     - quotes escaped with a backslash, doubled (after a backslash), removed; tags removed;
+     - base64 (both alphabets) and hexadecimal of printable text undone, and percent-encoding within;
+     - the pieces of a list with one separator or several; what follows the first separator; a file's name
+       without its suffix or its directory; the strings of JSON.
+
+    The later steps start from the value and from its last decoded form. What can make no difference to any
+    statement (pieces without a sign or a word that acts, say) is left out. Other rewriting is not followed:
+    compression, encryption, characters exchanged or removed by the app's own tables, values put together.
     """
+    if len(value) > _KEPT:
+        return tuple(_forms(value))
+    return _kept_forms(value)
+
+
+@lru_cache(maxsize=512)
+def _kept_forms(value: str) -> tuple[str, ...]:
+    """Every detector asks for the same forms, and most values come again."""
+    return tuple(_forms(value))
+
+
+def _forms(value: str) -> list[str]:
+    if _PLAIN.fullmatch(value):
+        return [value] if " " in value else [value, *_undone(value)]
     forms = dict.fromkeys([value])
     forms.update(dict.fromkeys(_decoded_forms(value)))
-    if "'" in value or '"' in value:
-        forms.update(dict.fromkeys(_quoted_forms(value)))
-    else:
-        forms.update(dict.fromkeys(_base64_forms(value)))
+    last = next(reversed(forms))
+    for start in {value: None, last: None}:
+        forms.update(dict.fromkeys(_rewritten(start)))
+    for form in _undone(value.strip()):
+        forms[form] = None
+        forms.update(dict.fromkeys(_decoded_forms(form)))
     for form in list(forms):
         stripped = form.strip()
         forms[stripped] = None
@@ -110,18 +152,66 @@ def _decoded_forms(value: str) -> Iterator[str]:
     if "&" in text:
         text = html.unescape(text)
         yield text
+    if _ESCAPES.search(text):
+        text = _ESCAPES.sub(_escaped_character, text)
+        yield text
     if not text.isascii():
-        yield unicodedata.normalize("NFKC", text)
+        yield from _plainer(text)
+
+
+def _plainer(text: str) -> Iterator[str]:
+    text = unicodedata.normalize("NFKC", text)
+    yield text
+    if not text.isascii():
+        yield unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
+
+
+def _escaped_character(match: re.Match[str]) -> str:
+    return chr(int(match[1] or match[2], 16))
+
+
+def _rewritten(value: str) -> Iterator[str]:
+    """What code makes of text that holds signs."""
+    if "'" in value or '"' in value:
+        yield from _quoted_forms(value)
+    if "<" in value and ">" in value:
+        yield _TAG.sub("", value)
+    if "\\" in value:
+        yield value.replace("\\'", "'").replace('\\"', '"')
+        yield value.replace("\\", "")
+        # Of `\'` doubling makes an escaped quote and one that ends a literal of MySQL.
+        yield value.replace("'", "''")
+    if not value.isprintable():
+        yield _CONTROLS.sub("", value)
+    if _ACTS.search(value):
+        yield value.lower()
+        yield from _pieces(value)
 
 
 def _quoted_forms(value: str) -> Iterator[str]:
-    yield re.sub(r"(['\"\\])", r"\\\1", value)
-    pieces = _SEPARATORS.split(value, _MAX_PIECES)
-    if len(pieces) > 1:
-        yield from (piece.strip() for piece in pieces if "'" in piece or '"' in piece)
+    yield value.replace("\\", "\\\\").replace("'", "\\'").replace('"', '\\"')
+    yield value.replace("'", "").replace('"', "")
     yield from _tails(value)
     if value.lstrip()[:1] in {"{", "[", '"'}:
         yield from _json_strings(value)
+
+
+def _pieces(value: str) -> Iterator[str]:
+    """The pieces of a list, of which one acts; with each separator on its own, and with all of them."""
+    found = [separator for separator in _LISTS if separator in value]
+    for separator in found:
+        yield from _acting(value.split(separator, _MAX_PIECES))
+    if len(found) > 1 or "-'" in value:
+        yield from _acting(_SEPARATORS.split(value, _MAX_PIECES))
+    name = value.rpartition("/")[2]
+    stem = name.rpartition(".")[0]
+    yield from _acting([name, stem])
+
+
+def _acting(pieces: list[str]) -> Iterator[str]:
+    for piece in pieces:
+        if _ACTS.search(piece):
+            yield piece.strip()
 
 
 def _tails(value: str) -> Iterator[str]:
@@ -141,19 +231,34 @@ def _json_strings(value: str) -> Iterator[str]:
 
 def json_unescaped(text: str) -> str:
     """The text that a JSON string's inside stands for; as it is when it stands for none."""
+    if "\\" not in text:
+        return text
     try:
         return str(json.loads(f'"{text}"', strict=False))
     except ValueError:
         return text
 
 
-def _base64_forms(value: str) -> Iterator[str]:
+def _undone(value: str) -> list[str]:
+    """The printable texts that a value stands for in base64 or in hexadecimal digits."""
+    if len(value) < _MIN_ENCODED:
+        return []
     compact = "".join(value.split())
-    if not _BASE64.fullmatch(compact):
-        return
-    text = base64_text(compact)
-    if len(text) >= _MIN_BASE64_TEXT and not text.isalnum():
-        yield text
+    if _HEXADECIMAL.fullmatch(compact):
+        text = _hexadecimal_text(compact)
+    elif _BASE64.fullmatch(compact):
+        text = base64_text(compact)
+    else:
+        return []
+    return [text] if len(text) >= _MIN_ENCODED_TEXT and not text.isalnum() else []
+
+
+def _hexadecimal_text(digits: str) -> str:
+    try:
+        text = bytes.fromhex(digits.removeprefix("0x")).decode("utf-8")
+    except ValueError:
+        return ""
+    return text if "".join(text.split()).isprintable() else ""
 
 
 def base64_text(value: str) -> str:

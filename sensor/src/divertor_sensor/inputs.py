@@ -179,7 +179,12 @@ def read_path(into: Inputs, path: str) -> None:
     segments = path.lstrip("/").split("/")
     if len(segments) > MAX_SEGMENTS:
         into.complete = False
+    read = text_readings if not path.isascii() else _itself
     for index, segment in enumerate(segments[:MAX_INPUTS]):
-        into.add_all("path", str(index), text_readings(segment))
+        into.add_all("path", str(index), read(segment))
     for index in range(min(len(segments) - 1, MAX_SEGMENTS)):
-        into.add_all("path", f"{index}-", text_readings("/".join(segments[index:])))
+        into.add_all("path", f"{index}-", read("/".join(segments[index:])))
+
+
+def _itself(text: str) -> tuple[str]:
+    return (text,)
