@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from dataclasses import dataclass
 
 _GUNICORN = "-m gunicorn --no-control-socket --bind 127.0.0.1:{port} --worker-class"
@@ -14,9 +15,16 @@ WSGI = {
     "waitress": "-m waitress --listen=127.0.0.1:{port} {app}",
     "granian": "-m granian --interface wsgi --host 127.0.0.1 --port {port} {app}",
 }
+#: A framework only: it takes an app in a way of its own, where one without a framework is not seen.
+_UWSGI = (
+    f"{sysconfig.get_path('scripts')}/uwsgi --need-app --enable-threads --add-header=Connection:close "
+    "--http-socket 127.0.0.1:{port} --module {app}"
+)
+_UVICORN = "-m uvicorn --host 127.0.0.1 --port {port}"
+_HYPERCORN = "-m hypercorn --bind 127.0.0.1:{port}"
 ASGI = {
-    "uvicorn": "-m uvicorn --host 127.0.0.1 --port {port} {app}",
-    "hypercorn": "-m hypercorn --bind 127.0.0.1:{port} {app}",
+    "uvicorn": f"{_UVICORN} {{app}}",
+    "hypercorn": f"{_HYPERCORN} {{app}}",
     "granian": "-m granian --interface asgi --host 127.0.0.1 --port {port} {app}",
     "gunicorn_uvicorn": f"-W ignore::DeprecationWarning {_GUNICORN} uvicorn.workers.UvicornWorker {{app}}",
 }
@@ -43,11 +51,17 @@ OTHERS = {
     ("aiohttp", "gunicorn"): f"{_GUNICORN} aiohttp.GunicornWebWorker matrix.aiohttp_app:made",
     ("aiohttp", "gunicorn_uvloop"): f"{_GUNICORN} aiohttp.GunicornUVLoopWebWorker matrix.aiohttp_app:made",
     ("tornado", "own"): "-m matrix.tornado_app {port}",
-    ("plain_asgi", "uvicorn_asyncio"): ASGI["uvicorn"].replace("{app}", "--loop asyncio matrix.plain_asgi:app"),
+    ("plain_asgi", "uvicorn_asyncio"): ASGI["uvicorn"].replace(
+        "{app}", "--loop asyncio matrix.plain_asgi:app"
+    ),
     ("plain_asgi", "hypercorn_uvloop"): ASGI["hypercorn"].replace("{app}", "-k uvloop matrix.plain_asgi:app"),
     ("plain_asgi", "gunicorn_asgi"): f"{_GUNICORN} asgi matrix.plain_asgi:app",
-    ("flask", "hypercorn"): ASGI["hypercorn"].format(port="{port}", app="wsgi:matrix.flask_app:app"),
-    ("plain", "hypercorn"): ASGI["hypercorn"].format(port="{port}", app="wsgi:matrix.plain_wsgi:app"),
+    ("flask", "hypercorn"): f"{_HYPERCORN} wsgi:matrix.flask_app:app",
+    ("plain", "hypercorn"): f"{_HYPERCORN} wsgi:matrix.plain_wsgi:app",
+    ("flask", "uwsgi"): _UWSGI.format(port="{port}", app="matrix.flask_app:app"),
+    ("django", "uwsgi"): _UWSGI.format(port="{port}", app="matrix.django_app:app"),
+    ("pyramid", "uwsgi"): _UWSGI.format(port="{port}", app="matrix.pyramid_app:app")
+    + " --master --processes 2",
     ("plain", "wsgiref"): "-m matrix.by_hand wsgiref {port}",
     ("plain", "werkzeug"): "-m matrix.by_hand werkzeug {port}",
 }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import django
+import django  # type: ignore[import-untyped, unused-ignore]
 from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.core.asgi import get_asgi_application
-from django.core.wsgi import get_wsgi_application
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.urls import path
+from django.conf import settings  # type: ignore[import-untyped, unused-ignore]
+from django.core.asgi import get_asgi_application  # type: ignore[import-untyped, unused-ignore]
+from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped, unused-ignore]
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse  # type: ignore[import-untyped, unused-ignore]
+from django.urls import path  # type: ignore[import-untyped, unused-ignore]
 
 from .shop import find, find_in_pool, pieces
 

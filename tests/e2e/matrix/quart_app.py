@@ -19,7 +19,7 @@ async def look_up() -> str:
 
 
 @app.get("/pool")
-async def in_pool() -> str:
+async def in_pool() -> Any:
     return await run_sync(find)(request.args["name"])
 
 
