@@ -75,6 +75,11 @@ def read_body(into: Inputs, content_type: str, body: bytes, whole: bool) -> None
         into.complete = False
 
 
+def read_message(into: Inputs, message: bytes) -> None:
+    """A message of a web socket, which has no type: JSON, XML, a form, or text."""
+    read_body(into, "text/plain", message, True)
+
+
 def _read_plain(into: Inputs, kind: str, body: bytes, is_json: bool) -> None:
     """A body without parts: a form, unless it is plainly something else; other text is one value as well."""
     is_form = kind == "application/x-www-form-urlencoded" or not kind

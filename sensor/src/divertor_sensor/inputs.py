@@ -22,8 +22,11 @@ MAX_INPUTS = 2048
 #: Path segments whose tails (what a catch-all route captures) are looked at; a longer path is incomplete.
 MAX_SEGMENTS = 64
 
+#: HTTP's own methods (RFC 9110, RFC 5789): plain words.
+METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS TRACE CONNECT".split())
 #: Where a name in an encoded form begins with `$`, or goes on with `[$`.
 _OPERATOR_NAME = re.compile(r"(?:\A|&|\[|%5b)(?:\$|%24)", re.IGNORECASE)
+_PLAIN_NAME = re.compile(r"[\w.-]*", re.ASCII)
 _COOKIE_ESCAPE = re.compile(r"\\(?:([0-3][0-7]{2})|(.))")
 
 
@@ -130,7 +133,8 @@ def read_cookies(into: Inputs, header: str) -> None:
             into.add("cookie", name, value)
         else:
             into.add_all("cookie", name, text_readings(value))
-        if "'" in name or '"' in name:
+        if not name.isidentifier() and not _PLAIN_NAME.fullmatch(name):
+            into.add_all("cookie", name, text_readings(name))
             into.add_all("cookie", name, text_readings(f"{name}={value}"))
 
 
@@ -162,6 +166,8 @@ def read_headers(into: Inputs, headers: Iterable[tuple[str, str]]) -> None:
             into.add_all("header", name, text_readings(value))
         if name == "authorization":
             _read_credentials(into, value)
+        if not _PLAIN_NAME.fullmatch(name):
+            into.add("header", name, name)
 
 
 def _read_credentials(into: Inputs, value: str) -> None:
@@ -184,6 +190,20 @@ def read_path(into: Inputs, path: str) -> None:
         into.add_all("path", str(index), read(segment))
     for index in range(min(len(segments) - 1, MAX_SEGMENTS)):
         into.add_all("path", f"{index}-", read("/".join(segments[index:])))
+
+
+def read_line(into: Inputs, method: str, raw_path: str) -> None:
+    """What the request line holds beside the query: the path as it came, not decoded, and its segments
+    decoded one by one, where that differs; and a method that is none of HTTP's own.
+    """
+    if method not in METHODS:
+        into.add("method", "", method)
+    if "%" not in raw_path:
+        return
+    into.add("path", "(raw)", raw_path)
+    for index, segment in enumerate(raw_path.lstrip("/").split("/")[:MAX_SEGMENTS]):
+        if "%2f" in segment.lower():
+            into.add_all("path", str(index), _decoded(segment))
 
 
 def _itself(text: str) -> tuple[str]:

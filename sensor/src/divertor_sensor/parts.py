@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from divertor_sensor.detectors import Candidate, Detector
-from divertor_sensor.inputs import Input, Inputs, read_cookies, read_headers, read_pairs, read_path
+from divertor_sensor.inputs import Input, Inputs, read_cookies, read_headers, read_line, read_pairs, read_path
 from divertor_sensor.work import Work
 
 #: A longer text is extracted each time it comes: keeping it would cost more memory than it saves time.
@@ -114,9 +114,10 @@ def cookie_part(header: str) -> Part:
     return _cookies(header) if len(header) <= _MAX_KEPT else _cookies.__wrapped__(header)
 
 
-def path_part(path: str) -> Part:
-    """The segments of a decoded path."""
-    return _path(path) if len(path) <= _MAX_KEPT else _path.__wrapped__(path)
+def path_part(method: str, path: str, raw_path: str) -> Part:
+    """The segments of a decoded path, and what of the request line they do not show."""
+    raw = raw_path if "%" in raw_path else ""
+    return (_path if len(path) + len(raw) <= _MAX_KEPT else _path.__wrapped__)(method, path, raw)
 
 
 def header_parts(headers: Mapping[str, str]) -> tuple[Part, Part]:
@@ -151,8 +152,11 @@ def _cookies(text: str) -> Part:
 
 
 @lru_cache(maxsize=256)
-def _path(text: str) -> Part:
-    return _of(read_path, text)
+def _path(method: str, path: str, raw_path: str) -> Part:
+    inputs = Inputs()
+    read_path(inputs, path)
+    read_line(inputs, method, raw_path)
+    return Part(inputs)
 
 
 @lru_cache(maxsize=256)

@@ -8,11 +8,15 @@ upload does not hide what comes after it.
 from __future__ import annotations
 
 import re
+from collections import deque
 
 #: How much of a body is recorded whole, in bytes; an app may read more.
 MAX_BODY = 1024 * 1024
 #: Bytes kept from the head of a late part on.
 LATE_PART = 4096
+#: Messages of a web socket that are kept, and bytes of all of them together.
+MAX_MESSAGES = 64
+MAX_HEARD = 256 * 1024
 _MAX_LATE = 64
 _PORTION = 64 * 1024
 _HEAD = re.compile(rb"content-disposition", re.IGNORECASE)
@@ -68,3 +72,32 @@ class Body:
                 break
             self.late.append(window[head.start() : head.start() + LATE_PART])
         self._unscanned = window[end:]
+
+
+class Messages(Body):
+    """What came over a web socket: the last `MAX_MESSAGES` messages, as far as they fit into `MAX_HEARD`.
+
+    A socket lives long; what it said once and the app kept is a stored value. `size` is what is kept, in
+    bytes.
+    """
+
+    __slots__ = ("_messages",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._messages: deque[bytes] = deque()
+
+    def record(self, piece: bytes) -> None:
+        """Take note of a message; the oldest make room."""
+        self._messages.append(piece[:MAX_HEARD])
+        self.size += len(self._messages[-1])
+        while len(self._messages) > MAX_MESSAGES or self.size > MAX_HEARD:
+            self.size -= len(self._messages.popleft())
+
+    def messages(self) -> tuple[bytes, ...]:
+        """What is kept, the oldest first."""
+        return tuple(self._messages)
+
+    def content(self) -> bytes:
+        """All that is kept, as one text."""
+        return b"\n".join(self._messages)

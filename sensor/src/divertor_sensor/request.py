@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from divertor_sensor import context
-from divertor_sensor.bodies import read_body, read_late_part
+from divertor_sensor.bodies import read_body, read_late_part, read_message
 from divertor_sensor.detection import Subject
 from divertor_sensor.detectors import Candidate, Detector
-from divertor_sensor.inputs import Input, Inputs, cookie_pairs
+from divertor_sensor.inputs import METHODS, Input, Inputs, cookie_pairs
 from divertor_sensor.parts import Part, Searched, cookie_part, header_parts, is_clear, path_part, query_part
 from divertor_sensor.raw import raw_text
-from divertor_sensor.recording import MAX_BODY, Body
+from divertor_sensor.recording import MAX_BODY, Body, Messages
 from divertor_sensor.work import Work
 
 if TYPE_CHECKING:
@@ -49,13 +49,16 @@ class ConnectionCut(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of a request, as the protocol delivered it. Header names are lower case; `path` is decoded."""
+    """The head of a request, as the protocol delivered it. Header names are lower case; `path` is decoded;
+    `raw_path` is not, without the query, and "" when the server does not tell.
+    """
 
     method: str
     path: str
     query: str
     headers: Mapping[str, str]
     peer: str
+    raw_path: str = ""
 
 
 class Request:
@@ -141,6 +144,10 @@ class Request:
         self._seen.add(key)
         return True
 
+    def has_findings(self) -> bool:
+        """Whether an attack or a vulnerability was reported for this request."""
+        return any(kind != "error" for kind, _, _ in self._seen)
+
     def inputs(self) -> Inputs:
         """Every value the request has brought so far; extracted again when more of the body was read."""
         parts = self._current_parts()
@@ -149,6 +156,17 @@ class Request:
             complete = all(part.inputs.complete for part in parts)
             self._inputs = Inputs(values, complete, any(part.inputs.cut_content for part in parts))
         return self._inputs
+
+    def hear(self, message: str | bytes) -> None:
+        """Take note of a message that the app received over a web socket. Each is a request of its own as far
+        as the budget for judging goes.
+        """
+        if not isinstance(self.body, Messages):
+            self.body = Messages()
+        self.body.record(message.encode("utf-8", "replace") if isinstance(message, str) else message)
+        self._extracted = -1
+        self.work = Work()
+        self._searching = Work()
 
     def is_current(self) -> bool:
         """Whether the inputs are those of all that was read of the body so far."""
@@ -181,7 +199,10 @@ class Request:
         """All that was seen of the request as one text, as several decoders read it, in lower case."""
         if self._raw is None:
             head = self.head
-            self._raw = raw_text(head.query, head.path, head.headers, self.body.content())
+            line = head.path if "%" not in head.raw_path else f"{head.path}\n{head.raw_path}"
+            if head.method not in METHODS:
+                line += f"\n{head.method}"
+            self._raw = raw_text(head.query, line, head.headers, self.body.content())
         return self._raw
 
     def is_unrelated(self, marks: Sequence[str]) -> bool:
@@ -253,7 +274,8 @@ class Request:
         """The parts in the order in which a report names them first."""
         head = self.head
         steady, others = header_parts(head.headers)
-        parts = [cookie_part(head.headers.get("cookie", "")), path_part(head.path), steady, others]
+        line = path_part(head.method, head.path, head.raw_path)
+        parts = [cookie_part(head.headers.get("cookie", "")), line, steady, others]
         if self.body.size:
             parts.insert(0, Part(self._body_inputs()))
         parts.insert(0, query_part(head.query))
@@ -262,6 +284,10 @@ class Request:
     def _body_inputs(self) -> Inputs:
         size, inputs = self.body.size, Inputs()
         self.work.spend(min(size, MAX_BODY) // 4)
+        if isinstance(self.body, Messages):
+            for message in self.body.messages():
+                read_message(inputs, message)
+            return inputs
         content_type = self.head.headers.get("content-type", "")
         read_body(inputs, content_type, self.body.content(), size <= MAX_BODY)
         if size > MAX_BODY:
