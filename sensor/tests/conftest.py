@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from divertor_sensor import sinks, threads
-from divertor_sensor.detection import Detection, Session
+from divertor_sensor.detection import Detection, Report
 from divertor_sensor.patching import restore_all
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode, Settings
@@ -27,14 +27,16 @@ DIVERT = Settings(mode=Mode.DIVERT, divert_token="secret-token", strict=True)
 
 
 class Kept:
-    """A reporter that keeps what it is given."""
+    """A reporter that keeps what it is given: attacks and vulnerabilities apart, if wanted."""
 
-    def __init__(self, detections: list[Detection]) -> None:
+    def __init__(self, detections: list[Detection], reports: list[Report] | None = None) -> None:
         self._detections = detections
+        self._reports = [] if reports is None else reports
 
-    def submit(self, report: Detection | Session) -> None:
-        assert isinstance(report, Detection)
-        self._detections.append(report)
+    def submit(self, report: Report) -> None:
+        self._reports.append(report)
+        if isinstance(report, Detection) and report.signal != "probe":
+            self._detections.append(report)
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -47,16 +49,22 @@ def _patched_sinks() -> Iterator[None]:
 
 @pytest.fixture
 def kept() -> list[Detection]:
-    """What the sensors of `make_sensor` have reported."""
+    """The attacks and vulnerabilities that the sensors of `make_sensor` have reported."""
     return []
 
 
 @pytest.fixture
-def make_sensor(kept: list[Detection]) -> Callable[..., Sensor]:
+def reported() -> list[Report]:
+    """The same, and probes, errors and outcomes."""
+    return []
+
+
+@pytest.fixture
+def make_sensor(kept: list[Detection], reported: list[Report]) -> Callable[..., Sensor]:
     """A sensor in divert mode, or with the settings given."""
 
     def make(**settings: Any) -> Sensor:
-        return Sensor(replace(DIVERT, **settings), Kept(kept))
+        return Sensor(replace(DIVERT, **settings), Kept(kept, reported))
 
     return make
 

@@ -1,4 +1,4 @@
-"""The record of one detection, and its form on the wire: an OTLP log record in JSON.
+"""The records a sensor reports, and their form on the wire: an OTLP log record in JSON.
 
 Pure: times and identities are arguments. The attribute names are a contract with Divertor's ingest; any
 OpenTelemetry Collector takes the same bytes (OTLP 1.x, JSON encoding: camelCase keys, 64-bit integers as
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from divertor_sensor.frames import Frame
 from divertor_sensor.modes import ATTACK, PROBE, VULNERABILITY
@@ -43,6 +43,31 @@ class Session:
     """Which user a session belongs to; `time` as in `Detection`."""
 
     time: int
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception that no handler of the app's took. `count` is how many of its group it stands for; `time`
+    as in `Detection`.
+    """
+
+    time: int
+    type: str
+    message: str
+    fingerprint: str
+    count: int
+    subject: Subject
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended: status, and duration in milliseconds; `time` as in `Detection`."""
+
+    time: int
+    status: int
+    duration: float
     subject: Subject
 
 
@@ -86,12 +111,14 @@ class Detection:
         )
 
 
-def export_request(
-    resource: dict[str, str | int], reports: Iterable[Detection | Session], version: str
-) -> dict[str, Any]:
+#: What a reporter is given.
+Report: TypeAlias = Detection | Session | Failure | Outcome
+
+
+def export_request(resource: dict[str, str | int], reports: Iterable[Report], version: str) -> dict[str, Any]:
     """The body of `POST /v1/logs` for a batch."""
     scope = {"name": "divertor_sensor", "version": version}
-    records = [log_record(each) if isinstance(each, Detection) else session_record(each) for each in reports]
+    records = [_record(each) for each in reports]
     return {
         "resourceLogs": [
             {
@@ -100,6 +127,18 @@ def export_request(
             }
         ]
     }
+
+
+def _record(report: Report) -> dict[str, Any]:
+    match report:
+        case Detection():
+            return log_record(report)
+        case Failure():
+            return failure_record(report)
+        case Outcome():
+            return outcome_record(report)
+        case Session():
+            return session_record(report)
 
 
 def log_record(detection: Detection) -> dict[str, Any]:
@@ -129,6 +168,54 @@ def session_record(session: Session) -> dict[str, Any]:
     }
 
 
+def failure_record(failure: Failure) -> dict[str, Any]:
+    """One unhandled exception as an OTLP log record, with OpenTelemetry's names for an exception's parts."""
+    attributes = _attributes(
+        [
+            *_request_pairs(failure.subject),
+            ("exception.type", failure.type),
+            ("exception.message", failure.message),
+            ("exception.stacktrace", _stack_trace(failure)),
+            ("error.type", failure.type),
+            ("error.fingerprint", failure.fingerprint),
+            ("error.count", failure.count),
+            *_code_pairs(failure.frames),
+        ]
+    )
+    return {
+        "timeUnixNano": str(failure.time),
+        "observedTimeUnixNano": str(failure.time),
+        "severityNumber": 17,
+        "severityText": "ERROR",
+        "eventName": "divertor.error",
+        "body": {"stringValue": _clean(f"{failure.type}: {failure.message}"[:MAX_STATEMENT])},
+        "attributes": attributes + _who(failure.subject),
+    }
+
+
+def outcome_record(outcome: Outcome) -> dict[str, Any]:
+    """The end of a request as an OTLP log record."""
+    attributes = _attributes(
+        [
+            *_request_pairs(outcome.subject),
+            ("http.response.status_code", outcome.status),
+            ("divertor.request.duration_ms", outcome.duration),
+        ]
+    )
+    return {
+        "timeUnixNano": str(outcome.time),
+        "observedTimeUnixNano": str(outcome.time),
+        "severityNumber": 17 if outcome.status >= 500 else 9,
+        "eventName": "divertor.request",
+        "attributes": attributes + _who(outcome.subject),
+    }
+
+
+def _stack_trace(failure: Failure) -> str:
+    lines = [f'  File "{each.file}", line {each.line}, in {each.function}' for each in failure.frames]
+    return "\n".join([f"{failure.type}: {failure.message}", *lines])
+
+
 def _who(subject: Subject) -> list[dict[str, Any]]:
     """The keys of the client, and the user. What the gateway fingerprints is a key's bytes: those survive."""
     keys = [("session.id", subject.session)] if subject.session else []
@@ -139,14 +226,10 @@ def _who(subject: Subject) -> list[dict[str, Any]]:
     return found + (_attributes([("user.id", subject.user)]) if subject.user else [])
 
 
-def _pairs(detection: Detection) -> list[tuple[str, str | int]]:
+def _pairs(detection: Detection) -> list[tuple[str, str | float]]:
     subject = detection.subject
-    pairs: list[tuple[str, str | int]] = [
-        ("http.request.method", subject.method),
-        ("url.path", subject.path),
-        ("client.address", subject.address),
-        ("user_agent.original", subject.user_agent),
-        ("http.request.id", subject.request_id),
+    pairs: list[tuple[str, str | float]] = [
+        *_request_pairs(subject),
         ("divertor.detection.id", detection.id),
         ("divertor.detection.type", detection.type),
         ("divertor.detection.cwe", detection.cwe),
@@ -163,17 +246,31 @@ def _pairs(detection: Detection) -> list[tuple[str, str | int]]:
         ("divertor.detection.simulated", detection.simulated),
     ]
     pairs += [(name, value) for name, value in optional if value]
-    if detection.frames:
-        first = detection.frames[0]
-        pairs += [
-            ("code.file.path", first.file),
-            ("code.line.number", first.line),
-            ("code.function.name", first.function),
-        ]
-    return pairs
+    return pairs + _code_pairs(detection.frames)
 
 
-def _attributes(pairs: Iterable[tuple[str, str | int]]) -> list[dict[str, Any]]:
+def _request_pairs(subject: Subject) -> list[tuple[str, str | float]]:
+    return [
+        ("http.request.method", subject.method),
+        ("url.path", subject.path),
+        ("client.address", subject.address),
+        ("user_agent.original", subject.user_agent),
+        ("http.request.id", subject.request_id),
+    ]
+
+
+def _code_pairs(frames: Sequence[Frame]) -> list[tuple[str, str | float]]:
+    if not frames:
+        return []
+    first = frames[0]
+    return [
+        ("code.file.path", first.file),
+        ("code.line.number", first.line),
+        ("code.function.name", first.function),
+    ]
+
+
+def _attributes(pairs: Iterable[tuple[str, str | float]]) -> list[dict[str, Any]]:
     return [{"key": key, "value": _value(value)} for key, value in pairs]
 
 
@@ -182,7 +279,9 @@ def _wire(text: str) -> dict[str, Any]:
     return {"stringValue": text[:MAX_STATEMENT]}
 
 
-def _value(value: str | int) -> dict[str, Any]:
+def _value(value: str | float) -> dict[str, Any]:
+    if isinstance(value, float):
+        return {"doubleValue": value}
     if isinstance(value, int):
         return {"intValue": str(value)}
     return {"stringValue": _clean(value[:MAX_STATEMENT])}

@@ -55,6 +55,11 @@ def capture(frame: FrameType | None) -> tuple[Frame, ...]:
     return tuple((app + others)[:MAX_FRAMES])
 
 
+def is_app_file(filename: str) -> bool:
+    """Whether a file, as the interpreter knows it, is the app's own code."""
+    return _kind(filename) == "app"
+
+
 def site_of(frame: FrameType) -> Site:
     """The place of the innermost frame of the app's own code, or of `frame` when libraries go on for too
     long.

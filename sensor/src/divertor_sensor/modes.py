@@ -76,6 +76,13 @@ class Modes:
                 return rule.mode
         return self.signals.get(signal, Mode.REPORT) if own is None else own
 
+    def may_report(self, signal: str) -> bool:
+        """Whether a finding of this signal could be reported for any request."""
+        routes = any(
+            rule.mode is not Mode.OFF and _covers(rule.signal, rule.mode, signal) for rule in self.routes
+        )
+        return self.signals.get(signal, Mode.REPORT) is not Mode.OFF or routes
+
 
 def _covers(limit: str, mode: Mode, signal: str) -> bool:
     if limit:

@@ -14,8 +14,8 @@ from divertor_sensor.inputs import Input
 
 HIDDEN = "***"
 _SECRET_NAME = re.compile(
-    r"pass(?:w|phrase|code)|pwd|secret|token|api[_-]?key|auth(?!ors?(?:\Z|[_.\]\-]))|credential|private|session|csrf|signature"
-    r"|card|iban|(?:\A|[_.\[\-])(?:pass|pin|otp|cvv|cvc|ssn|sid|key)(?:\Z|[_.\]\-])",
+    r"pass(?:w|phrase|code)|pwd|secret|token|api[_-]?key|auth(?!ors?(?:\Z|[_.\[\]\-]))|credential|private|session|csrf"
+    r"|signature|card|iban|(?:\A|[_.\[\-])(?:pass|pin|otp|cvv|cvc|ssn|sid|key)(?:\Z|[_.\]\-])",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W_]{3,}")

@@ -24,7 +24,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from divertor_sensor import context
-from divertor_sensor.detection import Detection, Session, export_request
+from divertor_sensor.detection import Detection, Failure, Report, export_request
 from divertor_sensor.faults import LOG
 from divertor_sensor.frames import with_source
 from divertor_sensor.settings import Settings
@@ -45,13 +45,13 @@ _reporters: weakref.WeakSet[OtlpReporter] = weakref.WeakSet()
 class Reporter(Protocol):
     """Where detections go. `submit` must return at once and never raise."""
 
-    def submit(self, report: Detection | Session) -> None: ...
+    def submit(self, report: Report) -> None: ...
 
 
 class LogReporter:
     """Writes one warning per detection; used when no endpoint is configured."""
 
-    def submit(self, report: Detection | Session) -> None:
+    def submit(self, report: Report) -> None:
         if isinstance(report, Detection):
             LOG.warning("%s", report.summary())
 
@@ -70,7 +70,7 @@ class OtlpReporter:
         _reporters.add(self)
 
     def _reset(self) -> None:
-        self._queue: queue.SimpleQueue[Detection | Session | threading.Event] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Report | threading.Event] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._connection: http.client.HTTPConnection | None = None
 
@@ -80,7 +80,7 @@ class OtlpReporter:
         self._reset()
         self._resource["process.pid"] = os.getpid()
 
-    def submit(self, report: Detection | Session) -> None:
+    def submit(self, report: Report) -> None:
         if self._queue.qsize() >= MAX_QUEUED:
             self._drop_oldest()
         self._queue.put(report)
@@ -125,8 +125,8 @@ class OtlpReporter:
             for mark in marks:
                 mark.set()
 
-    def _next_batch(self) -> tuple[list[Detection | Session], list[threading.Event]]:
-        batch: list[Detection | Session] = []
+    def _next_batch(self) -> tuple[list[Report], list[threading.Event]]:
+        batch: list[Report] = []
         marks: list[threading.Event] = []
         item = self._queue.get()
         while True:
@@ -141,9 +141,9 @@ class OtlpReporter:
             except queue.Empty:
                 return batch, marks
 
-    def _deliver(self, batch: list[Detection | Session]) -> None:
+    def _deliver(self, batch: list[Report]) -> None:
         full = [
-            replace(each, frames=with_source(each.frames)) if isinstance(each, Detection) else each
+            replace(each, frames=with_source(each.frames)) if isinstance(each, (Detection, Failure)) else each
             for each in batch
         ]
         body = json.dumps(export_request(self._resource, full, VERSION), separators=(",", ":")).encode()

@@ -8,8 +8,11 @@ import os
 from dataclasses import dataclass
 
 from divertor_sensor import context
+from divertor_sensor.behaviour import Behaviour
 from divertor_sensor.faults import Faults
 from divertor_sensor.memory import StatementMemory
+from divertor_sensor.modes import PROBE
+from divertor_sensor.probes import Probes
 from divertor_sensor.report import Reporter, make_reporter
 from divertor_sensor.request import Head, Request
 from divertor_sensor.settings import Mode, Settings
@@ -47,6 +50,10 @@ class Sensor:
         self.memory = StatementMemory()
         self.faults = Faults(settings.strict)
         self.sessions = Sessions()
+        self.probes = Probes()
+        self.behaviour = Behaviour(settings.sample)
+        #: Whether anybody wants to hear of probes at all.
+        self.is_probed = self.modes.may_report(PROBE)
 
     @property
     def mode(self) -> Mode:

@@ -8,12 +8,14 @@ found after the response has begun cuts the connection.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, TypeAlias
 
 from divertor_sensor import context, runtime
+from divertor_sensor.behaviour import ended, failed
 from divertor_sensor.frameworks.refusal import refusal_for
 from divertor_sensor.request import ConnectionCut, Head, Request
+from divertor_sensor.responses import Page, Raw, check_head
 from divertor_sensor.sensor import Sensor
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -24,6 +26,9 @@ AsgiApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _KEY = "divertor_sensor.request"
 _POLICY_VIOLATION = 1008
+_SERVER_ERROR = 500
+#: The headers in `Raw`, in its order.
+_ASKED = (b"cookie", b"referer", b"user-agent")
 
 
 class DivertorASGI:
@@ -41,7 +46,7 @@ class DivertorASGI:
         request = Request(self.sensor, lambda: read_head(scope))
         scope[_KEY] = True
         kind = _HttpExchange if scope["type"] == "http" else _WebSocketExchange
-        await kind(request, receive, send).run(self.app, scope)
+        await kind(request, receive, send, read_raw(scope, request)).run(self.app, scope)
 
 
 def read_head(scope: Scope) -> Head:
@@ -59,14 +64,27 @@ def read_head(scope: Scope) -> Head:
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=headers,
         peer=str(client[0]) if client else "",
+        raw_path=(scope.get("raw_path") or b"").decode("latin-1").partition("?")[0],
     )
+
+
+def read_raw(scope: Scope, request: Request) -> Raw:
+    """What the first questions about a request are asked of."""
+    headers = scope.get("headers", ())
+    # A header that comes twice is rare: then all are joined, as `request.head` has them.
+    named = dict(headers)
+    texts = [named.get(name, b"").decode("latin-1") for name in _ASKED]
+    if len(named) != len(headers):
+        texts = [request.head.headers.get(name.decode("latin-1"), "") for name in _ASKED]
+    return Raw(scope.get("query_string", b"").decode("latin-1"), scope.get("path", ""), *texts)
 
 
 class _Exchange:
     """One request and its response."""
 
-    def __init__(self, request: Request, receive: Receive, send: Send) -> None:
+    def __init__(self, request: Request, receive: Receive, send: Send, raw: Raw) -> None:
         self._request = request
+        self._raw = raw
         self._server_receive = receive
         self._server_send = send
         self._refused = False
@@ -80,12 +98,22 @@ class _Exchange:
                 await self.finish()
         except BaseException as problem:
             if not self._request.interrupted or _must_pass(problem):
+                self._fail(problem)
                 raise
         finally:
             context.current.reset(token)
             self._request.close()
         if self._request.interrupted:
             await self._refuse_once()
+        ended(self._request, self._raw)
+
+    def _fail(self, problem: BaseException) -> None:
+        """The app raised, and the server answers for it."""
+        request = self._request
+        if isinstance(problem, Exception):
+            request.status = request.status or _SERVER_ERROR
+            failed(request, problem)
+        ended(request, self._raw)
 
     async def _refuse_once(self) -> None:
         if self._refused:
@@ -102,6 +130,8 @@ class _Exchange:
         message = await self._server_receive()
         if message["type"] == "http.request":
             self._request.body.record(message.get("body", b""))
+        elif message["type"] == "websocket.receive":
+            self._request.hear(message.get("text") or message.get("bytes") or b"")
         return message
 
     async def send(self, message: Message) -> None:
@@ -120,8 +150,16 @@ def _must_pass(problem: BaseException) -> bool:
 
 class _HttpExchange(_Exchange):
     _held: Message | None = None
+    _page: Page | None = None
     _started = False
     _complete = False
+
+    def _judge(self, message: Message) -> None:
+        """Look at the head, if it is still here, and at this piece of the body, before they go out."""
+        if self._held is not None:
+            self._page = check_head(self._request, _texts(self._held), self._raw)
+        if self._page is not None:
+            self._page.feed(message.get("body", b""))
 
     async def send(self, message: Message) -> None:
         if self._request.interrupted:
@@ -130,6 +168,10 @@ class _HttpExchange(_Exchange):
         if message["type"] != "http.response.start":
             # An early hint may come before the head; what belongs to the body brings the head with it.
             if message["type"].startswith("http.response.") and message["type"] not in _BEFORE_HEAD:
+                self._judge(message)
+                if self._request.interrupted:
+                    await self._refuse_once()
+                    return
                 await self._release()
                 self._complete = not message.get("more_body", False)
             await self._server_send(message)
@@ -137,6 +179,10 @@ class _HttpExchange(_Exchange):
                 self._request.close()
         elif _is_event_stream(message):
             self._held = message
+            self._judge({})
+            if self._request.interrupted:
+                await self._refuse_once()
+                return
             await self._release()
         else:
             self._held = message
@@ -146,6 +192,7 @@ class _HttpExchange(_Exchange):
             held, self._held = self._held, None
             self._started = True
             self._request.replaceable = False
+            self._request.status = held.get("status", 0)
             await self._server_send(held)
 
     async def finish(self) -> None:
@@ -158,12 +205,18 @@ class _HttpExchange(_Exchange):
             raise ConnectionCut("the request was refused after its response had begun")
         self._started, self._held = True, None
         refusal = refusal_for(self._request)
+        self._request.status = refusal.status
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in refusal.headers]
         await self._server_send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await self._server_send({"type": "http.response.body", "body": refusal.body, "more_body": False})
 
 
 _BEFORE_HEAD = frozenset({"http.response.early_hint", "http.response.push", "http.response.debug"})
+
+
+def _texts(message: Message) -> Iterator[tuple[str, str]]:
+    for name, value in message.get("headers", ()):
+        yield bytes(name).decode("latin-1"), bytes(value).decode("latin-1")
 
 
 def _is_event_stream(message: Message) -> bool:
@@ -176,8 +229,8 @@ def _is_event_stream(message: Message) -> bool:
 class _WebSocketExchange(_Exchange):
     """A web socket cannot be replayed elsewhere: an attack in its handshake closes it."""
 
-    def __init__(self, request: Request, receive: Receive, send: Send) -> None:
-        super().__init__(request, receive, send)
+    def __init__(self, request: Request, receive: Receive, send: Send, raw: Raw) -> None:
+        super().__init__(request, receive, send, raw)
         request.replaceable = False
 
     async def send(self, message: Message) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias, cast
 
 from divertor_sensor import context, runtime
+from divertor_sensor.behaviour import ended, failed
 from divertor_sensor.frameworks.refusal import refusal_for
 from divertor_sensor.recording import MAX_BODY, Body
 from divertor_sensor.request import AttackInterrupted, ConnectionCut, Head, Request
@@ -23,6 +24,8 @@ StartResponse: TypeAlias = Callable[..., Any]
 WsgiApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _KEY = "divertor_sensor.request"
+_WHOLE = (list, tuple)
+_SERVER_ERROR = 500
 
 
 class DivertorWSGI:
@@ -38,7 +41,7 @@ class DivertorWSGI:
         request = Request(self.sensor, lambda: read_head(environ))
         environ[_KEY] = True  # not the request itself: it refers to the environ, and a cycle lives long
         recorder = _record_body(environ, request)
-        return _Exchange(request, start_response, recorder).run(self.app, environ)
+        return _Exchange(request, start_response, recorder, environ).run(self.app, environ)
 
 
 def read_head(environ: Environ) -> Head:
@@ -59,7 +62,14 @@ def read_head(environ: Environ) -> Head:
         query=environ.get("QUERY_STRING", ""),
         headers=headers,
         peer=environ.get("REMOTE_ADDR", "") or "",
+        raw_path=str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "").partition("?")[0],
     )
+
+
+def _code(status: Any) -> int:
+    """The number in `404 Not Found`; 0 when an app gives something else."""
+    code = status[:3] if isinstance(status, str) else ""
+    return int(code) if code.isascii() and code.isdecimal() else 0
 
 
 def read_raw(environ: Environ) -> Raw:
@@ -130,9 +140,18 @@ class _Exchange:
     """One request and its response; also the iterable that the server gets for a streamed body."""
 
     def __init__(
-        self, request: Request, start_response: StartResponse, recorder: _RecordingInput | None
+        self,
+        request: Request,
+        start_response: StartResponse,
+        recorder: _RecordingInput | None,
+        environ: Environ,
     ) -> None:
         self._request = request
+        #: Taken before the app can change it.
+        self._raw = read_raw(environ)
+        self._page: Page | None = None
+        self._is_judged = False
+        self._is_over = False
         self._server_start = start_response
         self._recorder = recorder
         self._held: tuple[Any, ...] | None = None
@@ -148,17 +167,23 @@ class _Exchange:
         try:
             self._result = app(environ, self._start_response)
             whole = self._as_whole(environ)
+            if not request.interrupted:
+                if whole is None:
+                    self._read_first_piece()
+                    self._judge(self._first)
+                else:
+                    self._judge(whole if type(whole) in _WHOLE else ())
             if whole is not None and not request.interrupted:
                 self._start()
-                request.close()
+                self._end()
                 return whole
-            if not request.interrupted:
-                self._read_first_piece()
         except BaseException as problem:
             if not request.interrupted or isinstance(problem, (KeyboardInterrupt, SystemExit)):
                 # The server never sees the result, so closing it falls to us.
                 self._close_result()
-                request.close()
+                failed(request, problem)
+                request.status = request.status or _SERVER_ERROR
+                self._end()
                 raise
         finally:
             context.current.reset(token)
@@ -172,7 +197,7 @@ class _Exchange:
         wrapper.
         """
         result = self._result
-        if type(result) in (list, tuple):
+        if type(result) in _WHOLE:
             return cast(list[bytes], result)
         wrapper = environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(result, wrapper):
@@ -196,15 +221,27 @@ class _Exchange:
             self._held = (status, headers) if exc_info is None else (status, headers, exc_info)
         return self._write
 
+    def _judge(self, pieces: Iterable[bytes]) -> None:
+        """Look at the head, and at the first pieces of the body, before they go out."""
+        if not self._is_judged and self._held is not None:
+            self._is_judged = True
+            self._page = check_head(self._request, self._held[1], self._raw)
+        if self._page is not None:
+            for piece in pieces:
+                self._page.feed(piece)
+
     def _start(self) -> Any:
         if self._started or self._held is None:
             return None
         self._started = True
+        self._request.status = _code(self._held[0])
         self._request.replaceable = False
         return self._server_start(*self._held)
 
     def _write(self, data: bytes) -> None:
         """The callable that `start_response` returns, for apps of the old style."""
+        if not self._request.interrupted:
+            self._judge((data,))
         if self._request.interrupted:
             return
         if not self._started:
@@ -219,7 +256,8 @@ class _Exchange:
         self._started = True
         self._drain(environ)
         refusal = refusal_for(self._request)
-        self._request.close()
+        self._request.status = refusal.status
+        self._end()
         self._server_start(f"{refusal.status} {refusal.phrase}", list(refusal.headers))
         # Not an empty list: a server may send the head together with the first piece only.
         return [refusal.body]
@@ -250,6 +288,12 @@ class _Exchange:
             if isinstance(problem, Exception):
                 self._request.sensor.faults.note("closing a dropped response", problem)
 
+    def _end(self) -> None:
+        self._request.close()
+        if not self._is_over:
+            self._is_over = True
+            ended(self._request, self._raw)
+
     def __iter__(self) -> Iterator[bytes]:
         return self
 
@@ -262,8 +306,11 @@ class _Exchange:
             raise
         except BaseException as problem:
             if not self._request.interrupted or isinstance(problem, (KeyboardInterrupt, SystemExit)):
+                failed(self._request, problem)
                 raise
             piece = b""
+        if not self._request.interrupted:
+            self._judge((piece,))
         if self._request.interrupted:
             raise ConnectionCut("the request was refused after its response had begun") from None
         if not self._started:
@@ -272,7 +319,7 @@ class _Exchange:
 
     def close(self) -> None:
         """Called by the server when the response is over, whatever happened."""
-        self._request.close()
+        self._end()
         close = getattr(self._result, "close", None)
         if close is None:
             return

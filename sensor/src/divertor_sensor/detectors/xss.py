@@ -1,0 +1,251 @@
+"""Reflected cross-site scripting (CWE-79; OWASP A03:2021 Injection; CAPEC-591).
+
+Rule: an input that a page repeats must stay what the page made it: text, one attribute's value, one string of
+a script. Bringing an element that runs code, an event handler, a `javascript:` address, or code behind the
+end of a script's string is an attack; other markup, or leaving a value to no effect (`O"Brien`), shows that
+the page does not escape, a vulnerability. Markup that was escaped is text.
+
+What it does not do: find input that was changed on its way (in case, shortened, filtered), code that the
+page's own scripts later make of an input (DOM-based), or that a later request stores and repeats.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from divertor_sensor.derived import derived_values
+from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.pages import (
+    CODE,
+    COMMENT,
+    NAME,
+    RAW,
+    REMARK,
+    SCRIPT,
+    TAG,
+    TEMPLATE,
+    TEXT,
+    VALUE,
+    Page,
+    Segment,
+    code_segments,
+)
+from divertor_sensor.work import Work
+
+#: A shorter input meets a page by chance.
+_MIN_LENGTH = 6
+#: A plain search looks at this many characters in the time of one step.
+_SEARCH = 16
+_MAX_OCCURRENCES = 16
+_SPECIAL = re.compile(r"[<>\"'`]|[\t\n\f\r /]on[a-z]{3,}[\t\n\f\r ]*+=", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"(?:javascript|vbscript):|data:(?:text/(?:html|xml)|image/svg|application/xhtml)", re.I
+)
+_IGNORED_IN_ADDRESS = re.compile(r"[\x00-\x20]")
+#: Elements that run or load code, or move the page, by their attributes or content.
+_RUNS = frozenset(
+    "script iframe frame object embed applet base link meta form style svg math portal animate set template"
+    " isindex foreignobject".split()
+)
+_ADDRESSES = frozenset({"href", "xlink:href", "action", "formaction", "src", "data", "from", "to", "values"})
+#: Elements whose `src` never runs as code.
+_MEDIA = frozenset({"img", "image", "audio", "video", "source", "track", "input"})
+_BARE_TAG = re.compile(r"[\s\"'>]*</?[\w-]+\s*/?>?\s*")
+_ACTS = re.compile(r"[;(=`{]|//|/\*")
+
+
+def select(value: str) -> list[str]:
+    """The forms of an input that could change a page, also as JSON or a careless escaping writes them."""
+    found: dict[str, None] = {}
+    for form in derived_values(value):
+        if len(form) < _MIN_LENGTH or not (_SPECIAL.search(form) or _is_code_address(form)):
+            continue
+        found[form] = None
+        if '"' in form or "\\" in form or not form.isascii():
+            found[json.dumps(form)[1:-1]] = None
+        if ("<" in form or "&" in form or ">" in form) and ("'" in form or '"' in form):
+            found[html.escape(form, quote=False)] = None
+    return list(found)
+
+
+def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
+    """Whether a candidate changes the structure of the page `statement`.
+
+    :raises Spent: there is too much to look at.
+    """
+    work.spend(len(candidates) * (2 + len(statement) // _SEARCH))
+    page: Page | None = None
+    finding: Finding | None = None
+    for candidate in candidates:
+        at = statement.find(candidate.text)
+        escaped = _escaped_in(statement, candidate.text)
+        if at < 0 and not escaped:
+            continue
+        if page is None:
+            work.spend(2 * len(statement))
+            page = Page(statement)
+        severity = _worst(_severities(page, candidate.text, at, work))
+        if escaped and not severity:
+            severity = _worst(_attribute_severities(page, candidate.text, work)) or severity
+        if severity is not None:
+            finding = worst(finding, Finding(candidate.origin, severity))
+        if severity:
+            break
+    return UNTOUCHED if page is None else Judgement(True, finding)
+
+
+def _worst(severities: Iterator[bool | None]) -> bool | None:
+    found: bool | None = None
+    for severity in severities:
+        if severity:
+            return True
+        found = severity if found is None else found
+    return found
+
+
+def _escaped_in(page: str, text: str) -> bool:
+    """Whether the page holds the text with its quotes written as entities, as in an attribute."""
+    if "'" not in text and '"' not in text:
+        return False
+    escaped = html.escape(text)
+    return escaped in page or escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page
+
+
+def _severities(page: Page, text: str, at: int, work: Work) -> Iterator[bool | None]:
+    """For each place where the page holds `text`. None: it stays what it was made. False: it does not, to no
+    effect. True: it acts.
+    """
+    for _ in range(_MAX_OCCURRENCES):
+        if at < 0:
+            return
+        yield _severity(page, text, at, at + len(text), work)
+        following = page.text.find(text, at + 1)
+        work.spend((following - at if following > 0 else len(page.text) - at) // _SEARCH)
+        at = following
+
+
+def _severity(page: Page, text: str, start: int, end: int, work: Work) -> bool | None:
+    segments = page.between(start, end)
+    work.spend(4 * len(segments))
+    first = segments[0]
+    if len(segments) == 1:
+        return _within(page, first, start, end, work)
+    if any(_acts(page, segment, segments, start, end) for segment in segments):
+        return True
+    if first.kind in (TEXT, RAW, SCRIPT, COMMENT) or (first.kind == TAG and first.start == start):
+        return None if _BARE_TAG.fullmatch(text) else False
+    # An input that begins in the middle of a tag is more likely to equal a piece of the page by chance.
+    return False if first.kind == VALUE else None
+
+
+def _within(page: Page, segment: Segment, start: int, end: int, work: Work) -> bool | None:
+    """An input inside one segment."""
+    if segment.kind == SCRIPT:
+        work.spend(segment.end - segment.start)
+        script = page.text[segment.start : segment.end]
+        return _in_code(script, start - segment.start, end - segment.start, segment.name == "data")
+    if segment.kind == VALUE:
+        return _in_value(page, segment, start, end, work)
+    return False if segment.kind == COMMENT and segment.start == start and end - start > 12 else None
+
+
+def _in_value(page: Page, segment: Segment, start: int, end: int, work: Work) -> bool | None:
+    if segment.name.startswith("on"):
+        work.spend(segment.end - segment.start)
+        return _in_code(
+            page.text[segment.start : segment.end], start - segment.start, end - segment.start, False
+        )
+    is_first = start == segment.start
+    return True if is_first and _is_address(segment) and _is_code_address(page.text[start:end]) else None
+
+
+def _acts(page: Page, segment: Segment, segments: Sequence[Segment], start: int, end: int) -> bool:
+    """Whether what the input brought of this segment, among others, runs or loads code."""
+    if segment.kind == NAME:
+        handles = segment.name.startswith("on") and len(segment.name) > 4
+        return handles and start <= segment.at < end and "=" in page.text[segment.at : min(end, segment.end)]
+    if segment.kind == VALUE:
+        brought = segment.start >= start and segment.at >= start
+        return brought and _is_address(segment) and _is_code_address(page.text[segment.start : segment.end])
+    if segment.kind == TAG and segment.start >= start and segment.tag in _RUNS:
+        return _has_effect(page, segment, segments, end)
+    return False
+
+
+def _has_effect(page: Page, tag: Segment, segments: Sequence[Segment], end: int) -> bool:
+    """An element by itself does nothing: it takes an attribute, or a content."""
+    later = [segment for segment in segments if segment.start > tag.start]
+    if any(segment.kind == NAME and segment.tag == tag.tag for segment in later):
+        return True
+    contents = (segment for segment in later if segment.kind in (SCRIPT, RAW) and segment.tag == tag.tag)
+    return any(page.text[segment.start : min(segment.end, end)].strip() for segment in contents)
+
+
+def _attribute_severities(page: Page, text: str, work: Work) -> Iterator[bool | None]:
+    """The same for text whose quotes were escaped: that does not help in an event handler or an address."""
+    for segment in page.segments:
+        if segment.kind != VALUE or not (segment.name.startswith("on") or _is_address(segment)):
+            continue
+        work.spend(segment.end - segment.start)
+        value = html.unescape(page.text[segment.start : segment.end])
+        at = value.find(text)
+        if at >= 0 and segment.name.startswith("on"):
+            yield _in_code(value, at, at + len(text), False)
+        elif at == 0 and _is_code_address(value):
+            yield True
+
+
+def _is_address(segment: Segment) -> bool:
+    return segment.name in _ADDRESSES and not (segment.name == "src" and segment.tag in _MEDIA)
+
+
+def _is_code_address(text: str) -> bool:
+    """Whether a browser that follows this address runs it: control characters and blanks are passed over."""
+    start = _IGNORED_IN_ADDRESS.sub("", html.unescape(text[:256]))
+    return _ADDRESS.match(start) is not None
+
+
+def _in_code(code: str, start: int, end: int, is_data: bool) -> bool | None:
+    """An input in a script: it must stay within a string, or be a plain value."""
+    segments = [each for each in code_segments(code) if each.start < end and each.end > start]
+    if not segments:
+        return None
+    first, text = segments[0], code[start:end]
+    if start == first.start and _is_json(text):
+        return None
+    if len(segments) == 1 and first.kind != CODE:
+        if first.kind == TEMPLATE:
+            return True if "${" in text and start > first.start else None
+        # A string that the input itself opened or closed is not the page's.
+        inside = start > first.start and (end < first.end or first.kind == REMARK)
+        return None if inside else False
+    if first.kind == CODE or start == first.start:
+        return None if _is_json(text) else not is_data and _ACTS.search(text) is not None
+    return not is_data and _ACTS.search(code[first.end : end]) is not None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_innocent(page: str) -> bool:
+    """Whether nothing in it is markup."""
+    return "<" not in page
+
+
+DETECTOR = Detector(
+    type="xss",
+    cwe="CWE-79",
+    owasp="A03:2021",
+    select=select,
+    judge=judge,
+    is_innocent=_is_innocent,
+    marks=windows,
+)

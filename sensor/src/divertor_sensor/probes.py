@@ -1,0 +1,348 @@
+"""The third signal: input shaped like an attack that reached no sink, and the waves in which it comes.
+
+Judged once, when the response is on its way, by the request's query, path, cookies, user agent and the first
+8 KiB of what was read of its body. `sign_of` is pure; `Probes` keeps the counts of each client. A probe is
+told and never stopped: its shape alone proves nothing, and whoever stops shapes stops honest customers.
+Counts are each process's own.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import unquote_plus
+
+from divertor_sensor import context
+from divertor_sensor.detection import Detection
+from divertor_sensor.findings import without_request_secrets
+from divertor_sensor.modes import PROBE
+from divertor_sensor.request import Request
+from divertor_sensor.responses import Raw
+
+#: Bytes of a body, and characters of any other text, that are looked at.
+LOOKED_AT = 8 * 1024
+#: So many probes of one client within so many seconds are a wave, told once in so many seconds.
+WAVE, WAVE_SECONDS, WAVE_PAUSE = 15, 60.0, 1200.0
+#: Probes told of one client, and of all, within `WAVE_SECONDS`; more are only counted.
+PER_CLIENT, IN_TOTAL = 5, 60
+_MAX_CLIENTS = 2048
+_MAX_PIECES = 64
+_DECODINGS = 2
+
+_SIGNS = re.compile(r"['\"<>;|$`{\\\r\n\0\[]|\.\.|--|/etc|\b(?:x?or|and|union)\b|://|%", re.IGNORECASE)
+_PLAIN = re.compile(r"[\w.~@,:=&+/-]*")
+#: What a body must hold for the patterns to be tried: plain searches are fast where a pattern is not.
+_BODY_SIGNS = (
+    *(b"union", b"select", b"sleep", b"<script", b"%3cscript", b"onerror", b"onload", b"javascript:", b"../"),
+    *(b"..%2f", b"/etc/", b"{{", b"${", b"%7b", b"<!entity", b"<!doctype", b"' or", b"'+or", b"%27", b"$ne"),
+    *(
+        b"$gt",
+        b"$where",
+        b"$regex",
+        b"; ",
+        b"%3b",
+        b"| ",
+        b"%7c",
+        b"`",
+        b"$(",
+        b"--",
+        b"<img",
+        b"<svg",
+        b"jndi",
+    ),
+)
+_COMMANDS = (
+    "cat|ls|id|whoami|uname|wget|curl|nc|ncat|bash|sh|ping|sleep|python\\d?|perl|nslookup|dig|powershell|cmd"
+    "|rm|touch|ifconfig|ipconfig|netstat|certutil"
+)
+#: Type, weakness and pattern, tried in this order.
+_PATTERNS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
+    (kind, cwe, re.compile(pattern, re.IGNORECASE | re.DOTALL))
+    for kind, cwe, pattern in (
+        ("jndi_lookup", "CWE-917", r"\$\{[^}]{0,80}(?:jndi|:-j\}?|lower:j|upper:j)[^}]{0,80}:"),
+        (
+            "sql_injection",
+            "CWE-89",
+            r"\bunion\b[\s/*()+]{1,40}(?:(?:all|distinct)[\s/*()+]{1,40})?select\b"
+            r"|['\")\d]\s{0,40}+(?:x?or|and|\|\||&&)\s{0,40}+[('\"\w]{1,40}\s{0,40}(?:=|<|>|like\b|is\b|between\b)"
+            r"|\b(?:or|and)\s{1,40}(\d{1,9})\s{0,40}=\s{0,40}\1\b"
+            r"|\b(?:sleep|benchmark|pg_sleep|extractvalue|updatexml|load_file|randomblob)\s{0,20}\(\s{0,20}['\"\d]"
+            r"|\bwaitfor\s{1,40}delay\b|\b(?:information_schema|sqlite_master|pg_catalog)\b|xp_cmdshell|@@version"
+            r"|['\"]\s{0,40}\)*\s{0,40};?\s{0,40}(?:--(?:\s|-|\+|\Z)|\#\s{0,40}\Z|/\*)"
+            r"|['\";]\s{0,40}(?:drop|truncate|alter)\s{1,40}table\b|;\s{0,40}(?:exec|shutdown|declare)\b"
+            r"|\border\s{1,20}by\s{1,20}\d{1,4}\s{0,20}(?:--|\#)",
+        ),
+        (
+            "xss",
+            "CWE-79",
+            r"<\s{0,20}/?(?:script|iframe|svg|object|embed|marquee|details|math)\b"
+            r"|<[a-z!/][^>]{0,200}\bon[a-z]{3,20}\s{0,20}="
+            r"|['\"][^>]{0,80}\bon[a-z]{4,20}\s{0,20}=\s{0,20}['\"]?[\w.]{1,40}[(`=]"
+            r"|javascript:\s{0,20}[\w.]{1,40}[(`=]",
+        ),
+        ("xxe", "CWE-611", r"<!(?:doctype|entity)\b[^>]{0,200}(?:\bsystem\b|\bpublic\b|\[)"),
+        (
+            "template_injection",
+            "CWE-1336",
+            r"\{\{.{0,60}(?:\d\s{0,4}\*\s{0,4}['\"]?\d|__|config|self\.|request[.|]|lipsum|cycler|\|attr).{0,60}"
+            r"|[$#]\{\s{0,8}(?:\d{1,9}\s{0,4}\*|T\(|.{0,40}(?:getclass|runtime|new\s)).{0,60}"
+            r"|<%=\s{0,8}\d{1,9}\s{0,4}\*|\{%\s{0,8}(?:import|include|for|set)\b",
+        ),
+        (
+            "path_traversal",
+            "CWE-22",
+            r"\.\.;?[/\\]|/etc/(?:passwd|shadow|hosts|issue)\b|/proc/self/|\b[a-z]:[/\\]+(?:windows|winnt|boot)\b"
+            r"|php://(?:filter|input)|\bfile:///|/web-inf/|\0",
+        ),
+        (
+            "shell_injection",
+            "CWE-78",
+            rf"(?:[;|&`\n]|\$\()\s{{0,20}}(?:/(?:usr/)?bin/)?(?:{_COMMANDS})(?=[\s;|&`)'\"<>]|\Z)|\$\{{IFS\}}"
+            r"|\(\)\s{0,8}\{\s{0,8}:?;?\s{0,8}\}\s{0,8};",
+        ),
+        (
+            "nosql_injection",
+            "CWE-943",
+            r"\[\$(?:ne|eq|gte?|lte?|n?in|regex|where|exists|or)\]"
+            r"|[\"']\$(?:ne|gte?|lte?|nin|regex|where|exists)[\"']\s{0,20}:",
+        ),
+        (
+            "ssrf",
+            "CWE-918",
+            r"\b(?:https?|ftp|gopher|dict|ldap)://(?:[^/\s]{0,40}@)?(?:127\.|169\.254\.|0x7f|0\.0\.0\.0|\[::|localhost\b"
+            r"|2130706433|metadata\.)",
+        ),
+        (
+            "header_injection",
+            "CWE-113",
+            r"[\r\n]\s{0,20}(?:set-cookie|location|content-(?:type|length)|http/1)\b",
+        ),
+        (
+            "deserialization",
+            "CWE-502",
+            r"\bro0ab|\bo:\d{1,4}:\"[\w\\]{1,80}\":\d|\bc(?:os|posix|nt|builtins)\n",
+        ),
+    )
+)
+_AGENTS = re.compile(
+    r"sqlmap|nikto|nmap|masscan|zgrab|nuclei|acunetix|nessus|openvas|dirbuster|gobuster|feroxbuster|\bffuf\b"
+    r"|wfuzz|wpscan|owasp|\bzaproxy|arachni|w3af|havij|jaeles|commix|xsser|\bhydra\b|joomscan|whatweb|skipfish"
+    r"|netsparker|dirsearch|sqlninja|burpsuite|l9explore|xray",
+    re.IGNORECASE,
+)
+_PATHS = re.compile(
+    r"/\.(?!well-known(?:/|\Z))[a-z]"
+    r"|\.(?:php\d?|phtml|aspx?|ashx|jspx?|cgi|cfm|bak|old|orig|sql|swp|sqlite|pem|inc|env)(?:\Z|/|~)"
+    r"|/(?:wp-(?:admin|login|content|includes|json)|phpmyadmin|pma|cgi-bin|server-status|actuator|boaform|hnap1"
+    r"|manager/html|vendor/phpunit|_ignition|telescope|owa|autodiscover|solr|druid|jenkins|web-inf|\+cscoe\+"
+    r"|remote/login|geoserver|console/|debug/pprof|node_modules|etc/passwd)(?:/|\Z|\.)",
+    re.IGNORECASE,
+)
+
+
+class Sign(NamedTuple):
+    """What looks like an attack: its type and weakness, and where it came in."""
+
+    type: str
+    cwe: str
+    source: str
+    name: str
+    value: str
+
+
+def sign_of(raw: Raw, body: bytes, status: int) -> Sign | None:
+    """The first sign of an attack in a request, or None. A path that only scanners ask for is one when the
+    app has nothing there (`status` is an error of the client's, or 0 when it is not known).
+    """
+    found = _in_query(raw.query) or _in_text("path", raw.path) or _in_text("cookie", raw.cookie)
+    if found is None and raw.agent:
+        found = _in_agent(raw.agent)
+    if found is None and (400 <= status < 500 or not status) and _is_scanned(raw.path):
+        found = Sign("forced_browsing", "CWE-425", "path", "", raw.path[:LOOKED_AT])
+    return found or (_in_body(body[:LOOKED_AT]) if body else None)
+
+
+@lru_cache(maxsize=1024)
+def _in_query(query: str) -> Sign | None:
+    query = query[:LOOKED_AT]
+    if _PLAIN.fullmatch(query) and ".." not in query and "://" not in query and "--" not in query:
+        return None
+    for piece in query.split("&", _MAX_PIECES):
+        name, _, value = piece.partition("=")
+        for text in _readings(value or name):
+            kind = _shape(text) or (_shape(f"{unquote_plus(name)}") if "[" in name or "%5" in name else None)
+            if kind:
+                return Sign(*kind, "query", unquote_plus(name)[:256], text)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _in_text(source: str, text: str) -> Sign | None:
+    """In a path, or in all cookies as one text."""
+    if _PLAIN.fullmatch(text, 0, LOOKED_AT) and ".." not in text:
+        return None
+    for reading in _readings(text[:LOOKED_AT]):
+        kind = _shape(reading) if source == "path" else _shape_of_cookies(reading)
+        if kind:
+            return Sign(*kind, source, "", reading)
+    return None
+
+
+@lru_cache(maxsize=512)
+def _in_agent(agent: str) -> Sign | None:
+    agent = agent[:LOOKED_AT]
+    kind = _shape(agent) if "${" in agent or "'" in agent or "() {" in agent or "<" in agent else None
+    if kind:
+        return Sign(*kind, "header", "user-agent", agent)
+    return Sign("scanner", "", "header", "user-agent", agent) if _AGENTS.search(agent) else None
+
+
+@lru_cache(maxsize=1024)
+def _is_scanned(path: str) -> bool:
+    return _PATHS.search(path[:LOOKED_AT]) is not None
+
+
+def _in_body(body: bytes) -> Sign | None:
+    lowered = body.lower()
+    if not any(sign in lowered for sign in _BODY_SIGNS):
+        return None
+    text = body.decode("utf-8", "replace")
+    # A multipart form's own lines are no input's.
+    pieces = [text] if text.lstrip()[:1] in {"{", "[", "<", "-"} else text.split("&", _MAX_PIECES)
+    for piece in pieces:
+        name, _, value = piece.partition("=") if len(pieces) > 1 else ("", "", piece)
+        for reading in _readings(value or name):
+            kind = _shape(reading)
+            if kind:
+                return Sign(*kind, "form", unquote_plus(name)[:256], reading)
+    return None
+
+
+def _readings(text: str) -> Iterator[str]:
+    for _ in range(_DECODINGS):
+        decoded = unquote_plus(text)
+        if decoded == text:
+            break
+        text = decoded
+        yield text
+    else:
+        return
+    yield text
+
+
+def _shape(text: str) -> tuple[str, str] | None:
+    if not _SIGNS.search(text):
+        return None
+    for kind, cwe, pattern in _PATTERNS:
+        if pattern.search(text):
+            return kind, cwe
+    return None
+
+
+def _shape_of_cookies(text: str) -> tuple[str, str] | None:
+    """Semicolons and quotes are how cookies are written: what needs nothing else is none."""
+    kind = _shape(text)
+    return kind if kind and kind[0] not in {"shell_injection", "nosql_injection"} else None
+
+
+@dataclass(slots=True)
+class _Client:
+    """What one client did in the window that began at `since`."""
+
+    since: float
+    told: int = 0
+    waved: float = float("-inf")
+    kinds: Counter[str] = field(default_factory=Counter)
+
+
+class Probes:
+    """The probes of a process: which are told, and when they are a wave. No lock: a count may be lost where
+    two threads meet, nothing else. `dropped` counts those that were not told.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._clients: dict[str, _Client] = {}
+        self._since = float("-inf")
+        self._told = 0
+        self.dropped = 0
+
+    def judge(self, request: Request, raw: Raw) -> None:
+        """Tell whether this request, which is over, was a probe, or one of a wave. A request that had a
+        finding is none, but counts for the wave.
+        """
+        if request.has_findings():
+            self._count(request, "attack")
+            return
+        body = request.body.content() if request.body.size else b""
+        sign = sign_of(raw, body, request.status)
+        if sign is None or request.sensor.decide(request, sign.type, PROBE) is None:
+            return
+        client = self._count(request, sign.type)
+        now = client.since if self._since < client.since else self._since
+        if now > self._since:
+            self._since, self._told = now, 0
+        if client.told >= PER_CLIENT or self._told >= IN_TOTAL:
+            self.dropped += 1
+            return
+        client.told += 1
+        self._told += 1
+        _report(request, sign, "")
+
+    def _count(self, request: Request, kind: str) -> _Client:
+        now, address = self._clock(), request.subject().address
+        client = self._client(address, now)
+        client.kinds[kind] += 1
+        if client.kinds.total() >= WAVE and now - client.waved >= WAVE_PAUSE:
+            client.waved = now
+            self._report_wave(request, client)
+        return client
+
+    def _report_wave(self, request: Request, client: _Client) -> None:
+        if request.sensor.decide(request, "attack_wave", PROBE) is not None:
+            told = ", ".join(f"{kind} {count}" for kind, count in client.kinds.most_common(8))
+            total = client.kinds.total()
+            _report(
+                request, Sign("attack_wave", "", "client", "", f"{total} in {WAVE_SECONDS:.0f} s: {told}"), ""
+            )
+
+    def _client(self, address: str, now: float) -> _Client:
+        client = self._clients.get(address)
+        if client is None:
+            client = self._clients[address] = _Client(now)
+            while len(self._clients) > _MAX_CLIENTS:
+                with suppress(StopIteration, KeyError, RuntimeError):
+                    del self._clients[next(iter(self._clients))]
+        elif now - client.since >= WAVE_SECONDS:
+            client.since, client.told, client.kinds = now, 0, Counter()
+            # Whoever was seen last is forgotten last.
+            self._clients.pop(address, None)
+            self._clients[address] = client
+        return client
+
+
+def _report(request: Request, sign: Sign, statement: str) -> None:
+    with context.suspended():
+        found = Detection(
+            id=uuid.uuid4().hex,
+            time=time.time_ns(),
+            type=sign.type,
+            cwe=sign.cwe,
+            signal=PROBE,
+            outcome="reported",
+            source=sign.source,
+            parameter=sign.name,
+            payload=sign.value,
+            sink="",
+            statement=statement,
+            subject=request.subject(),
+            frames=(),
+        )
+        request.sensor.reporter.submit(without_request_secrets(request, found))
