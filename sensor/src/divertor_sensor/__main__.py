@@ -1,14 +1,18 @@
-"""The command `divertor-sensor` (also `python -m divertor_sensor`): start a program with the sensor in it.
+"""The command `divertor-sensor` (also `python -m divertor_sensor`): start a program with the sensor in it, or
+say what the sensor guards.
 
     divertor-sensor run gunicorn shop:app
+    divertor-sensor doctor shop:app
 
-It only prepares the environment and becomes the program; all settings are environment variables (see the
+`run` only prepares the environment and becomes the program; all settings are environment variables (see the
 README).
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,8 +25,21 @@ _NOT_EXECUTABLE = 126
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns an exit status only when the program could not be started."""
+    """Run the command line; `run` returns an exit status only when the program could not be started."""
     options = _parser().parse_args(arguments)
+    return _doctor(options) if options.action == "doctor" else _run(options)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """0 when all is well, 1 when something should be changed."""
+    from divertor_sensor.doctor import examine, render
+
+    diagnosis = examine(os.environ, options.app)
+    print(json.dumps(dataclasses.asdict(diagnosis), indent=2) if options.json else render(diagnosis))
+    return 1 if diagnosis.problems else 0
+
+
+def _run(options: argparse.Namespace) -> int:
     environ = prepared_environment(os.environ)
     try:
         os.execvpe(options.command, [options.command, *options.arguments], environ)
@@ -52,10 +69,13 @@ def prepared_environment(environ: Mapping[str, str]) -> dict[str, str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="divertor-sensor", description="Divertor's in-app attack sensor.")
     parser.add_argument("--version", action="version", version=f"divertor-sensor {VERSION}")
-    commands = parser.add_subparsers(dest="action", required=True, metavar="run")
+    commands = parser.add_subparsers(dest="action", required=True, metavar="run | doctor")
     run = commands.add_parser("run", help="start a command with the sensor in every Python process of it")
     run.add_argument("command", help="the program to start")
     run.add_argument("arguments", nargs=argparse.REMAINDER, help="its arguments, passed on as they are")
+    doctor = commands.add_parser("doctor", help="say what is guarded here, what is not, and why")
+    doctor.add_argument("app", nargs="?", default="", help="MODULE or MODULE:APP to look into")
+    doctor.add_argument("--json", action="store_true", help="print it as JSON")
     return parser
 
 

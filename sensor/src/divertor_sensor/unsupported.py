@@ -37,4 +37,4 @@ def watch(refuse: Callable[[str], None]) -> None:
         for name in ("patch_all", "patch_thread"):
             wrap(module, name, patching)
 
-    integrate("context", "gevent (not supported)", "gevent.monkey", hook)
+    integrate("unsupported", "gevent", "gevent.monkey", hook)

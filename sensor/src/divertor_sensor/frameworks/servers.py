@@ -31,10 +31,10 @@ def instrument(guards: Guards) -> None:
     _hook("gunicorn", "gunicorn.app.base", "BaseApplication.wsgi", _gunicorn(guards))
     _hook("uvicorn", "uvicorn.config", "Config.load", after("loaded_app", guards.over_asgi))
     integrate("server", "Hypercorn", "hypercorn.app_wrappers", both)
+    integrate("unsupported", "Granian's RSGI", "granian.rsgi", lambda m: wrap(m, "_callback_wrapper", _rsgi))
     _hook("waitress", "waitress.server", "BaseWSGIServer.__init__", after("application", guards.over_wsgi))
     _hook("Granian", "granian.wsgi", "_callback_wrapper", replacing("callback", guards.over_wsgi))
     _hook("Granian", "granian.asgi", "_callback_wrapper", replacing("callback", guards.over_asgi))
-    _hook("Granian (RSGI: not supported)", "granian.rsgi", "_callback_wrapper", _rsgi)
     _hook("wsgiref", "wsgiref.handlers", "BaseHandler.run", replacing("application", guards.over_wsgi))
     _hook("Werkzeug", "werkzeug.serving", "BaseWSGIServer.__init__", after("app", guards.over_wsgi))
     _hook(
