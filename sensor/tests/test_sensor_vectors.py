@@ -10,7 +10,23 @@ from types import ModuleType
 import pytest
 
 from divertor_sensor import detectors
-from divertor_sensor.detectors import Candidate, Detector, arguments, code, path, shell, sql, ssrf, template
+from divertor_sensor.detectors import (
+    Candidate,
+    Detector,
+    arguments,
+    code,
+    deserialisation,
+    header,
+    ldap,
+    nosql,
+    path,
+    redirect,
+    shell,
+    sql,
+    ssrf,
+    template,
+    xss,
+)
 from divertor_sensor.inputs import Input
 from divertor_sensor.work import Work
 
@@ -19,11 +35,17 @@ FOLDER = Path(detectors.__file__).parent
 COUNTED: dict[str, tuple[ModuleType, int]] = {
     "arguments": (arguments, 42),
     "code": (code, 86),
+    "deserialisation": (deserialisation, 35),
+    "header": (header, 19),
+    "ldap": (ldap, 91),
+    "nosql": (nosql, 91),
     "path": (path, 37),
+    "redirect": (redirect, 57),
     "shell": (shell, 57),
     "sql": (sql, 115),
     "ssrf": (ssrf, 136),
     "template": (template, 38),
+    "xss": (xss, 138),
 }
 DETECTORS = {name: module for name, (module, _) in COUNTED.items()}
 VERDICTS = {"attack": True, "vulnerability": False, "benign": None}

@@ -9,8 +9,11 @@ from __future__ import annotations
 from divertor_sensor.sinks import (
     asyncpg,
     code,
+    deserialisation,
     files,
     http_clients,
+    ldap,
+    mongo,
     mysql,
     network,
     processes,
@@ -25,8 +28,11 @@ def instrument() -> None:
     """Patch all sinks; patching twice changes nothing."""
     asyncpg.instrument()
     code.instrument()
+    deserialisation.instrument()
     files.instrument()
     http_clients.instrument()
+    ldap.instrument()
+    mongo.instrument()
     mysql.instrument()
     network.instrument()
     processes.instrument()
