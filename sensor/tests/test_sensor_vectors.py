@@ -25,6 +25,7 @@ from divertor_sensor.detectors import (
     sql,
     ssrf,
     template,
+    xml,
     xss,
 )
 from divertor_sensor.inputs import Input
@@ -45,6 +46,7 @@ COUNTED: dict[str, tuple[ModuleType, int]] = {
     "sql": (sql, 115),
     "ssrf": (ssrf, 136),
     "template": (template, 38),
+    "xml": (xml, 21),
     "xss": (xss, 138),
 }
 DETECTORS = {name: module for name, (module, _) in COUNTED.items()}

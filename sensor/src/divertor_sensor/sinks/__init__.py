@@ -21,6 +21,7 @@ from divertor_sensor.sinks import (
     psycopg2,
     sqlite,
     templates,
+    xml,
 )
 
 
@@ -40,3 +41,4 @@ def instrument() -> None:
     psycopg2.instrument()
     sqlite.instrument()
     templates.instrument()
+    xml.instrument()
