@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from divertor_sensor.frameworks import aiohttp_web, logins, servers, tornado_web
+from divertor_sensor.frameworks import aiohttp_web, failures, logins, servers, tornado_web
 from divertor_sensor.frameworks.hooking import Guards
 from divertor_sensor.patching import Wrapper, integrate, wrap
 
@@ -50,6 +50,7 @@ def instrument(sensor: Callable[[], Sensor]) -> None:
     aiohttp_web.instrument(sensor)
     tornado_web.instrument(sensor)
     servers.instrument(guards)
+    failures.instrument()
     logins.instrument()
 
 

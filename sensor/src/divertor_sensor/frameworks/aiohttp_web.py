@@ -3,7 +3,7 @@ byte of its response.
 
 The body is recorded as the app reads it. aiohttp itself holds a response's head back until the first piece
 of the body, so that until then another response can take its place; after it the connection is cut. A web
-socket cannot be replaced, and is cut.
+socket, whose messages are inputs as a body is, cannot be replaced, and is cut.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from types import ModuleType
 from typing import Any
 
 from divertor_sensor import context, runtime
+from divertor_sensor.behaviour import ended, failed
 from divertor_sensor.frameworks.hooking import must_pass
 from divertor_sensor.frameworks.refusal import refusal_for
 from divertor_sensor.patching import integrate, wrap
 from divertor_sensor.request import Head, Request
+from divertor_sensor.responses import Page, Raw, check_head
 from divertor_sensor.sensor import Sensor
 
 
@@ -33,6 +35,9 @@ def instrument(sensor: Callable[[], Sensor]) -> None:
         wrap(module, "RequestHandler._handle_request", handle)
 
     def writing(module: ModuleType) -> None:
+        wrap(module, "StreamWriter.write_headers", _write_headers)
+        wrap(module, "StreamWriter.write", _write_body)
+        wrap(module, "StreamWriter.write_eof", _write_body)
         wrap(module, "StreamWriter._write", _write)
         wrap(module, "StreamWriter._writelines", _write)
 
@@ -43,6 +48,12 @@ def instrument(sensor: Callable[[], Sensor]) -> None:
         "aiohttp (body)",
         "aiohttp.streams",
         lambda module: wrap(module, "StreamReader._read_nowait_chunk", _read),
+    )
+    integrate(
+        "framework",
+        "aiohttp (web sockets)",
+        "aiohttp.web_ws",
+        lambda module: wrap(module, "WebSocketResponse.receive", _receive),
     )
 
 
@@ -61,7 +72,15 @@ def read_head(request: Any) -> Head:
         query=request.raw_path.partition("?")[2].partition("#")[0],
         headers=headers,
         peer=request.remote or "",
+        raw_path=request.raw_path.partition("?")[0],
     )
+
+
+def read_raw(request: Any) -> Raw:
+    """What the first questions about a request are asked of."""
+    headers = request.headers
+    texts = [",".join(headers.getall(name, ())) for name in ("Cookie", "Referer", "User-Agent")]
+    return Raw(request.raw_path.partition("?")[2], request.path, *texts)
 
 
 class _Exchange:
@@ -75,6 +94,8 @@ class _Exchange:
         self._web_request = web_request
         self._start_time = start_time
         self.request = Request(sensor, lambda: read_head(web_request))
+        self.raw = read_raw(web_request)
+        self.page: Page | None = None
         self.content = web_request.content
         self.writer = web_request.writer
 
@@ -82,19 +103,44 @@ class _Exchange:
         self, wrapped: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, bool]:
         """Handle the request; answer in the app's place once it was interrupted."""
-        token, here = context.current.set(self.request), _exchange.set(self)
+        request = self.request
+        token, here = context.current.set(request), _exchange.set(self)
         try:
             result: tuple[Any, bool] = await wrapped(*args, **kwargs)
-            if not self.request.interrupted:
-                return result
         except BaseException as problem:
-            if not self.request.interrupted or must_pass(problem):
+            if not request.interrupted or must_pass(problem):
+                failed(request, problem)
+                ended(request, self.raw)
                 raise
+        else:
+            if not request.interrupted:
+                request.status = getattr(result[0], "status", 0)
+                ended(request, self.raw)
+                return result
         finally:
             _exchange.reset(here)
             context.current.reset(token)
-            self.request.close()
+            request.close()
         return await self._refuse()
+
+    def check_head(self, headers: Any) -> None:
+        """Look at the head, before it goes out or is kept for the first piece of the body."""
+        self.page = check_head(self.request, headers.items(), self.raw)
+        self.drop()
+
+    def check_body(self, piece: Any) -> None:
+        """Look at a piece of the body, before it goes out."""
+        if self.page is not None:
+            self.page.feed(bytes(piece))
+        self.drop()
+
+    def drop(self) -> None:
+        """Let nothing more out of a request that was interrupted; aiohttp takes it for a lost connection.
+
+        :raises ConnectionResetError: it was.
+        """
+        if self.request.interrupted:
+            raise ConnectionResetError("the response was dropped")
 
     async def _refuse(self) -> tuple[Any, bool]:
         if self.writer.output_size:
@@ -102,6 +148,8 @@ class _Exchange:
                 self._protocol.transport.abort()
             raise ConnectionResetError("the request was refused after its response had begun")
         refusal = refusal_for(self.request)
+        self.request.status = refusal.status
+        ended(self.request, self.raw)
         response = self._module.Response(
             status=refusal.status,
             reason=refusal.phrase,
@@ -125,10 +173,31 @@ def _write(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str,
     """What goes to the socket; aiohttp's client uses the same class."""
     exchange = _exchange.get()
     if exchange is not None and exchange.writer is instance:
-        if exchange.request.interrupted:
-            raise ConnectionResetError("the response was dropped")
+        exchange.drop()
         exchange.request.replaceable = False
     return wrapped(*args, **kwargs)
+
+
+def _write_headers(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    exchange = _exchange.get()
+    if exchange is not None and exchange.writer is instance:
+        exchange.check_head(args[1] if len(args) > 1 else kwargs["headers"])
+    return wrapped(*args, **kwargs)
+
+
+def _write_body(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    exchange = _exchange.get()
+    if exchange is not None and exchange.writer is instance:
+        exchange.check_body(args[0] if args else kwargs.get("chunk", b""))
+    return wrapped(*args, **kwargs)
+
+
+async def _receive(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    message = await wrapped(*args, **kwargs)
+    exchange = _exchange.get()
+    if exchange is not None and isinstance(message.data, (str, bytes)):
+        exchange.request.hear(message.data)
+    return message
 
 
 def _read(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -1,26 +1,29 @@
 """Tornado's handlers, which speak neither WSGI nor ASGI: one request, from `_execute` to its last `flush`.
 
 Tornado keeps what a handler writes until it is flushed, so that until then another response can take its
-place; after it the connection is cut. A web socket cannot be replaced, and is closed. Not guarded: a plain
-callback given to `tornado.httpserver.HTTPServer`.
+place; after it the connection is cut. A web socket, whose messages are inputs as a body is, cannot be
+replaced, and is closed. Not guarded: a plain callback given to `tornado.httpserver.HTTPServer`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
 from divertor_sensor import context, runtime
+from divertor_sensor.behaviour import ended, failed
 from divertor_sensor.frameworks.hooking import must_pass
 from divertor_sensor.frameworks.refusal import Refusal, refusal_for
 from divertor_sensor.patching import integrate, wrap
 from divertor_sensor.request import AttackInterrupted, Head, Request
+from divertor_sensor.responses import Page, Raw, check_head
 from divertor_sensor.sensor import Sensor
 
-#: Where a handler keeps its request; not the handler in the request, as a cycle lives long.
-_NAME = "_divertor_sensor_request"
+#: Where a handler keeps its exchange; not the handler in the exchange, as a cycle lives long.
+_NAME = "_divertor_sensor_exchange"
 _POLICY_VIOLATION = 1008
 
 
@@ -38,6 +41,21 @@ def instrument(sensor: Callable[[], Sensor]) -> None:
         wrap(module, "_HandlerDelegate.data_received", _data_received)
 
     integrate("framework", "Tornado", "tornado.web", hook)
+    integrate(
+        "framework",
+        "Tornado (web sockets)",
+        "tornado.websocket",
+        lambda module: wrap(module, "WebSocketProtocol._run_callback", _run_callback),
+    )
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request, and what is known of its response."""
+
+    request: Request
+    raw: Raw
+    page: Page | None = None
 
 
 def read_head(request: Any) -> Head:
@@ -54,7 +72,14 @@ def read_head(request: Any) -> Head:
         query=request.query,
         headers=headers,
         peer=request.remote_ip or "",
+        raw_path=request.path,
     )
+
+
+def read_raw(request: Any) -> Raw:
+    """What the first questions about a request are asked of."""
+    texts = [",".join(request.headers.get_list(name)) for name in ("Cookie", "Referer", "User-Agent")]
+    return Raw(request.query, unquote(request.path), *texts)
 
 
 async def _run(
@@ -63,7 +88,8 @@ async def _run(
     """Let the handler work; answer in its place once it was interrupted."""
     web_request = handler.request
     request = Request(sensor, lambda: read_head(web_request))
-    setattr(handler, _NAME, request)
+    exchange = _Exchange(request, read_raw(web_request))
+    setattr(handler, _NAME, exchange)
     if isinstance(web_request.body, bytes) and web_request.body:
         request.body.record(web_request.body)
     token = context.current.set(request)
@@ -71,12 +97,17 @@ async def _run(
         await execute()
     except BaseException as problem:
         if not request.interrupted or must_pass(problem):
+            failed(request, problem)
+            ended(request, exchange.raw)
             raise
     finally:
         context.current.reset(token)
         request.close()
     if request.interrupted:
         _end(module, handler)
+    else:
+        request.status = handler.get_status()
+    ended(request, exchange.raw)
 
 
 def _end(module: ModuleType, handler: Any) -> None:
@@ -97,9 +128,12 @@ def _cut(handler: Any) -> None:
 
 def _flush(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The only way out for a response: held, replaced or cut once the request was interrupted."""
-    request: Request | None = instance.__dict__.get(_NAME)
-    if request is None:
+    exchange: _Exchange | None = instance.__dict__.get(_NAME)
+    if exchange is None:
         return wrapped(*args, **kwargs)
+    request = exchange.request
+    if not request.interrupted:
+        _judge(instance, exchange)
     if not request.interrupted:
         request.replaceable = False
         return wrapped(*args, **kwargs)
@@ -113,8 +147,19 @@ def _flush(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str,
     return wrapped(*args, **kwargs)
 
 
+def _judge(handler: Any, exchange: _Exchange) -> None:
+    """Look at the head, if it is still here, and at what was written since the last flush."""
+    if not handler._headers_written:
+        headers = [(name, str(value)) for name, value in handler._headers.get_all()]
+        exchange.page = check_head(exchange.request, headers, exchange.raw)
+    if exchange.page is not None:
+        for piece in handler._write_buffer:
+            exchange.page.feed(piece)
+
+
 def _become(handler: Any, refusal: Refusal) -> None:
     """Put the refusal where the app's response was: status, headers, cookies, body and encodings."""
+    handler.__dict__[_NAME].request.status = refusal.status
     handler._status_code = refusal.status
     handler._reason = refusal.phrase
     handler._headers = type(handler._headers)(dict(refusal.headers))
@@ -125,9 +170,10 @@ def _become(handler: Any, refusal: Refusal) -> None:
 
 def _data_received(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A piece of a body that the handler asked to get as it comes, outside of its `_execute`."""
-    request = instance.handler.__dict__.get(_NAME) if instance.stream_request_body else None
-    if request is None:
+    exchange = instance.handler.__dict__.get(_NAME) if instance.stream_request_body else None
+    if exchange is None:
         return wrapped(*args, **kwargs)
+    request = exchange.request
     request.body.record(args[0] if args else kwargs["data"])
     try:
         result = context.run_in(request, wrapped, *args, **kwargs)
@@ -145,3 +191,11 @@ async def _within(request: Request, work: Awaitable[None]) -> None:
         return
     finally:
         context.current.reset(token)
+
+
+def _run_callback(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a web socket calls its handler through, with a message among others."""
+    exchange = instance.handler.__dict__.get(_NAME)
+    if exchange is not None and len(args) > 1 and getattr(args[0], "__name__", "") == "on_message":
+        exchange.request.hear(args[1])
+    return wrapped(*args, **kwargs)
