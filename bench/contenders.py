@@ -40,8 +40,8 @@ class Contender:
 
     @property
     def pids(self) -> list[int]:
-        """The main process and its children."""
-        return [self.process.pid, *_children(self.process.pid)]
+        """The main process and all below it."""
+        return _family(self.process.pid)
 
     def cpu_seconds(self) -> float:
         """User and system time so far, of all its threads; in steps of 10 ms."""
@@ -116,12 +116,18 @@ def _wait(contender: Contender, log: Path) -> None:
     raise RuntimeError(f"{contender.name}: nothing serves on port {contender.port}\n{said}")
 
 
-def _children(pid: int) -> list[int]:
+def _family(pid: int) -> list[int]:
+    """A process and its children, theirs and so on; a thread's children are listed under the thread."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for each in lists for child in _read(each).split()]
+    return [pid, *(found for child in children for found in _family(child))]
+
+
+def _read(path: Path) -> str:
     try:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    return [int(child) for child in found.split()]
+        return path.read_text()
+    except OSError:  # the process has ended
+        return ""
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -53,8 +53,8 @@ def run(contender: Contender, seconds: int, session: str = SESSION) -> Sample:
         raise RuntimeError(f"{contender.name} answered with errors, or not at all:\n{told}")
     return Sample(
         rate=float(found(r"Requests/sec:\s+([\d.]+)", told)),
-        p50=_milliseconds(told, "50%"),
-        p99=_milliseconds(told, "99%"),
+        p50=milliseconds(told, "50%"),
+        p99=milliseconds(told, "99%"),
         cpu=spent / requests * 1e6,
         busy=spent / seconds,
     )
@@ -106,7 +106,11 @@ def found(pattern: str, told: str) -> str:
     return match[1]
 
 
-def _milliseconds(told: str, percentile: str) -> float:
+def milliseconds(told: str, percentile: str) -> float:
+    """A percentile (`50%`) of wrk's latencies.
+
+    :raises RuntimeError: wrk did not say it.
+    """
     match = re.search(rf"\s{percentile}\s+([\d.]+)(us|ms|s|m)\b", told)
     if match is None:
         raise RuntimeError(f"wrk did not say its {percentile}:\n{told}")
