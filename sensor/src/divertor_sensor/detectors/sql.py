@@ -42,7 +42,8 @@ _SEARCH = 16
 _HEAD = 16
 
 _PLAIN = re.compile(r"[\w$]*|[\d\s,]*")
-_SHORT_PUNCTUATION = re.compile(r"(?!.?(?:--|/\*))[^\w'\"`#]{1,3}")
+#: What is above ASCII is a letter to a database, whatever it is to us.
+_SHORT_PUNCTUATION = re.compile(r"(?!.?(?:--|/\*))[^\w'\"`#\x80-\U0010ffff]{1,3}")
 #: One or two signs, of which no comment can be made, nor a second statement.
 _SIGNS = re.compile(r"\s*(?!--|/\*)[^\w\s#;]{1,2}\s*")
 

@@ -32,8 +32,8 @@ _KEYWORDS = frozenset(
     waitfor when where window with within without xor
     """.split()
 )
-#: A word as the lexers see it: one may follow a number without a space (`1or 1`).
-_WORD = re.compile(r"[^\W\d]\w*+")
+#: A word as the lexers see it: one may follow a number without a space (`1or 1`, `0x31or 1`).
+_WORD = re.compile(r"0x[0-9a-f]++|[^\W\d]\w*+")
 #: The rest of a name after an apostrophe that was not escaped: words first, so that two operands meet, which
 #: no expression allows.
 _REST_OF_NAME = re.compile(r"\s?[^\W\d][\w\s]*+(?:[.&][\w\s]*+){0,3}|\s*")
@@ -43,17 +43,21 @@ _PROSE = re.compile(r"\s*\w+(?:\s+\w+)*+[\s.]*")
 _QUOTED_NAME = r"""(?:"[\w $-]+"|`[\w $-]+`|\[[\w $-]+\])"""
 _NAME = rf"(?:(?:\w+|{_QUOTED_NAME})(?:\.(?:\w+|{_QUOTED_NAME})){{0,2}})"
 _COLUMN = (
-    rf"(?:(?:count|sum|avg|min|max|lower|upper|length|date|abs)\(\s*(?:\*|{_NAME})\s*\)|random\(\)|{_NAME})"
+    r"(?:(?:count|sum|avg|min|max|lower|upper|length|date|abs)"
+    rf"\(\s*(?:\*|(?:distinct\s+)?{_NAME})\s*\)|random\(\)|(?:{_NAME}\.)?\*|{_NAME})"
 )
 _ORDERED = rf"{_COLUMN}(?:\s+collate\s+{_NAME})?(?:\s+(?:asc|desc))?(?:\s+nulls\s+(?:first|last))?"
+_LISTED = rf"(?:{_ORDERED}|{_COLUMN}\s+as\s+{_NAME})"
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 # No backslash: whether it escapes the quote after it is for the dialect to say.
-_LITERAL = rf"(?:{_NUMBER}|'[^'\\]*'|\"[^\"\\]*\")"
+_LITERAL = rf"(?:{_NUMBER}|'[^'\\]*+'|\"[^\"\\]*+\")"
+#: As long as a list may be.
+_LITERALS = re.compile(rf"[(]?\s*+{_LITERAL}(?:\s*+,\s*+{_LITERAL})*+\s*+[)]?\s*+,?\s*+")
 _HARMLESS = re.compile(
-    rf"\s*(?:{_ORDERED}(?:\s*,\s*{_ORDERED})*"
-    rf"|[(]?\s*{_LITERAL}(?:\s*,\s*{_LITERAL})*\s*[)]?"
-    rf"|(?:limit\s+)?\d+(?:\s*,\s*\d+|\s+offset\s+\d+)?"
-    rf"|\d{{4}}-\d\d-\d\d)\s*,?\s*"
+    rf"\s*(?:(?:distinct\s+)?{_LISTED}(?:\s*,\s*{_LISTED})*"
+    r"|(?:asc|desc)?(?:\s*nulls\s+(?:first|last))?"
+    r"|(?:limit\s+)?\d+(?:\s*,\s*\d+|\s+offset\s+\d+)?"
+    r"|offset\s+\d+|\d{4}-\d\d-\d\d)\s*,?\s*"
 )
 _NOT_NAMES = re.compile(
     r"\b(?:select|union|from|where|and|or|not|in|like|case|null|exists|between|is|glob|limit|offset|join)\b"
@@ -85,6 +89,8 @@ def _holds_keyword(text: str) -> bool:
 
 
 def _is_harmless(fragment: str) -> bool:
+    if _LITERALS.fullmatch(fragment):
+        return True
     if len(fragment) > _MAX_FRAGMENT or not _HARMLESS.fullmatch(fragment):
         return False
     return not _NOT_NAMES.search(_PAGING.sub("", _QUOTED.sub("", fragment)))

@@ -1,0 +1,1 @@
+"""How many attacks on databases the sensor finds, and how many honest requests it takes for one."""
