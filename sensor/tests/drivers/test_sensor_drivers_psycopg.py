@@ -1,4 +1,4 @@
-"""psycopg 3 against a real PostgreSQL: each way to run a statement, sync or async, is seen before it is sent."""
+"""psycopg 3 against a real PostgreSQL: each way to run a statement, sync and async, is seen before."""
 
 from __future__ import annotations
 
