@@ -10,6 +10,7 @@ import linecache
 import os
 import sysconfig
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import FrameType
 
 from divertor_sensor.memory import Site
@@ -49,7 +50,7 @@ def capture(frame: FrameType | None) -> tuple[Frame, ...]:
         code = frame.f_code
         kind = _kind(code.co_filename)
         if kind != "sensor":
-            found = Frame(code.co_filename, frame.f_lineno or 0, code.co_qualname)
+            found = _frame(code.co_filename, frame.f_lineno or 0, code.co_qualname)
             (app if kind == "app" else others).append(found)
         frame = frame.f_back
     return tuple((app + others)[:MAX_FRAMES])
@@ -58,6 +59,12 @@ def capture(frame: FrameType | None) -> tuple[Frame, ...]:
 def is_app_file(filename: str) -> bool:
     """Whether a file, as the interpreter knows it, is the app's own code."""
     return _kind(filename) == "app"
+
+
+@lru_cache(maxsize=1024)
+def _frame(file: str, line: int, function: str) -> Frame:
+    """The same places come again: in one attack after the other, and below every request."""
+    return Frame(file, line, function)
 
 
 def site_of(frame: FrameType) -> Site:
@@ -77,17 +84,24 @@ def site_of(frame: FrameType) -> Site:
 
 
 def is_constant(text: str, frame: FrameType) -> bool:
-    """Whether `text` stands as a constant in the code of an app's function on the stack: then it is the
-    program's own, whatever a request holds.
+    """Whether `text` stands as a constant in the code of an app's function on the stack, or is the very value
+    of a global that such a function names in capitals: then it is the program's own, whatever a request holds.
     """
     found: FrameType | None = frame
     for _ in range(_MAX_SITE_WALK):
         if found is None:
             break
-        if _is_app(found) and text in found.f_code.co_consts:
+        if _is_app(found) and _holds(found, text):
             return True
         found = found.f_back
     return False
+
+
+def _holds(frame: FrameType, text: str) -> bool:
+    code, names = frame.f_code, frame.f_globals
+    if text in code.co_consts:
+        return True
+    return any(name.isupper() and names.get(name) is text for name in code.co_names)
 
 
 def _is_app(frame: FrameType) -> bool:

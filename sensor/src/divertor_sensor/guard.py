@@ -66,7 +66,9 @@ def _examine(
     if finding is not None and _found(request, detector, sink, statement, finding, caller):
         return True
     if is_due and clean and request.is_apart(detector.marks(statement)):
-        memory.propose(site, statement, request.fingerprints())
+        # An unseen attack would be its own excuse later; one that binds every value has no room for any.
+        room = not detector.is_innocent(statement)
+        memory.propose(site, statement, request.fingerprints() if room else frozenset())
     if finding is None:
         request.cleared.add(key)
     return False
