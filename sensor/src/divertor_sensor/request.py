@@ -31,6 +31,8 @@ _AFTERLIFE = 30.0
 #: The longest raw request that a statement is learned from.
 _MAX_TAUGHT = 16 * 1024
 _LONG_VALUE = 12
+#: What the content of a long uploaded file is not used for: paths, hosts, operators, names in a directory.
+_SHORT_OF_FILES = frozenset({"path_traversal", "ssrf", "nosql_injection", "ldap_injection"})
 #: Headers that are the same in every request of a browser.
 _COMMON_HEADERS = frozenset({"user-agent", "accept", "accept-encoding", "accept-language", "host", "referer"})
 
@@ -173,13 +175,11 @@ class Request:
         return self._extracted == self.body.size
 
     def is_complete(self, detector: Detector) -> bool:
-        """Whether all that could matter to `detector` is among the inputs. The content of long files cannot
-        name a path.
-        """
+        """Whether all that could matter to `detector` is among the inputs."""
         for part in self._current_parts():
             if not part.inputs.complete:
                 return False
-            if part.inputs.cut_content and detector.type != "path_traversal":
+            if part.inputs.cut_content and detector.type not in _SHORT_OF_FILES:
                 return False
         return True
 
