@@ -171,7 +171,7 @@ CLIENTS: dict[str, Callable[[str], None]] = SYNCHRONOUS | {
 SPELLINGS = ("127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.0.0.1")
 
 
-def stopped(made: Request, client: Callable[[str], None], url: str) -> bool:
+def stopped(made: Request, client: Callable[..., object], url: str) -> bool:
     """Whether the request was interrupted: some clients turn any exception into one of their own."""
     try:
         context.run_in(made, client, url)

@@ -7,10 +7,13 @@ attacker's own that resolves to the inside counts, however often it resolves dif
 not connected to are no attack: that is how an app checks them itself. A host outside is the app's own matter:
 web hooks are a feature. `file:` URLs named by an input read the machine's own files.
 
-Three cures keep honest requests out of it:
+Four cures keep honest requests out of it:
  - a host named without a port counts as a mere vulnerability on the ports of databases and brokers, which an
    app connects to on its own account;
- - so does a single word that is a host's name (`search`), which may be one by chance;
+ - so does a single word that is a host's name (`search`), which may be one by chance; in a path or a header it
+   does not count at all, as routes are called like the services behind them;
+ - so does a parameter `iss`, and the issuer and audience in a token do not count: who checks a token asks the
+   issuer he is configured with;
  - headers that carry the names of this very server and its clients (`Host`, `Referer`, `X-Forwarded-For`)
    count only for metadata services, which no server is called.
 
@@ -38,7 +41,8 @@ from divertor_sensor.work import Work
 
 #: Headers in which honest clients and proxies name this server, where they come from, and themselves.
 _ADDRESSING = re.compile(
-    r"host|origin|referer|forwarded|via|:authority|x-(?:forwarded|envoy|original|real|client|cluster)-.*"
+    r"host|origin|referer|forwarded|via|:authority|client-ip|remote-addr|x-host"
+    r"|x-(?:forwarded|envoy|original|real|client|cluster|remote|proxy)-.*"
     r"|(?:true|cf|fastly)-(?:client|connecting)-.*"
 )
 #: Databases, caches, queues, directories and mail: what apps connect to without any request's doing.
@@ -46,6 +50,11 @@ _BACKENDS = frozenset(
     {25, 389, 465, 587, 636, 1433, 1521, 3306, 4222, 5432, 5433, 5671, 5672, 6379, 6380, 6432, 9042, 9092}
     | {11211, 27017, 27018}
 )
+#: A name that may be any word: no address, and not `localhost`.
+_WORD = re.compile(r"(?!localhost\Z|\d+\Z|0x[0-9a-f]+\Z)[^.:]+")
+_NAMED_LIKE_SERVICES = frozenset({"path", "header"})
+#: Who issued a token (RFC 7519), and for whom.
+_PARTIES = frozenset({"iss", "aud", "azp"})
 _MIN_TAIL = 6
 _SCHEME = re.compile(r"\s*(?:url:)?([a-z][a-z0-9+._-]{1,20}):", re.IGNORECASE)
 _READS_FILES = frozenset({"file", "local_file", "local-file"})
@@ -126,9 +135,13 @@ def _judge_host(
         if how == "scheme" or not any(_matches(name, named, how) for name in names):
             continue
         touched = True
-        if digits != "0" and int(digits) != port or not _counts(candidate.origin, address):
+        if (digits != "0" and int(digits) != port) or not _counts(candidate.origin, address):
             continue
-        hostile = is_root or digits != "0" or _is_telling(named, how, port)
+        is_word = digits == "0" and how == "bare" and _WORD.fullmatch(named) is not None
+        if is_word and candidate.origin.source in _NAMED_LIKE_SERVICES:
+            continue
+        hostile = is_root or digits != "0" or not (is_word or port in _BACKENDS)
+        hostile = hostile and candidate.origin.name != "iss"
         finding = worst(finding, Finding(candidate.origin, hostile))
         if hostile:
             break
@@ -147,16 +160,11 @@ def _matches(host: str, named: str, how: str) -> bool:
 
 
 def _counts(origin: Input, address: str) -> bool:
+    if origin.source == "jwt":
+        return origin.name.rpartition(".")[2].partition("[")[0] not in _PARTIES
     if origin.source != "header" or not _ADDRESSING.fullmatch(origin.name):
         return True
     return is_metadata(address)
-
-
-def _is_telling(named: str, how: str, port: int) -> bool:
-    """Whether a host named without a port is named to be connected to, and not by chance."""
-    if port in _BACKENDS:
-        return False
-    return how != "bare" or "." in named or ":" in named or named == "localhost" or is_numeric(named)
 
 
 def _judge_url(url: str, candidates: Sequence[Candidate]) -> Judgement:

@@ -52,11 +52,12 @@ def instrument() -> None:
     for package, prefix in (("pymongo.synchronous", ""), ("pymongo.asynchronous", "Async"), ("pymongo", "")):
         for part, hook in _PATCHES.items():
             integrate("sink", "MongoDB", f"{package}.{part}", hook(prefix))
+    integrate("sink", "MongoDB", "pymongo.cursor_shared", _patch_shared)
 
 
 def _is_elsewhere(module: ModuleType, name: str) -> bool:
     """Whether a module only passes a class on: before pymongo 4.9 the classes were its own."""
-    return getattr(module, name).__module__ != module.__name__
+    return bool(getattr(module, name).__module__ != module.__name__)
 
 
 def _collections(prefix: str) -> Callable[[ModuleType], None]:
@@ -90,6 +91,11 @@ def _cursors(prefix: str) -> Callable[[ModuleType], None]:
         wrap(module, f"{prefix}Cursor.where", _judging_where(f"pymongo.{prefix}Cursor.where"))
 
     return patch
+
+
+def _patch_shared(module: ModuleType) -> None:
+    """Where newer versions have what both kinds of cursors have in common."""
+    wrap(module, "_AgnosticCursor.where", _judging_where("pymongo.Cursor.where"))
 
 
 _PATCHES = {"collection": _collections, "database": _databases, "cursor": _cursors}

@@ -19,6 +19,7 @@ from divertor_sensor.detectors.ssrf import DETECTOR, is_named, statement_of
 from divertor_sensor.detectors.ssrf_hosts import canonical, locality, named_hosts
 from divertor_sensor.guard import check
 from divertor_sensor.patching import integrate, wrap
+from divertor_sensor.recording import MAX_BODY
 from divertor_sensor.request import AttackInterrupted, Request
 from divertor_sensor.sinks import audit
 from divertor_sensor.trail import Trail
@@ -55,14 +56,19 @@ def _patch_responses(module: ModuleType) -> None:
 def judge_connection(request: Request, sink: str, host: str, port: int, address: str = "") -> None:
     """Judge a connection to `address`, or to `host` itself when that is one; `host` is what was asked for.
 
+    Of a body too long to be kept, what was kept must name it: an app connects inside all the time, and cannot
+    be stopped from doing so for every large upload.
+
     :raises AttackInterrupted: it must not be made.
     """
     place = address or host
-    if locality(place) == "inside":
-        trail = request.trail
-        names = dict.fromkeys([host, place, *(trail.names(place) if trail is not None else ())])
-        for name in names:
-            root = trail.root(f"{canonical(name)}:{port}") if trail is not None else ""
+    if locality(place) != "inside":
+        return
+    trail = request.trail
+    names = dict.fromkeys([host, place, *(trail.names(place) if trail is not None else ())])
+    for name in names:
+        root = trail.root(f"{canonical(name)}:{port}") if trail is not None else ""
+        if request.body.size <= MAX_BODY or root or _is_named(request, name, port):
             check(request, DETECTOR, sink, statement_of(name, port, place, root), 4)
 
 
@@ -91,14 +97,12 @@ def note_redirect(request: Request, host: str, port: int, location: str) -> None
     try:
         trail = request.trail or Trail()
         root = trail.root(f"{canonical(host)}:{port}")
-        if not root and is_named(host, port, request.candidates(DETECTOR)):
+        if not root and _is_named(request, host, port):
             root = f"{host}:{port}"
         for named in named_hosts(location) if root else ():
             default = _DEFAULT_PORTS.get(location.partition(":")[0].lower(), 80)
             trail.redirected(root, f"{named.host}:{named.port or default}")
             request.trail = trail
-    except Spent:
-        pass  # what cannot be judged any more is the guard's matter at the next connection
     except Exception as problem:
         request.sensor.faults.contain("redirects", problem)
 
@@ -128,10 +132,12 @@ def _judge_target(request: Request, host: str, port: int) -> None:
 
 
 def _is_named(request: Request, host: str, port: int) -> bool:
+    """Whether an input names `host`, as far as can be told."""
     try:
-        return is_named(host, port, request.candidates(DETECTOR))
+        with context.suspended():
+            return is_named(host, port, request.candidates(DETECTOR))
     except Spent:
-        return True
+        return False
     except Exception as problem:
         request.sensor.faults.contain("detector ssrf", problem)
         return False
