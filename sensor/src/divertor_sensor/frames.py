@@ -84,24 +84,17 @@ def site_of(frame: FrameType) -> Site:
 
 
 def is_constant(text: str, frame: FrameType) -> bool:
-    """Whether `text` stands as a constant in the code of an app's function on the stack, or is the very value
-    of a global that such a function names in capitals: then it is the program's own, whatever a request holds.
+    """Whether `text` stands as a constant in the code of an app's function on the stack: then it is the
+    program's own, whatever a request holds.
     """
     found: FrameType | None = frame
     for _ in range(_MAX_SITE_WALK):
         if found is None:
             break
-        if _is_app(found) and _holds(found, text):
+        if _is_app(found) and text in found.f_code.co_consts:
             return True
         found = found.f_back
     return False
-
-
-def _holds(frame: FrameType, text: str) -> bool:
-    code, names = frame.f_code, frame.f_globals
-    if text in code.co_consts:
-        return True
-    return any(name.isupper() and names.get(name) is text for name in code.co_names)
 
 
 def _is_app(frame: FrameType) -> bool:
