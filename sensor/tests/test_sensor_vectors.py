@@ -13,6 +13,7 @@ from divertor_sensor import detectors
 from divertor_sensor.detectors import (
     Candidate,
     Detector,
+    archive,
     arguments,
     code,
     deserialisation,
@@ -34,6 +35,7 @@ from divertor_sensor.work import Work
 FOLDER = Path(detectors.__file__).parent
 #: The detectors, each with the number of its vectors: one that silently stops being read is a failure.
 COUNTED: dict[str, tuple[ModuleType, int]] = {
+    "archive": (archive, 29),
     "arguments": (arguments, 42),
     "code": (code, 86),
     "deserialisation": (deserialisation, 35),

@@ -18,6 +18,7 @@ from email.utils import collapse_rfc2231_value
 from itertools import islice
 from urllib.parse import unquote
 
+from divertor_sensor.binary import read_binary
 from divertor_sensor.derived import readings
 from divertor_sensor.documents import names_operator, read_brackets, read_json
 from divertor_sensor.inputs import Inputs, read_pairs
@@ -85,6 +86,8 @@ def _read_plain(into: Inputs, kind: str, body: bytes, is_json: bool) -> None:
     is_form = kind == "application/x-www-form-urlencoded" or not kind
     if is_form or (not is_json and b"=" in body):
         read_pairs(into, "form", body.decode("latin-1"))
+    if body[:2] == b"PK":
+        read_binary(into, "(body)", body)
     if not is_form and not is_json:
         into.add_all("form", "(body)", readings(body))
 
@@ -179,6 +182,8 @@ def _read_part(into: Inputs, part: bytes) -> tuple[str, str]:
     if len(head) > _MAX_HEAD:
         into.complete = False
     name = _read_names(into, head[:_MAX_HEAD].decode("utf-8", "replace"))
+    if content[:2] == b"PK" or (content[:1] == b"\x80" and b"\0" in content[:1024]):
+        read_binary(into, name, content)
     if len(content) > MAX_PART:
         _leave_out(into, head)
         return name, ""

@@ -68,7 +68,9 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
         at = statement.find(candidate.text)
         if at >= 0:
             touched = True
-        if _decides(statement, candidate.text, at) or (at < 0 and _resolved(statement, candidate.text)):
+        # `zipfile` drops the steps from a name: what is left of it says nothing.
+        is_hidden = at < 0 and candidate.origin.source != "archive"
+        if _decides(statement, candidate.text, at) or (is_hidden and _resolved(statement, candidate.text)):
             return Judgement(True, Finding(candidate.origin, True))
     return Judgement(True, None) if touched else UNTOUCHED
 

@@ -7,6 +7,7 @@ the call runs. Outside a request a sink does nothing.
 from __future__ import annotations
 
 from divertor_sensor.sinks import (
+    archives,
     asyncpg,
     code,
     deserialisation,
@@ -27,6 +28,7 @@ from divertor_sensor.sinks import (
 
 def instrument() -> None:
     """Patch all sinks; patching twice changes nothing."""
+    archives.instrument()
     asyncpg.instrument()
     code.instrument()
     deserialisation.instrument()
