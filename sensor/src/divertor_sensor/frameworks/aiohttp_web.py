@@ -1,8 +1,9 @@
 """aiohttp's server, which speaks neither WSGI nor ASGI: one request, from the protocol's handler to the last
 byte of its response.
 
-The body is recorded as the app reads it. aiohttp itself holds a response's head back until the first piece
-of the body, so that until then another response can take its place; after it the connection is cut. A web
+The body is recorded as the app reads it. A response's head is held back until the first piece of the body
+(except for event streams, whose clients wait for it), so that until then another response can take its
+place; after it the connection is cut. A web
 socket, whose messages are inputs as a body is, cannot be replaced, and is cut.
 """
 
@@ -36,6 +37,7 @@ def instrument(sensor: Callable[[], Sensor]) -> None:
 
     def writing(module: ModuleType) -> None:
         wrap(module, "StreamWriter.write_headers", _write_headers)
+        wrap(module, "StreamWriter.send_headers", _send_headers)
         wrap(module, "StreamWriter.write", _write_body)
         wrap(module, "StreamWriter.write_eof", _write_body)
         wrap(module, "StreamWriter._write", _write)
@@ -96,6 +98,7 @@ class _Exchange:
         self.request = Request(sensor, lambda: read_head(web_request))
         self.raw = read_raw(web_request)
         self.page: Page | None = None
+        self.is_held = False
         self.content = web_request.content
         self.writer = web_request.writer
 
@@ -126,6 +129,8 @@ class _Exchange:
     def check_head(self, headers: Any) -> None:
         """Look at the head, before it goes out or is kept for the first piece of the body."""
         self.page = check_head(self.request, headers.items(), self.raw)
+        kind = headers.get("Content-Type", "")
+        self.is_held = not kind.startswith("text/event-stream") and "Upgrade" not in headers
         self.drop()
 
     def check_body(self, piece: Any) -> None:
@@ -182,6 +187,14 @@ def _write_headers(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: d
     exchange = _exchange.get()
     if exchange is not None and exchange.writer is instance:
         exchange.check_head(args[1] if len(args) > 1 else kwargs["headers"])
+    return wrapped(*args, **kwargs)
+
+
+def _send_headers(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What aiohttp does with the head of a streamed response; without it, the first piece takes it along."""
+    exchange = _exchange.get()
+    if exchange is not None and exchange.writer is instance and exchange.is_held:
+        return None
     return wrapped(*args, **kwargs)
 
 

@@ -7,8 +7,10 @@ replaced, and is closed. Not guarded: a plain callback given to `tornado.httpser
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
@@ -196,6 +198,31 @@ async def _within(request: Request, work: Awaitable[None]) -> None:
 def _run_callback(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a web socket calls its handler through, with a message among others."""
     exchange = instance.handler.__dict__.get(_NAME)
-    if exchange is not None and len(args) > 1 and getattr(args[0], "__name__", "") == "on_message":
-        exchange.request.hear(args[1])
-    return wrapped(*args, **kwargs)
+    if exchange is None or len(args) < 2 or getattr(args[0], "__name__", "") != "on_message":
+        return wrapped(*args, **kwargs)
+    exchange.request.hear(args[1])
+    return wrapped(partial(_on_message, instance.handler, exchange.request, args[0]), *args[1:], **kwargs)
+
+
+def _on_message(handler: Any, request: Request, callback: Callable[..., Any], *args: Any) -> Any:
+    """Call the handler's `on_message`; close the web socket once the request was interrupted. Tornado would
+    wait for ever for a coroutine that ends in another way than by an `Exception`.
+    """
+    try:
+        result = callback(*args)
+    except AttackInterrupted:
+        result = None
+    if inspect.iscoroutine(result):
+        return _awaited(handler, request, result)
+    if request.interrupted:
+        handler.close(_POLICY_VIOLATION)
+    return result
+
+
+async def _awaited(handler: Any, request: Request, work: Awaitable[Any]) -> None:
+    try:
+        await work
+    except AttackInterrupted:
+        pass
+    if request.interrupted:
+        handler.close(_POLICY_VIOLATION)

@@ -9,6 +9,7 @@ what the app reads is recorded. An attack found after the response has begun cut
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 from divertor_sensor import context, runtime
@@ -26,6 +27,8 @@ WsgiApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 _KEY = "divertor_sensor.request"
 _WHOLE = (list, tuple)
 _SERVER_ERROR = 500
+#: A longer list of names is read each time it comes.
+_MAX_KEPT = 2048
 
 
 class DivertorWSGI:
@@ -46,10 +49,12 @@ class DivertorWSGI:
 
 def read_head(environ: Environ) -> Head:
     """The head of the request in a WSGI environ. Undecodable bytes of the path become U+FFFD."""
+    names = tuple(environ)
+    is_short = len("".join(names)) <= _MAX_KEPT
     headers = {
-        name[5:].replace("_", "-").lower(): value
-        for name, value in environ.items()
-        if name.startswith("HTTP_") and isinstance(value, str)
+        name: value
+        for key, name in (_header_names if is_short else _header_names.__wrapped__)(names)
+        if isinstance(value := environ[key], str)
     }
     if environ.get("CONTENT_LENGTH"):
         headers["content-length"] = environ["CONTENT_LENGTH"]
@@ -64,6 +69,12 @@ def read_head(environ: Environ) -> Head:
         peer=environ.get("REMOTE_ADDR", "") or "",
         raw_path=str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "").partition("?")[0],
     )
+
+
+@lru_cache(maxsize=256)
+def _header_names(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Which of an environ's names are headers, and how those are called; clients come with few sets of them."""
+    return [(name, name[5:].replace("_", "-").lower()) for name in names if name.startswith("HTTP_")]
 
 
 def _code(status: Any) -> int:
