@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import ctypes
+import glob
 import io
 import os
+import pty
+import shutil
 import sqlite3
 import subprocess
+import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from os import system as early_system
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from divertor_sensor import AttackInterrupted, context
-from divertor_sensor.detection import Detection, Session
+from divertor_sensor.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 
+early_open = open
 MakeSensor = Callable[..., Sensor]
 SHELL = "x; touch /nonexistent/proof"
 LINE = f"true {SHELL}"
@@ -53,6 +63,22 @@ SHELL_CALLS: dict[str, Callable[[], Any]] = {
     "getoutput": lambda: subprocess.getoutput(LINE),
     "asyncio shell": lambda: asyncio.run(_async(lambda: asyncio.create_subprocess_shell(LINE))),
     "asyncio exec": lambda: asyncio.run(_async(lambda: asyncio.create_subprocess_exec("sh", "-c", LINE))),
+    "Popen with another executable": lambda: subprocess.Popen(["x", "-c", LINE], executable="/bin/sh"),
+    "Popen through env": lambda: subprocess.Popen(["env", "A=b", "bash", "-c", LINE]),
+    "Popen through xargs": lambda: subprocess.Popen(["xargs", "-n", "1", "sh", "-c", LINE]),
+    "Popen by posix_spawn": lambda: subprocess.Popen(["/bin/sh", "-c", LINE], close_fds=False),
+    "os.posix_spawn": lambda: os.posix_spawn("/bin/sh", ["sh", "-c", LINE], {}),
+    "os.posix_spawnp": lambda: os.posix_spawnp("sh", ["sh", "-c", LINE], {}),
+    "os.execv": lambda: os.execv("/bin/sh", ["sh", "-c", LINE]),
+    "os.execvpe": lambda: os.execvpe("sh", ["sh", "-c", LINE], {}),
+    "os.spawnv": lambda: os.spawnv(os.P_WAIT, "/bin/sh", ["sh", "-c", LINE]),
+    "os.spawnve": lambda: os.spawnve(os.P_WAIT, "/bin/sh", ["sh", "-c", LINE], {}),
+    "os.spawnvp by name": lambda: os.spawnvp(mode=os.P_WAIT, file="sh", args=["sh", "-c", LINE]),
+    "os.spawnl": lambda: os.spawnl(os.P_WAIT, "/bin/sh", "sh", "-c", LINE),
+    "pty.spawn": lambda: pty.spawn(["sh", "-c", LINE]),
+    "a name imported early": lambda: early_system(LINE),
+    "uvloop shell": lambda: uvloop.run(_async(lambda: asyncio.create_subprocess_shell(LINE))),
+    "uvloop exec": lambda: uvloop.run(_async(lambda: asyncio.create_subprocess_exec("sh", "-c", LINE))),
 }
 
 
@@ -67,6 +93,55 @@ def test_a_shell_is_stopped(name: str, make_sensor: MakeSensor, kept: list[Detec
     assert [(found.type, found.statement) for found in kept] == [("shell_injection", LINE)]
 
 
+OPTION = "--upload-pack=touch /nonexistent/proof"
+STARTED = ["git", "clone", OPTION, "/nonexistent"]
+OPTION_CALLS: dict[str, Callable[[], Any]] = {
+    "Popen": lambda: subprocess.Popen(STARTED),
+    "run": lambda: subprocess.run(tuple(STARTED), check=False),
+    "check_output bytes": lambda: subprocess.check_output([word.encode() for word in STARTED]),
+    "Popen through timeout": lambda: subprocess.Popen(["timeout", "5", *STARTED]),
+    "os.spawnvp": lambda: os.spawnvp(os.P_WAIT, "git", STARTED),
+    "os.posix_spawnp": lambda: os.posix_spawnp("git", STARTED, {}),
+    "asyncio": lambda: asyncio.run(_async(lambda: asyncio.create_subprocess_exec(*STARTED))),
+    "uvloop": lambda: uvloop.run(_async(lambda: asyncio.create_subprocess_exec(*STARTED))),
+}
+
+
+@pytest.mark.parametrize("name", OPTION_CALLS)
+def test_an_option_that_executes_is_stopped(
+    name: str, make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    with pytest.raises(AttackInterrupted):
+        context.run_in(request(make_sensor(), OPTION), OPTION_CALLS[name])
+    assert [found.type for found in kept] == ["argument_injection"]
+
+
+def test_an_option_that_only_changes_a_program_is_reported(
+    make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    call = partial(subprocess.run, ["sort", "-r"], input=b"", check=True)
+    context.run_in(request(make_sensor(), "-r"), call)
+    assert [(found.type, found.signal) for found in kept] == [("argument_injection", "vulnerability")]
+
+
+HONEST_STARTS: list[list[str]] = [
+    ["sort", "--", "-o/nonexistent/proof"],
+    ["true", "-o/nonexistent/proof"],
+    ["sort", "--reverse", "/dev/null"],
+    ["sh", "-c", 'test "$0"', "-o/nonexistent/proof"],
+]
+
+
+@pytest.mark.parametrize("words", HONEST_STARTS)
+def test_a_program_that_takes_no_option_from_an_input_runs(
+    words: list[str], make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    context.run_in(
+        request(make_sensor(), "-o/nonexistent/proof"), partial(subprocess.run, words, check=False)
+    )
+    assert kept == []
+
+
 FILE_CALLS: dict[str, Callable[[str], Any]] = {
     "open": lambda path: open(path),
     "open by name": lambda path: open(file=path),
@@ -77,6 +152,47 @@ FILE_CALLS: dict[str, Callable[[str], Any]] = {
     "pathlib read_text": lambda path: Path(path).read_text(),
     "pathlib write_bytes": lambda path: Path(path).write_bytes(b""),
     "open of a Path": lambda path: open(Path(path)),
+    "a name imported early": lambda path: early_open(path),
+    "codecs.open": lambda path: codecs.open(path),
+    "FileIO": lambda path: io.FileIO(path),
+    "ZipFile": lambda path: zipfile.ZipFile(path),
+    "os.stat": lambda path: os.stat(path),
+    "os.stat by name": lambda path: os.stat(path=path, follow_symlinks=True),
+    "os.lstat": lambda path: os.lstat(path),
+    "os.access": lambda path: os.access(path, os.R_OK),
+    "os.readlink": lambda path: os.readlink(path),
+    "os.path.exists": lambda path: os.path.exists(path),
+    "os.path.getsize": lambda path: os.path.getsize(path),
+    "os.path.isdir": lambda path: os.path.isdir(path),
+    "pathlib exists": lambda path: Path(path).exists(),
+    "pathlib unlink": lambda path: Path(path).unlink(),
+    "pathlib rename": lambda path: Path("x").rename(path),
+    "os.remove": lambda path: os.remove(path),
+    "os.unlink bytes": lambda path: os.unlink(path.encode()),
+    "os.rename to": lambda path: os.rename("x", path),
+    "os.replace from": lambda path: os.replace(path, "x"),
+    "os.mkdir": lambda path: os.mkdir(path),
+    "os.makedirs": lambda path: os.makedirs(path),
+    "os.rmdir": lambda path: os.rmdir(path),
+    "os.link": lambda path: os.link(path, "x"),
+    "os.symlink": lambda path: os.symlink(path, "x"),
+    "os.truncate": lambda path: os.truncate(path, 0),
+    "os.chmod": lambda path: os.chmod(path, 0o600),
+    "os.chown": lambda path: os.chown(path, 0, 0),
+    "os.utime": lambda path: os.utime(path),
+    "os.chdir": lambda path: os.chdir(path),
+    "os.listdir": lambda path: os.listdir(path),
+    "os.scandir": lambda path: os.scandir(path),
+    "os.walk": lambda path: list(os.walk(path)),
+    "os.getxattr": lambda path: os.getxattr(path, "user.x"),
+    "glob.glob": lambda path: glob.glob(f"{path}*"),
+    "shutil.copyfile": lambda path: shutil.copyfile(path, "x"),
+    "shutil.copy": lambda path: shutil.copy(path, "x"),
+    "shutil.move": lambda path: shutil.move(path, "x"),
+    "shutil.rmtree": lambda path: shutil.rmtree(path),
+    "shutil.copytree": lambda path: shutil.copytree(path, "x"),
+    "sqlite3.connect": lambda path: sqlite3.connect(path),
+    "ctypes": lambda path: ctypes.CDLL(path),
 }
 
 
@@ -84,7 +200,64 @@ FILE_CALLS: dict[str, Callable[[str], Any]] = {
 def test_a_traversal_is_stopped(name: str, make_sensor: MakeSensor, kept: list[Detection]) -> None:
     with pytest.raises(AttackInterrupted):
         context.run_in(request(make_sensor(), PATH), FILE_CALLS[name], f"files/{PATH}")
-    assert [(found.type, found.statement) for found in kept] == [("path_traversal", f"files/{PATH}")]
+    assert kept[0].type == "path_traversal" and kept[0].statement.startswith(f"files/{PATH}")
+    assert len(kept) == 1 and kept[0].frames[0].file == __file__
+
+
+HONEST_FILES = ["report.txt", "a/../report.txt", "./report.txt", "..report"]
+
+
+@pytest.mark.parametrize("name", FILE_CALLS)
+@pytest.mark.parametrize("value", HONEST_FILES)
+def test_an_honest_name_reaches_the_file_system(
+    name: str,
+    value: str,
+    make_sensor: MakeSensor,
+    kept: list[Detection],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It fails there, as it does outside of a request, for there is no such file."""
+    monkeypatch.chdir(tmp_path)
+    with suppress(OSError, sqlite3.Error):
+        gc_closed(context.run_in(request(make_sensor(), value), FILE_CALLS[name], f"nowhere/{value}"))
+    assert kept == []
+
+
+def gc_closed(opened: Any) -> None:
+    if hasattr(opened, "close"):
+        opened.close()
+
+
+def test_a_constant_that_equals_an_input_is_left_alone(
+    make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    asked = request(make_sensor(), "/etc/hostname")
+    assert context.run_in(asked, lambda: os.path.exists("/etc/hostname")) and kept == []
+
+
+def test_a_directory_in_a_link_does_not_keep_the_app_from_its_own_files(
+    make_sensor: MakeSensor, kept: list[Detection], tmp_path: Path
+) -> None:
+    (tmp_path / "x").write_text("mine")
+    top = "/" + tmp_path.parts[1]
+    assert context.run_in(request(make_sensor(), top), (tmp_path / "x").read_text) == "mine"
+    assert kept == []
+
+
+CONVERTED = {
+    "..\\..\\etc\\hostname": "files/../../etc/hostname",
+    "file:///etc/hostname": "/etc/hostname",
+    "file://localhost/etc/hostname": "/etc/hostname",
+    "..;/..;/etc/hostname": "files/../../etc/hostname",
+    "%2e%2e/%2e%2e/etc/hostname": "files/../../etc/hostname",
+}
+
+
+@pytest.mark.parametrize("value", CONVERTED)
+def test_a_path_that_the_app_converted_first_is_recognised(value: str, make_sensor: MakeSensor) -> None:
+    with pytest.raises(AttackInterrupted):
+        context.run_in(request(make_sensor(), value), os.path.exists, CONVERTED[value])
 
 
 class OwnCursor(sqlite3.Cursor):
@@ -176,7 +349,7 @@ def test_a_fault_of_the_sensor_is_raised_in_tests(make_sensor: MakeSensor) -> No
 
 def test_a_fault_of_the_reporter_does_not_let_the_attack_through(make_sensor: MakeSensor) -> None:
     class Broken:
-        def submit(self, report: Detection | Session) -> None:
+        def submit(self, report: object) -> None:
             raise OSError("no")
 
     sensor = make_sensor(strict=False)
