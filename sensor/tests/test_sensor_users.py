@@ -21,7 +21,7 @@ from divertor_sensor.users import AGAIN, MAX_SESSIONS, MAX_USER, Sessions
 class Kept:
     reports: list[Detection | Session] = field(default_factory=list)
 
-    def submit(self, report: Detection | Session) -> None:
+    def submit(self, report: Report) -> None:
         self.reports.append(report)
 
 

@@ -36,61 +36,86 @@ _MAX_CLIENTS = 2048
 _MAX_PIECES = 64
 _DECODINGS = 2
 
-_SIGNS = re.compile(r"['\"<>;|$`{\\\r\n\0\[]|\.\.|--|/etc|\b(?:x?or|and|union)\b|://|%", re.IGNORECASE)
-_PLAIN = re.compile(r"[\w.~@,:=&+/-]*")
-#: What a body must hold for the patterns to be tried: plain searches are fast where a pattern is not.
-_BODY_SIGNS = (
-    *(b"union", b"select", b"sleep", b"<script", b"%3cscript", b"onerror", b"onload", b"javascript:", b"../"),
-    *(b"..%2f", b"/etc/", b"{{", b"${", b"%7b", b"<!entity", b"<!doctype", b"' or", b"'+or", b"%27", b"$ne"),
-    *(
-        b"$gt",
-        b"$where",
-        b"$regex",
-        b"; ",
-        b"%3b",
-        b"| ",
-        b"%7c",
-        b"`",
-        b"$(",
-        b"--",
-        b"<img",
-        b"<svg",
-        b"jndi",
-    ),
-)
+_NAME = re.compile(r"[\w.-]+")
+_PLAIN = re.compile(r"[\w.~@,:=&/-]*(?:\+[\w.~@,:&-]+)*+")
 _COMMANDS = (
     "cat|ls|id|whoami|uname|wget|curl|nc|ncat|bash|sh|ping|sleep|python\\d?|perl|nslookup|dig|powershell|cmd"
     "|rm|touch|ifconfig|ipconfig|netstat|certutil"
 )
-#: Type, weakness and pattern, tried in this order.
-_PATTERNS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
-    (kind, cwe, re.compile(pattern, re.IGNORECASE | re.DOTALL))
-    for kind, cwe, pattern in (
-        ("jndi_lookup", "CWE-917", r"\$\{[^}]{0,80}(?:jndi|:-j\}?|lower:j|upper:j)[^}]{0,80}:"),
+#: Type, weakness, what one of a text must hold for the pattern to be tried (a plain search is fast where a
+#: pattern is not), and the pattern; in this order.
+_PATTERNS: tuple[tuple[str, str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
+    (kind, cwe, tuple(hints.split(" ")), re.compile(pattern, re.IGNORECASE | re.DOTALL))
+    for kind, cwe, hints, pattern in (
+        ("jndi_lookup", "CWE-917", "${", r"\$\{.{0,80}(?:jndi|:-j|lower:j|upper:j).{0,80}:"),
         (
             "sql_injection",
             "CWE-89",
-            r"\bunion\b[\s/*()+]{1,40}(?:(?:all|distinct)[\s/*()+]{1,40})?select\b"
-            r"|['\")\d]\s{0,40}+(?:x?or|and|\|\||&&)\s{0,40}+[('\"\w]{1,40}\s{0,40}(?:=|<|>|like\b|is\b|between\b)"
-            r"|\b(?:or|and)\s{1,40}(\d{1,9})\s{0,40}=\s{0,40}\1\b"
-            r"|\b(?:sleep|benchmark|pg_sleep|extractvalue|updatexml|load_file|randomblob)\s{0,20}\(\s{0,20}['\"\d]"
-            r"|\bwaitfor\s{1,40}delay\b|\b(?:information_schema|sqlite_master|pg_catalog)\b|xp_cmdshell|@@version"
-            r"|['\"]\s{0,40}\)*\s{0,40};?\s{0,40}(?:--(?:\s|-|\+|\Z)|\#\s{0,40}\Z|/\*)"
-            r"|['\";]\s{0,40}(?:drop|truncate|alter)\s{1,40}table\b|;\s{0,40}(?:exec|shutdown|declare)\b"
-            r"|\border\s{1,20}by\s{1,20}\d{1,4}\s{0,20}(?:--|\#)",
+            "union",
+            r"\bunion\b[\s/*()+]{1,40}(?:(?:all|distinct)[\s/*()+]{1,40})?select\b",
+        ),
+        (
+            "sql_injection",
+            "CWE-89",
+            "_or 'or \"or )or /or _xor _and 'and \"and )and || &&",
+            r"['\")]\s{0,40}+(?:x?or|and|\|\||&&)\s{0,40}+[('\"\w]{1,40}\s{0,40}(?:=|<|>|like\b|is\b|between\b)",
+        ),
+        (
+            "sql_injection",
+            "CWE-89",
+            "= like",
+            r"[\d*/]\s{1,40}+(?:x?or|and|\|\||&&)\s{1,40}+['\"\w]{1,40}\s{0,40}(?:=|like\b)",
+        ),
+        (
+            "sql_injection",
+            "CWE-89",
+            "sleep benchmark extractvalue updatexml load_file randomblob",
+            r"(?:sleep|benchmark|extractvalue|updatexml|load_file|randomblob)"
+            r"\s{0,20}\(\s{0,20}(?:['\"]|\d{1,9}\s{0,20}[,)])",
+        ),
+        (
+            "sql_injection",
+            "CWE-89",
+            "waitfor information_schema sqlite_master pg_catalog xp_cmdshell @@version",
+            r"waitfor\s{1,40}delay\b|information_schema|sqlite_master|pg_catalog|xp_cmdshell|@@version",
+        ),
+        (
+            "sql_injection",
+            "CWE-89",
+            "-- # /*",
+            r"['\"]\s{0,40}\){0,9}\s{0,40};?\s{0,40}(?:--(?:\s|-|\+|\Z)|\#\s{0,40}\Z|/\*)",
+        ),
+        (
+            "sql_injection",
+            "CWE-89",
+            "table shutdown exec",
+            r"['\";]\s{0,40}(?:drop|truncate|alter)\s{1,40}table\b|['\"\d]\s{0,40};\s{0,40}(?:exec|shutdown)\b",
+        ),
+        (
+            "sql_injection",
+            "CWE-89",
+            "-- #",
+            r"order\s{1,20}by\s{1,20}\d{1,4}\s{0,20}(?:--|\#)",
         ),
         (
             "xss",
             "CWE-79",
+            "< javascript: onmouse onfocus onload onerror onclick ontoggle onpointer onblur oninput onkey",
             r"<\s{0,20}/?(?:script|iframe|svg|object|embed|marquee|details|math)\b"
             r"|<[a-z!/][^>]{0,200}\bon[a-z]{3,20}\s{0,20}="
             r"|['\"][^>]{0,80}\bon[a-z]{4,20}\s{0,20}=\s{0,20}['\"]?[\w.]{1,40}[(`=]"
             r"|javascript:\s{0,20}[\w.]{1,40}[(`=]",
         ),
-        ("xxe", "CWE-611", r"<!(?:doctype|entity)\b[^>]{0,200}(?:\bsystem\b|\bpublic\b|\[)"),
+        (
+            "xml_external_entity",
+            "CWE-611",
+            "<!doctype <!entity",
+            r"<!(?:doctype|entity)\b[^>]{0,200}(?:\bsystem\b|\bpublic\b|\[)",
+        ),
         (
             "template_injection",
             "CWE-1336",
+            "{{ ${ #{ <% {%",
             r"\{\{.{0,60}(?:\d\s{0,4}\*\s{0,4}['\"]?\d|__|config|self\.|request[.|]|lipsum|cycler|\|attr).{0,60}"
             r"|[$#]\{\s{0,8}(?:\d{1,9}\s{0,4}\*|T\(|.{0,40}(?:getclass|runtime|new\s)).{0,60}"
             r"|<%=\s{0,8}\d{1,9}\s{0,4}\*|\{%\s{0,8}(?:import|include|for|set)\b",
@@ -98,36 +123,47 @@ _PATTERNS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
         (
             "path_traversal",
             "CWE-22",
+            "../ ..\\ ..;/ /etc/ /proc/ :\\ php:// file:// /web-inf \0",
             r"\.\.;?[/\\]|/etc/(?:passwd|shadow|hosts|issue)\b|/proc/self/|\b[a-z]:[/\\]+(?:windows|winnt|boot)\b"
             r"|php://(?:filter|input)|\bfile:///|/web-inf/|\0",
         ),
         (
             "shell_injection",
             "CWE-78",
-            rf"(?:[;|&`\n]|\$\()\s{{0,20}}(?:/(?:usr/)?bin/)?(?:{_COMMANDS})(?=[\s;|&`)'\"<>]|\Z)|\$\{{IFS\}}"
-            r"|\(\)\s{0,8}\{\s{0,8}:?;?\s{0,8}\}\s{0,8};",
+            "; | & ` \n",
+            rf"[;|&`\n]\s{{0,20}}(?:/(?:usr/)?bin/)?(?:{_COMMANDS})(?=[\s;|&`)'\"<>]|\Z)",
+        ),
+        (
+            "shell_injection",
+            "CWE-78",
+            "$( ${ifs ()",
+            rf"\$\(\s{{0,20}}(?:{_COMMANDS})\b|\$\{{IFS\}}|\(\)\s{{0,8}}\{{\s{{0,8}}:?;?\s{{0,8}}\}}\s{{0,8}};",
         ),
         (
             "nosql_injection",
             "CWE-943",
+            "[$ \"$ '$",
             r"\[\$(?:ne|eq|gte?|lte?|n?in|regex|where|exists|or)\]"
             r"|[\"']\$(?:ne|gte?|lte?|nin|regex|where|exists)[\"']\s{0,20}:",
         ),
         (
             "ssrf",
             "CWE-918",
-            r"\b(?:https?|ftp|gopher|dict|ldap)://(?:[^/\s]{0,40}@)?(?:127\.|169\.254\.|0x7f|0\.0\.0\.0|\[::|localhost\b"
-            r"|2130706433|metadata\.)",
+            "://",
+            r"\b(?:https?|ftp|gopher|dict|ldap)://(?:[^/\s]{0,40}@)?"
+            r"(?:127\.|169\.254\.|0x7f|0\.0\.0\.0|\[::|localhost\b|2130706433|metadata\.)",
         ),
         (
             "header_injection",
             "CWE-113",
+            "\r \n",
             r"[\r\n]\s{0,20}(?:set-cookie|location|content-(?:type|length)|http/1)\b",
         ),
         (
-            "deserialization",
+            "unsafe_deserialisation",
             "CWE-502",
-            r"\bro0ab|\bo:\d{1,4}:\"[\w\\]{1,80}\":\d|\bc(?:os|posix|nt|builtins)\n",
+            "ro0ab o: cos\n cposix\n",
+            r"\bro0ab|\bo:\d{1,4}:\"[\w\\]{1,80}\":\d|\bc(?:os|posix|nt)\n",
         ),
     )
 )
@@ -172,15 +208,7 @@ def sign_of(raw: Raw, body: bytes, status: int) -> Sign | None:
 @lru_cache(maxsize=1024)
 def _in_query(query: str) -> Sign | None:
     query = query[:LOOKED_AT]
-    if _PLAIN.fullmatch(query) and ".." not in query and "://" not in query and "--" not in query:
-        return None
-    for piece in query.split("&", _MAX_PIECES):
-        name, _, value = piece.partition("=")
-        for text in _readings(value or name):
-            kind = _shape(text) or (_shape(f"{unquote_plus(name)}") if "[" in name or "%5" in name else None)
-            if kind:
-                return Sign(*kind, "query", unquote_plus(name)[:256], text)
-    return None
+    return None if _is_plain(query) else _in_pairs("query", query)
 
 
 @lru_cache(maxsize=1024)
@@ -210,39 +238,56 @@ def _is_scanned(path: str) -> bool:
 
 
 def _in_body(body: bytes) -> Sign | None:
-    lowered = body.lower()
-    if not any(sign in lowered for sign in _BODY_SIGNS):
-        return None
     text = body.decode("utf-8", "replace")
-    # A multipart form's own lines are no input's.
-    pieces = [text] if text.lstrip()[:1] in {"{", "[", "<", "-"} else text.split("&", _MAX_PIECES)
-    for piece in pieces:
-        name, _, value = piece.partition("=") if len(pieces) > 1 else ("", "", piece)
-        for reading in _readings(value or name):
+    # Only a form of pairs is taken apart; a multipart form's own lines are no input's, but hurt nobody.
+    if text.lstrip()[:1] not in {"{", "[", "<", "-"} and "=" in text and "\n" not in text:
+        return _in_pairs("form", text)
+    kind = _shape(text)
+    return Sign(*kind, "body", "", text) if kind else None
+
+
+def _is_plain(text: str) -> bool:
+    """Whether nothing can be made of a text: words and signs that do nothing by themselves."""
+    if not _PLAIN.fullmatch(text):
+        return False
+    return ".." not in text and "://" not in text and "--" not in text and "rO0AB" not in text
+
+
+def _in_pairs(source: str, text: str) -> Sign | None:
+    for piece in text.split("&", _MAX_PIECES):
+        name, _, value = piece.partition("=")
+        if not value or not _NAME.fullmatch(name):
+            name, value = "", piece
+        if _is_plain(value):
+            continue
+        for reading in _readings(value):
             kind = _shape(reading)
             if kind:
-                return Sign(*kind, "form", unquote_plus(name)[:256], reading)
+                return Sign(*kind, source, name[:256], reading)
     return None
 
 
 def _readings(text: str) -> Iterator[str]:
-    for _ in range(_DECODINGS):
+    """The text decoded once and twice; as it is when there is nothing to decode."""
+    for number in range(_DECODINGS):
         decoded = unquote_plus(text)
         if decoded == text:
-            break
+            if not number:
+                yield text
+            return
         text = decoded
         yield text
-    else:
-        return
-    yield text
 
 
 def _shape(text: str) -> tuple[str, str] | None:
-    if not _SIGNS.search(text):
-        return None
-    for kind, cwe, pattern in _PATTERNS:
-        if pattern.search(text):
-            return kind, cwe
+    # An underscore among the hints stands for a blank.
+    lowered = text.lower().replace(" ", "_").replace("\t", "_")
+    for kind, cwe, hints, pattern in _PATTERNS:
+        for hint in hints:
+            if hint in lowered:
+                if pattern.search(text):
+                    return kind, cwe
+                break
     return None
 
 
@@ -286,15 +331,15 @@ class Probes:
         if sign is None or request.sensor.decide(request, sign.type, PROBE) is None:
             return
         client = self._count(request, sign.type)
-        now = client.since if self._since < client.since else self._since
-        if now > self._since:
+        now = self._clock()
+        if now - self._since >= WAVE_SECONDS:
             self._since, self._told = now, 0
         if client.told >= PER_CLIENT or self._told >= IN_TOTAL:
             self.dropped += 1
             return
         client.told += 1
         self._told += 1
-        _report(request, sign, "")
+        _report(request, sign)
 
     def _count(self, request: Request, kind: str) -> _Client:
         now, address = self._clock(), request.subject().address
@@ -308,10 +353,8 @@ class Probes:
     def _report_wave(self, request: Request, client: _Client) -> None:
         if request.sensor.decide(request, "attack_wave", PROBE) is not None:
             told = ", ".join(f"{kind} {count}" for kind, count in client.kinds.most_common(8))
-            total = client.kinds.total()
-            _report(
-                request, Sign("attack_wave", "", "client", "", f"{total} in {WAVE_SECONDS:.0f} s: {told}"), ""
-            )
+            text = f"{client.kinds.total()} in {WAVE_SECONDS:.0f} s: {told}"
+            _report(request, Sign("attack_wave", "", "client", "", text))
 
     def _client(self, address: str, now: float) -> _Client:
         client = self._clients.get(address)
@@ -328,7 +371,7 @@ class Probes:
         return client
 
 
-def _report(request: Request, sign: Sign, statement: str) -> None:
+def _report(request: Request, sign: Sign) -> None:
     with context.suspended():
         found = Detection(
             id=uuid.uuid4().hex,
@@ -341,7 +384,7 @@ def _report(request: Request, sign: Sign, statement: str) -> None:
             parameter=sign.name,
             payload=sign.value,
             sink="",
-            statement=statement,
+            statement="",
             subject=request.subject(),
             frames=(),
         )

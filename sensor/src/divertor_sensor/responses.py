@@ -58,7 +58,17 @@ class Raw(NamedTuple):
 class Page:
     """The body of one response, as its pieces go by; `feed` each of them before it is sent."""
 
-    __slots__ = ("_charset", "_kept", "_needles", "_pieces", "_readings", "_request", "_tail", "_work")
+    __slots__ = (
+        "_charset",
+        "_is_told",
+        "_kept",
+        "_needles",
+        "_pieces",
+        "_readings",
+        "_request",
+        "_tail",
+        "_work",
+    )
 
     def __init__(self, request: Request, charset: str) -> None:
         self._request = request
@@ -67,6 +77,7 @@ class Page:
         self._kept = 0
         self._tail = b""
         self._readings = 0
+        self._is_told = False
         self._needles: list[bytes] | None = None
         self._work = Work()
 
@@ -102,7 +113,10 @@ class Page:
             self._kept = LIMIT
         text = b"".join(self._pieces).decode(self._charset, "replace")
         finding = xss.judge(text, _reflectable(self._request), self._work).finding
-        if finding is not None:
+        if finding is not None and (finding.hostile or not self._is_told):
+            self._is_told = True
+            if finding.hostile:
+                self._kept = LIMIT
             at = max(0, text.find(finding.origin.value))
             excerpt = text[max(0, at - _AROUND) : at + len(finding.origin.value) + _AROUND]
             _conclude(self._request, xss.DETECTOR, "response body", excerpt, finding)

@@ -23,6 +23,7 @@ _IGNORED = re.compile(r"[\t\n\r]")
 _EDGES = "".join(map(chr, range(0x21)))
 _AUTHORITY = re.compile(r"(?:(?:https?|ftp|wss?):[/\\]*+|[/\\]{2,}+)([^/\\?#]*+)", re.IGNORECASE)
 _REFRESH = re.compile(r"\s*[\d.]*\s*[;,]?\s*(?:url\s*=\s*)?['\"]?(.*)", re.IGNORECASE | re.DOTALL)
+_AUTHORITY_END = re.compile(r"[/\\?#]")
 _MIN_LENGTH = 4
 #: Parameters whose purpose is the address of another site.
 _MEANT = frozenset({"redirect_uri", "post_logout_redirect_uri", "service", "wreply", "relaystate"})
@@ -78,14 +79,8 @@ def _decides(text: str, host: str) -> bool:
     """Whether the host, or its end with a dot in it, comes from `text`."""
     if target_host(text) == host or text == host:
         return True
-    name = (
-        text.lstrip("/\\")
-        .partition("/")[0]
-        .partition("?")[0]
-        .partition("#")[0]
-        .rpartition("@")[2]
-        .partition(":")[0]
-    )
+    authority = _AUTHORITY_END.split(text.lstrip("/\\"), maxsplit=1)[0]
+    name = authority.rpartition("@")[2].partition(":")[0]
     return "." in name.strip(".") and host.endswith(name)
 
 
