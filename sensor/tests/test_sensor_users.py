@@ -11,7 +11,7 @@ import pytest
 
 import divertor_sensor
 from divertor_sensor import Sensor, context
-from divertor_sensor.detection import Detection, Session, Subject, export_request
+from divertor_sensor.detection import Report, Session, Subject, export_request
 from divertor_sensor.request import Head, Request
 from divertor_sensor.settings import Mode, Settings, read_settings
 from divertor_sensor.users import AGAIN, MAX_SESSIONS, MAX_USER, Sessions
@@ -19,7 +19,7 @@ from divertor_sensor.users import AGAIN, MAX_SESSIONS, MAX_USER, Sessions
 
 @dataclass
 class Kept:
-    reports: list[Detection | Session] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
 
     def submit(self, report: Report) -> None:
         self.reports.append(report)
