@@ -40,7 +40,7 @@ COUNTED: dict[str, tuple[ModuleType, int]] = {
     "code": (code, 86),
     "deserialisation": (deserialisation, 35),
     "header": (header, 19),
-    "ldap": (ldap, 91),
+    "ldap": (ldap, 96),
     "nosql": (nosql, 91),
     "path": (path, 37),
     "redirect": (redirect, 57),

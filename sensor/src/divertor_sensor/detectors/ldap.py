@@ -27,9 +27,11 @@ NAME = "dn: "
 #: A plain search looks at this many characters in the time of one step.
 _SEARCH = 16
 #: An assertion is looked for this far around an input.
-_MAX_ASSERTION = 4096
+_MAX_ASSERTION = 1024
 _SIGN = re.compile(r'[()*\0=&|!<>~\\,+;"#]')
 _OPERATORS = re.compile(r"[=&|!*~<>]")
+#: A parenthesis or wildcard as RFC 4515 has it escaped: who does so has not taken a bare one from an input.
+_ESCAPE = re.compile(r"\\2[89aA]")
 _ATTRIBUTE = re.compile(r"\s*[\w.;-]*\s*")
 _NEW_PART = re.compile(r"(?<!\\)[,+;]\s*+[\w.-]++\s*+=")
 _SEPARATOR = re.compile(r"(?<!\\)[,+;]")
@@ -64,10 +66,13 @@ def _worst_occurrence(
     statement: str, candidate: Candidate, at: int, start: int, work: Work
 ) -> Finding | None:
     finding: Finding | None = None
+    escapes = _ESCAPE.search(statement) is not None
     while at >= 0:
         end = at + len(candidate.text)
         work.spend(16 + len(candidate.text) + min(len(statement), 2 * _MAX_ASSERTION) // _SEARCH)
-        hostile = _name_severity(statement, at, end) if start else _filter_severity(statement, at, end)
+        hostile = (
+            _name_severity(statement, at, end) if start else _filter_severity(statement, at, end, escapes)
+        )
         if hostile is not None:
             finding = worst(finding, Finding(candidate.origin, hostile))
         if hostile:
@@ -76,35 +81,35 @@ def _worst_occurrence(
     return finding
 
 
-def _filter_severity(text: str, start: int, end: int) -> bool | None:
+def _filter_severity(text: str, start: int, end: int, escapes: bool) -> bool | None:
     """None: one value, or a plain attribute. False: it breaks the filter. True: it decides what it means."""
     part = text[start:end]
     if "\0" in part:
         return True
+    if len(part) == 1 and part != "*":
+        # Every filter has it, and alone it does nothing.
+        return False if part in "()" and not escapes else None
     if "(" in part or ")" in part:
         return _OPERATORS.search(part) is not None or not _is_balanced(part)
-    opened = max(text.rfind("(", max(0, start - _MAX_ASSERTION), start), -1) + 1
-    closed = text.find(")", end, end + _MAX_ASSERTION)
-    closed = len(text) if closed < 0 else closed
+    first, last = max(0, start - _MAX_ASSERTION), end + _MAX_ASSERTION
+    opened = max(text.rfind("(", first, start) + 1, first)
+    closed = text.find(")", end, last)
+    closed = min(last, len(text)) if closed < 0 else closed
     equals = text.find("=", opened, closed)
     if equals < 0 or end <= equals:
         return None if _ATTRIBUTE.fullmatch(part) or part.strip() in {"&", "|", "!"} else True
     if start <= equals:
         return True
-    return _wildcard_severity(text, text[opened:equals], (equals + 1, closed), (start, end))
+    if text[start:end] == text[equals + 1 : closed] == "*":
+        # `(objectClass=*)` is everybody's.
+        return None if escapes or text[opened:equals].strip().lower() == "objectclass" else True
+    return _wildcard_severity(text, (equals + 1, closed), (start, end))
 
 
-def _wildcard_severity(
-    text: str, attribute: str, value: tuple[int, int], found: tuple[int, int]
-) -> bool | None:
+def _wildcard_severity(text: str, value: tuple[int, int], found: tuple[int, int]) -> bool | None:
     if "*" not in text[found[0] : found[1]]:
         return None
-    if "*" in text[value[0] : found[0]] or "*" in text[found[1] : value[1]]:
-        return None
-    if text[value[0] : value[1]] != "*":
-        return True
-    # `(objectClass=*)` is everybody's; and who escapes wildcards has not taken this one from an input.
-    return None if attribute.strip().lower() == "objectclass" or "\\2a" in text.lower() else True
+    return None if "*" in text[value[0] : found[0]] or "*" in text[found[1] : value[1]] else True
 
 
 def _is_balanced(part: str) -> bool:

@@ -36,9 +36,9 @@ _RUNS_CODE = frozenset({"$where", "$function", "$accumulator", "$expr"})
 #: Operators that let nobody in: they write, order and shape. Apps use them all day.
 _HARMLESS = frozenset(
     """
-    $addFields $addToSet $avg $count $currentDate $each $eq $first $group $inc $last $limit $lookup $match $max
-    $min $mul $position $project $pull $push $rename $set $setOnInsert $size $skip $slice $sort $sum $unset
-    $unwind
+    $addFields $addToSet $avg $count $currentDate $each $eq $first $group $inc $last $limit $lookup $match
+    $max $min $mul $position $project $pull $push $rename $set $setOnInsert $size $skip $slice $sort $sum
+    $unset $unwind
     """.split()
 )
 _OPERATOR_KEY = re.compile(r'"(\$\w+)":')

@@ -10,10 +10,10 @@ web hooks are a feature. `file:` URLs named by an input read the machine's own f
 Four cures keep honest requests out of it:
  - a host named without a port counts as a mere vulnerability on the ports of databases and brokers, which an
    app connects to on its own account;
- - so does a single word that is a host's name (`search`), which may be one by chance; in a path or a header it
-   does not count at all, as routes are called like the services behind them;
- - so does a parameter `iss`, and the issuer and audience in a token do not count: who checks a token asks the
-   issuer he is configured with;
+ - so does a single word that is a host's name (`search`), which may be one by chance; in a path or a header
+   it does not count at all, as routes are called like the services behind them;
+ - so does a parameter `iss`, and the issuer and audience in a token do not count: who checks a token asks
+   the issuer he is configured with;
  - headers that carry the names of this very server and its clients (`Host`, `Referer`, `X-Forwarded-For`)
    count only for metadata services, which no server is called.
 
@@ -30,6 +30,7 @@ from typing import NamedTuple
 from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, worst
 from divertor_sensor.detectors.ssrf_hosts import (
+    MAX_TEXT,
     canonical,
     is_inside,
     is_metadata,
@@ -92,7 +93,7 @@ def parsed(statement: str) -> Connection | None:
 def select(value: str) -> list[str]:
     """The hosts that an input names, as `how host:port`, and itself when it is a URL of another scheme."""
     texts: dict[str, None] = {}
-    for form in derived_values(value):
+    for form in derived_values(value[:MAX_TEXT]):
         compact = _SEPARATORS.sub("", form)
         for named in named_hosts(compact):
             texts[f"{named.how} {named.host}:{named.port}"] = None

@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _MAX_HOST = 300
-_MAX_URLS = 8
+_MAX_URLS = 64
 #: Longer texts are looked through for URLs up to here.
-_MAX_TEXT = 16 * 1024
+MAX_TEXT = 64 * 1024
 
 _INSIDE_V4 = tuple(
     ipaddress.IPv4Network(text)
@@ -66,7 +66,7 @@ _METADATA_V6 = (ipaddress.IPv6Network("fe80::/10"), ipaddress.IPv6Network("fd00:
 
 #: What follows two slashes (or a web scheme's colon), up to the path. Backslashes: some parsers take them for
 #: slashes, so both readings are tried.
-_AUTHORITY = re.compile(r"(?:https?:[/\\]?(?![/\\])|[/\\]{2})[/\\]*+([^\s<>/?#]{1,300})", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(?:https?:[/\\]?(?![/\\])|(?<![/\\])[/\\]{2,}+)([^\s<>/?#]{1,300})", re.IGNORECASE)
 _STRAY = re.compile(r"[\"'`{}|^,;()<>]")
 _BARE_END = re.compile(r"[/?#\\]")
 _NAME_AND_PORT = re.compile(r"(.*?):(\d{1,5})?(?::.*)?", re.DOTALL)
@@ -150,7 +150,7 @@ def is_metadata(address: str) -> bool:
 
 def named_hosts(text: str) -> Iterator[Named]:
     """Every host that `text` could be taken to name: in the URLs in it, and as a whole."""
-    for count, match in enumerate(_AUTHORITY.finditer(text, 0, _MAX_TEXT)):
+    for count, match in enumerate(_AUTHORITY.finditer(text, 0, MAX_TEXT)):
         if count >= _MAX_URLS:
             break
         yield from _of_authority(match[1], "url")
