@@ -21,6 +21,7 @@ from divertor_sensor.guard import check
 from divertor_sensor.patching import Wrapper, integrate, wrap
 from divertor_sensor.request import Request
 from divertor_sensor.sinks.audit import Handler, listen
+from divertor_sensor.work import Spent
 
 #: Which of an event's arguments are paths (https://docs.python.org/3/library/audit_events.html).
 EVENTS: dict[str, tuple[int, ...]] = {
@@ -54,6 +55,8 @@ EVENTS: dict[str, tuple[int, ...]] = {
 }
 #: Without an event.
 PROBES = ("access", "lstat", "readlink", "stat")
+#: Stands for every path among the statements a request is clear of.
+_NOTHING = (DETECTOR, "")
 #: What a path needs to lead anywhere: the root, a step up, or a NUL.
 _LEADS = re.compile(r"\A/|\.\.|\0")
 
@@ -75,17 +78,19 @@ def _on_open(request: Request, args: tuple[Any, ...]) -> None:
     path = args[0]
     if type(path) is not str:
         path = _path(path)
-    if path is not None and (_LEADS.search(path) or request.interrupted):
+    if path is not None and (_LEADS.search(path) or request.interrupted) and not _is_at_rest(request):
         # `os.open` names no mode.
         check(request, DETECTOR, "open" if args[1] is not None else "os.open", path, 3)
+        _come_to_rest(request)
 
 
 def _handler(event: str, places: tuple[int, ...]) -> Handler:
     def handle(request: Request, args: tuple[Any, ...]) -> None:
         for place in places:
             path = _path(args[place])
-            if path is not None and (_LEADS.search(path) or request.interrupted):
+            if path is not None and (_LEADS.search(path) or request.interrupted) and not _is_at_rest(request):
                 check(request, DETECTOR, event, path, 3)
+                _come_to_rest(request)
 
     return handle
 
@@ -97,11 +102,29 @@ def _probe(sink: str) -> Wrapper:
         request = context.current.get()
         if request is not None:
             path = _path(args[0] if args else kwargs.get("path"))
-            if path is not None and _LEADS.search(path):
+            if path is not None and _LEADS.search(path) and not _is_at_rest(request):
                 check(request, DETECTOR, sink, path)
+                _come_to_rest(request)
         return wrapped(*args, **kwargs)
 
     return wrapper
+
+
+def _is_at_rest(request: Request) -> bool:
+    """Whether it is known that nothing in the request, as far as it was read, can lead a path anywhere."""
+    return _NOTHING in request.cleared and request.is_current() and not request.interrupted
+
+
+def _come_to_rest(request: Request) -> None:
+    """Take note when no input is of the kind that `DETECTOR` looks for: most requests bring none."""
+    if _NOTHING in request.cleared or not request.is_current():
+        return
+    try:
+        if not request.candidates(DETECTOR) and request.is_complete(DETECTOR):
+            request.cleared.add(_NOTHING)
+    except Exception as problem:
+        if not isinstance(problem, Spent):
+            request.sensor.faults.contain("sinks.files", problem)
 
 
 def _path(value: object) -> str | None:
