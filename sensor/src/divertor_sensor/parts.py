@@ -20,7 +20,8 @@ from divertor_sensor.work import Work
 
 #: A longer text is extracted each time it comes: keeping it would cost more memory than it saves time.
 _MAX_KEPT = 2048
-_KEPT_VALUE = 256
+#: What shorter values cost is in the price of having a value.
+_SHORT_VALUE = 256
 #: Skeletons that one part is remembered to be clear of.
 _MAX_CLEAR = 64
 #: An input that an app cut is recognised by so many first characters (`divertor_sensor.detectors.sql`).
@@ -44,7 +45,7 @@ class Searched(NamedTuple):
     """
 
     candidates: tuple[Candidate, ...]
-    heads: tuple[str, ...]
+    heads: list[str]
     quoted: bool
     cost: int
     clear_of: dict[str, bool] | None
@@ -71,11 +72,13 @@ class Part:
             return found
         before = work.left
         candidates = _candidates(detector, self.inputs.values, work)
-        heads = dict.fromkeys(candidate.text[:_HEAD] for candidate in candidates)
-        quoted = any("'" in candidate.text for candidate in candidates)
-        found = Searched(
-            candidates, tuple(heads), quoted, before - work.left, {} if self._is_common else None
-        )
+        heads, quoted = [], False
+        for text in candidates:
+            heads.append(text[:_HEAD])
+            quoted = quoted or "'" in text
+        clear_of: dict[str, bool] | None
+        cost, clear_of = before - work.left, {} if self._is_common else None
+        found = Searched(tuple(candidates.values()), heads, quoted, cost, clear_of)
         self._searched[detector] = found
         return found
 
@@ -120,16 +123,17 @@ def path_part(method: str, path: str, raw_path: str) -> Part:
     return (_path if len(path) + len(raw) <= _MAX_KEPT else _path.__wrapped__)(method, path, raw)
 
 
-def header_parts(headers: Mapping[str, str]) -> tuple[Part, Part]:
-    """The headers that tend to stay the same, and the others; `cookie` is in neither."""
+def header_parts(headers: Mapping[str, str]) -> list[Part]:
+    """The headers that tend to stay the same, and the others, if there are any; `cookie` is in neither."""
     names = tuple(headers)
-    steady, values_of, others = (
-        _plan(names) if sum(map(len, names)) <= _MAX_KEPT else _plan.__wrapped__(names)
-    )
+    is_short = len("".join(names)) <= _MAX_KEPT
+    steady, values_of, others = (_plan if is_short else _plan.__wrapped__)(names)
     values = values_of(headers)
-    is_short = sum(map(len, values)) <= _MAX_KEPT
-    together = (_headers if is_short else _headers.__wrapped__)(steady, values)
-    return together, _of(read_headers, [(name, headers[name]) for name in others]) if others else _NOTHING
+    is_short = len("".join(values)) <= _MAX_KEPT
+    parts = [(_headers if is_short else _headers.__wrapped__)(steady, values)]
+    if others:
+        parts.append(_of(read_headers, [(name, headers[name]) for name in others]))
+    return parts
 
 
 def _of(read: Callable[..., None], *texts: Any) -> Part:
@@ -138,17 +142,14 @@ def _of(read: Callable[..., None], *texts: Any) -> Part:
     return Part(inputs)
 
 
-_NOTHING = Part(Inputs())
-
-
 @lru_cache(maxsize=256)
 def _query(text: str) -> Part:
-    return _of(read_pairs, "query", text) if text else _NOTHING
+    return _of(read_pairs, "query", text)
 
 
 @lru_cache(maxsize=256)
 def _cookies(text: str) -> Part:
-    return _of(read_cookies, text) if text else _NOTHING
+    return _of(read_cookies, text)
 
 
 @lru_cache(maxsize=256)
@@ -179,13 +180,13 @@ def _plan(names: tuple[str, ...]) -> _Plan:
     return steady, lambda headers: tuple(headers[name] for name in steady), others
 
 
-def _candidates(detector: Detector, values: Sequence[Input], work: Work) -> tuple[Candidate, ...]:
+def _candidates(detector: Detector, values: Sequence[Input], work: Work) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {}
     work.spend(8 * len(values))
     for origin in values:
         value = origin.value
-        if len(value) <= _KEPT_VALUE:
-            texts = _selected(detector, value)
+        if len(value) <= _SHORT_VALUE:
+            texts = detector.select(value)
         else:
             work.spend(_cost(value))
             texts = detector.select(value)
@@ -193,16 +194,10 @@ def _candidates(detector: Detector, values: Sequence[Input], work: Work) -> tupl
         for text in texts:
             if text not in found:
                 found[text] = Candidate(text, origin)
-    return tuple(found.values())
+    return found
 
 
 def _cost(value: str) -> int:
     """What its forms may cost: a character that is escaped or resolved takes as long as many that are not."""
     special = sum(map(value.count, "'\"%&"))
     return len(value) * (1 if value.isascii() else 3) + 24 * special
-
-
-@lru_cache(maxsize=2048)
-def _selected(detector: Detector, value: str) -> Sequence[str]:
-    """What a short value gives is a pure function of its text, and many come again under other names."""
-    return tuple(detector.select(value))

@@ -71,6 +71,7 @@ class Request:
 
     __slots__ = (
         "_closed_at",
+        "_complete",
         "_extracted",
         "_head",
         "_inputs",
@@ -80,6 +81,7 @@ class Request:
         "_searched",
         "_searching",
         "_seen",
+        "_whole",
         "body",
         "cleared",
         "interrupted",
@@ -112,6 +114,8 @@ class Request:
         self._parts: list[Part] = []
         #: How much of the body the parts are of; -1 before there are any.
         self._extracted = -1
+        #: Whether they are all there is; and whether that goes for the content of long files, too.
+        self._complete = self._whole = False
         self._inputs: Inputs | None = None
         self._searched: dict[Detector, list[Searched]] = {}
         self._closed_at = 0.0
@@ -155,8 +159,7 @@ class Request:
         parts = self._current_parts()
         if self._inputs is None:
             values = [value for part in parts for value in part.inputs.values]
-            complete = all(part.inputs.complete for part in parts)
-            self._inputs = Inputs(values, complete, any(part.inputs.cut_content for part in parts))
+            self._inputs = Inputs(values, self._complete, self._complete and not self._whole)
         return self._inputs
 
     def hear(self, message: str | bytes) -> None:
@@ -176,12 +179,8 @@ class Request:
 
     def is_complete(self, detector: Detector) -> bool:
         """Whether all that could matter to `detector` is among the inputs."""
-        for part in self._current_parts():
-            if not part.inputs.complete:
-                return False
-            if part.inputs.cut_content and detector.type not in _SHORT_OF_FILES:
-                return False
-        return True
+        self._current_parts()
+        return self._whole or (self._complete and detector.type in _SHORT_OF_FILES)
 
     def is_clear_of(self, detector: Detector, skeleton: str) -> bool:
         """Whether no input could reach out of a literal of a statement with this skeleton.
@@ -264,6 +263,10 @@ class Request:
             finally:
                 context.current.reset(token)
             self._extracted = size
+            self._complete = self._whole = True
+            for part in self._parts:
+                self._complete &= part.inputs.complete
+                self._whole &= part.inputs.complete and not part.inputs.cut_content
             self._inputs = None
             self._searched.clear()
             self.cleared.clear()
@@ -273,12 +276,14 @@ class Request:
     def _extract(self) -> list[Part]:
         """The parts in the order in which a report names them first."""
         head = self.head
-        steady, others = header_parts(head.headers)
-        line = path_part(head.method, head.path, head.raw_path)
-        parts = [cookie_part(head.headers.get("cookie", "")), line, steady, others]
+        parts = [query_part(head.query)] if head.query else []
         if self.body.size:
-            parts.insert(0, Part(self._body_inputs()))
-        parts.insert(0, query_part(head.query))
+            parts.append(Part(self._body_inputs()))
+        cookies = head.headers.get("cookie")
+        if cookies:
+            parts.append(cookie_part(cookies))
+        parts.append(path_part(head.method, head.path, head.raw_path))
+        parts += header_parts(head.headers)
         return parts
 
     def _body_inputs(self) -> Inputs:

@@ -73,7 +73,7 @@ def read_head(environ: Environ) -> Head:
 
 @lru_cache(maxsize=256)
 def _header_names(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Which of an environ's names are headers, and how those are called; clients come with few sets of them."""
+    """Which of an environ's names are headers, and how those are called; there are few such sets."""
     return [(name, name[5:].replace("_", "-").lower()) for name in names if name.startswith("HTTP_")]
 
 
