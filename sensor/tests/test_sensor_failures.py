@@ -1,0 +1,178 @@
+"""Errors that a framework turns into a page by itself are told; answers by exception are not."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import bottle  # type: ignore[import-untyped, unused-ignore]
+import falcon
+import falcon.asgi
+import flask
+import httpx
+import litestar
+import pytest
+import quart
+import starlette.applications
+import starlette.routing
+from litestar.exceptions import NotFoundException
+
+from divertor_sensor import DivertorASGI, DivertorWSGI, frameworks, patching
+from divertor_sensor.detection import Failure, Report
+from divertor_sensor.sensor import Sensor
+
+with warnings.catch_warnings():  # Pyramid imports the standard library's cgi
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from pyramid.config import Configurator  # type: ignore[import-untyped, unused-ignore]
+    from pyramid.httpexceptions import HTTPNotFound  # type: ignore[import-untyped, unused-ignore]
+    from pyramid.response import Response  # type: ignore[import-untyped, unused-ignore]
+
+
+@pytest.fixture(autouse=True)
+def sensor(make_sensor: Callable[..., Sensor]) -> Iterator[Sensor]:
+    made = make_sensor()
+    before = set(patching.patched)
+    frameworks.instrument(lambda: made)
+    logging.disable(logging.ERROR)
+    yield made
+    logging.disable(logging.NOTSET)
+    patching.restore_all(but=before)
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    raise ValueError("no such thing")
+
+
+async def broken_later(*_: Any, **__: Any) -> Any:
+    raise ValueError("no such thing")
+
+
+def flask_app() -> Any:
+    app = flask.Flask("shop")
+    app.add_url_rule("/broken", view_func=broken)
+    return app
+
+
+def bottle_app() -> Any:
+    app = bottle.Bottle()
+    app.route("/broken")(broken)
+    return app
+
+
+def falcon_app() -> Any:
+    class Broken:
+        on_get = staticmethod(broken)
+
+    app = falcon.App()
+    app.add_route("/broken", Broken())
+    return app
+
+
+def pyramid_app() -> Any:
+    """With views of its own for exceptions."""
+    with Configurator() as config:
+        config.add_route("broken", "/broken")
+        config.add_view(lambda request: broken(), route_name="broken")
+        config.add_exception_view(lambda problem, request: Response(status=500), context=ValueError)
+        config.add_exception_view(lambda problem, request: Response(status=404), context=HTTPNotFound)
+        return config.make_wsgi_app()
+
+
+def quart_app() -> Any:
+    app = quart.Quart("shop")
+    app.add_url_rule("/broken", view_func=broken_later)
+    return app
+
+
+def falcon_asgi_app() -> Any:
+    class Broken:
+        on_get = staticmethod(broken_later)
+
+    app = falcon.asgi.App()
+    app.add_route("/broken", Broken())
+    return app
+
+
+def litestar_app() -> Any:
+    @litestar.get("/broken")
+    async def view() -> None:
+        raise ValueError("no such thing")
+
+    @litestar.get("/missing")
+    async def missing() -> None:
+        raise NotFoundException
+
+    return litestar.Litestar([view, missing])
+
+
+def starlette_app() -> Any:
+    return starlette.applications.Starlette(routes=[starlette.routing.Route("/broken", broken_later)])
+
+
+WSGI = {"flask": flask_app, "bottle": bottle_app, "falcon": falcon_app, "pyramid": pyramid_app}
+ASGI = {
+    "quart": quart_app,
+    "falcon_asgi": falcon_asgi_app,
+    "litestar": litestar_app,
+    "starlette": starlette_app,
+}
+
+
+def status_of(name: str, path: str) -> int:
+    if name in WSGI:
+        return _wsgi(WSGI[name](), path)
+    return asyncio.run(_asgi(ASGI[name](), path))
+
+
+def _wsgi(app: Any, path: str) -> int:
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": path,
+        "SERVER_NAME": "x",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": io.StringIO(),
+        "HTTP_HOST": "x",
+    }
+    statuses: list[str] = []
+    answer = app(environ, lambda status, headers, exc_info=None: statuses.append(status))
+    b"".join(answer)
+    getattr(answer, "close", lambda: None)()
+    return int(statuses[0][:3])
+
+
+async def _asgi(app: Any, path: str) -> int:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        return (await client.get(path)).status_code
+
+
+@pytest.mark.parametrize("name", [*WSGI, *ASGI])
+def test_an_error_is_told_once(name: str, reported: list[Report]) -> None:
+    assert status_of(name, "/broken") == 500
+    failures = [each for each in reported if isinstance(each, Failure)]
+    assert [(each.type, each.message) for each in failures] == [("ValueError", "no such thing")]
+    functions = [frame.function.rpartition(".")[2] for frame in failures[0].frames]
+    assert functions[0] in ("broken", "broken_later", "view")
+
+
+@pytest.mark.parametrize("name", [*WSGI, *ASGI])
+def test_an_answer_by_exception_is_no_error(name: str, reported: list[Report]) -> None:
+    assert status_of(name, "/missing") == 404
+    assert not any(isinstance(each, Failure) for each in reported)
+
+
+def test_how_many_were_tried() -> None:
+    assert len(WSGI) + len(ASGI) == 8
+
+
+def test_an_app_with_two_layers_of_guard_tells_once(sensor: Sensor, reported: list[Report]) -> None:
+    assert _wsgi(DivertorWSGI(flask_app(), sensor), "/broken") == 500
+    assert asyncio.run(_asgi(DivertorASGI(quart_app(), sensor), "/broken")) == 500
+    assert len([each for each in reported if isinstance(each, Failure)]) == 2
