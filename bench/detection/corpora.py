@@ -1,4 +1,5 @@
-"""The attack strings that are measured with, read where `DIVERTOR_CORPORA` says; nothing of them is kept here."""
+"""The attack strings that are measured with, read where `DIVERTOR_CORPORA` says; nothing of them is kept
+here."""
 
 from __future__ import annotations
 

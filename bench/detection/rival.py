@@ -1,8 +1,8 @@
-"""Another detector as a process: `python rival.py NAME` answers questions on stdin. Started by `peers`, in the
-environment that has the detector; needs nothing of the project.
+"""Another detector as a process: `python rival.py NAME` answers questions on stdin. Started by `peers`, in
+the environment that has the detector; needs nothing of the project.
 
-A line in is a JSON list of `[dialect, statement, input]`, a line out the list of verdicts, true for an attack. The
-first line out is the detector's version, or `null` when it is not installed.
+A line in is a JSON list of `[dialect, statement, input]`, a line out the list of verdicts, true for an
+attack. The first line out is the detector's version, or `null` when it is not installed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""A second reading of SQL, written apart from the detector's: whether an input changed a statement's structure.
+"""A second reading of SQL, written apart from the detector's: whether an input changed a statement's
+structure.
 
-A tokenizer that goes from character to character, for SQLite, PostgreSQL and MariaDB as they are set up by default.
-It is slow and plain on purpose: the detector's patterns are measured by it. Which of the changed statements are
-attacks is decided by the servers, see `truth`.
+A tokenizer that goes from character to character, for SQLite, PostgreSQL and MariaDB as they are set up by
+default. It is slow and plain on purpose: the detector's patterns are measured by it. Which of the changed
+statements are attacks is decided by the servers, see `truth`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _SPACES = " \t\n\r\x0b\x0c"
 
 
 class Token(NamedTuple):
-    """`kind`: word, number, literal, name, value (a placeholder), comment, sign; with `!` when it has no end."""
+    """`kind`: word, number, literal, name, value (a placeholder), comment, sign; with `!` when it has no
+    end."""
 
     kind: str
     text: str
@@ -183,7 +185,8 @@ def _is_list(inner: list[Token] | None) -> bool:
 
 _LETTERS = {"word": "n", "name": "n", "number": "v", "literal": "v", "value": "v"}
 _FUNCTIONS = frozenset("count sum avg min max lower upper length date abs random".split())
-#: A list written with a letter for each token: names, values, functions with their brackets, words for sorting.
+#: A list written with a letter for each token: names, values, functions with their brackets, words for
+#: sorting.
 _SORTING = re.compile(r"f\((?:n|\*)?\)")
 _ITEM = r"[+~!-]*(?:v|[nd](?:\.[ndv])*|f)(?:c[nd])?d*"
 _LIST = re.compile(rf"(?:{_ITEM}(?:,{_ITEM})*)?,?")

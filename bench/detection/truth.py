@@ -2,8 +2,8 @@
 
 SQLite compiles the statement (`EXPLAIN`), PostgreSQL parses and analyses it (the protocol's Parse), MariaDB
 prepares it. A statement that fails for nothing but an unknown name (table, column, function, …) or the number
-of columns of a UNION counts as accepted: on the attacked server the name exists, and attackers try numbers. In a
-script each statement must be accepted.
+of columns of a UNION counts as accepted: on the attacked server the name exists, and attackers try numbers.
+In a script each statement must be accepted.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from bench.detection import structure
 from sensor.tests.drivers import servers
+
+from bench.detection import structure
 
 Accepts = Callable[[str], bool]
 
 _COLUMNS = "id integer, name varchar(200), email varchar(200), active integer"
-#: SQLSTATE: undefined table, column, function, object, schema, parameter, database; ambiguous column, function.
+#: SQLSTATE: undefined table, column, function, object, schema, parameter, database; ambiguous column,
+#: function.
 _PG_NAMES = frozenset("42P01 42703 42883 42704 3F000 42P02 3D000 42702 42725".split())
 #: Unknown database, column, table, function, variable; ambiguous column; UNION; not to be prepared.
 _MARIADB_NAMES = frozenset({1046, 1049, 1052, 1054, 1109, 1128, 1146, 1193, 1222, 1295, 1305, 1327, 1356})
@@ -71,7 +73,9 @@ def _postgresql() -> Iterator[Accepts]:
 
     with (
         servers.postgresql() as server,
-        psycopg.connect(host=str(server.directory), port=server.port, user="tests", dbname="postgres") as database,
+        psycopg.connect(
+            host=str(server.directory), port=server.port, user="tests", dbname="postgres"
+        ) as database,
     ):
         database.execute("SET log_statement = 'none'; SET log_min_duration_statement = -1")
         database.execute("SET log_min_error_statement = 'panic'; SET log_min_messages = 'panic'")

@@ -102,11 +102,21 @@ def _worst_occurrence(
         severity = _severity(lexed, start, end)
         if severity is None:
             severity = _other_reading(dialect, lexed, candidate, start, end)
-        if severity is not None:
+        if severity is not None and not _is_part_of_harmless(lexed, candidate, start, end):
             finding = worst(finding, Finding(candidate.origin, severity))
             if severity:
                 return finding
     return finding
+
+
+def _is_part_of_harmless(lexed: Lexed, candidate: Candidate, start: int, end: int) -> bool:
+    """Whether an occurrence is that of a piece of an input, all of which stands there and does no harm."""
+    whole, found = candidate.origin.value.strip().lower(), lexed.text[start:end]
+    offset = whole.find(found)
+    if offset < 0 or whole == found or offset > start:
+        return False
+    first = start - offset
+    return lexed.text.startswith(whole, first) and _severity(lexed, first, first + len(whole)) is None
 
 
 def _occurrences(text: str, needle: str, at: int, work: Work) -> Iterator[tuple[int, int]]:

@@ -33,10 +33,30 @@ _KEYWORDS = frozenset(
     """.split()
 )
 #: A word as the lexers see it: one may follow a number without a space (`1or 1`, `0x31or 1`).
-_WORD = re.compile(r"0x[0-9a-f]++|[^\W\d]\w*+")
+_WORD = re.compile(r"0x[0-9a-f]++|\d++(?:\.\d*+)?(?:e\d++)?|[^\W\d]\w*+")
+#: What begins another part of a query, or a join: what can come later, when a literal was given a name.
+_CLAUSES = frozenset(
+    """
+    except fetch for from group having intersect into join limit lock offset on order procedure returning
+    union using values where window
+    """.split()
+)
+#: What may follow a literal beside keywords: units of an interval, options of a role, a file or a time.
+_AFTER_A_LITERAL = frozenset(
+    """
+    admin at bypassrls character charset columns connection createdb createrole csv day day_hour
+    day_microsecond day_minute day_second delimiter delimiters enclosed encoding encrypted fields header
+    hour hour_microsecond hour_minute hour_second identified lines login microsecond minute
+    minute_microsecond minute_second month optionally password placing quarter quote replication require
+    role second second_microsecond separator starting superuser sysid terminated uescape valid week year
+    year_month
+    """.split()
+)
 #: The rest of a name after an apostrophe that was not escaped: words first, so that two operands meet, which
-#: no expression allows.
-_REST_OF_NAME = re.compile(r"\s?[^\W\d][\w\s]*+(?:[.&][\w\s]*+){0,3}|\s*")
+#: no expression allows. Further apostrophes only within one word (`Ng'ang'a`).
+_REST_OF_NAME = re.compile(
+    r"\s?[^\W\d][\w\s]*+(?:[.&][\w\s]*+){0,3}|\s*|[^\W\d]\w*+(?:'[^\W\d]\w*+){1,3}[\w\s]*+"
+)
 #: Words that follow each other without any sign.
 _PROSE = re.compile(r"\s*\w+(?:\s+\w+)*+[\s.]*")
 
@@ -54,7 +74,7 @@ _LITERAL = rf"(?:{_NUMBER}|'[^'\\]*+'|\"[^\"\\]*+\")"
 #: As long as a list may be.
 _LITERALS = re.compile(rf"[(]?\s*+{_LITERAL}(?:\s*+,\s*+{_LITERAL})*+\s*+[)]?\s*+,?\s*+")
 _HARMLESS = re.compile(
-    rf"\s*(?:(?:distinct\s+)?{_LISTED}(?:\s*,\s*{_LISTED})*"
+    rf"\s*,?\s*(?:(?:distinct\s+)?{_LISTED}(?:\s*,\s*{_LISTED})*"
     r"|(?:asc|desc)?(?:\s*nulls\s+(?:first|last))?"
     r"|(?:limit\s+)?\d+(?:\s*,\s*\d+|\s+offset\s+\d+)?"
     r"|offset\s+\d+|\d{4}-\d\d-\d\d)\s*,?\s*"
@@ -78,10 +98,16 @@ def unquoted_severity(fragment: str) -> bool | None:
 def goes_on(rest: str) -> bool:
     """Whether text after a broken literal could go on as SQL. In doubt it does: only the short rest of a
     name (`O'Brien`, `D'Arcy & Co.`) does not. `rest` is in lower case.
+
+    A word after a literal that is no keyword can only be the name the literal is given: only a further part
+    of the query may follow then, and none of an expression.
     """
     if len(rest) > _MAX_REST or not _REST_OF_NAME.fullmatch(rest):
         return True
-    return _holds_keyword(rest)
+    words = _WORD.findall(rest)
+    if not words:
+        return False
+    return words[0] in _KEYWORDS or words[0] in _AFTER_A_LITERAL or not _CLAUSES.isdisjoint(words)
 
 
 def _holds_keyword(text: str) -> bool:
