@@ -33,16 +33,19 @@ _HEXADECIMAL = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2}){6,}")
 _PLAIN = re.compile(r"[\w.-]++(?: [\w.-]++)*+", re.ASCII)
 _LISTS = "|,;&\n\t:@"
 _SEPARATORS = re.compile(r"[|,;\n\t&]|(?<=\w)-(?=')|:")
-#: A sign or a word without which a piece of text changes nothing in any statement.
+#: What a piece of text must hold to change anything in any statement: one of these signs, or what follows.
+_SIGNS = ("'", '"', "`", "$", "<", ">", "{", "}", "\\", "\0", "\n", "|", "&", "--", "../", "..\\")
 _ACTS = re.compile(
-    r"['\"`$<>{}\\\0\n|&]|--|/\*(?![;,])|\.\.[/\\]|;\s*+(?!q=)[a-z/]|\w\("
+    r"/\*(?![;,])|;\s*+(?!q=)[a-z/]|\w\("
     r"|\b(?:x?or|and|union|select|like|between|not|null|case|is)\b(?! Gecko)",
     re.IGNORECASE,
 )
+#: A longer piece is taken to act: looking would cost more.
+_LONG = 1024
 _ESCAPES = re.compile(r"[\\%]u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _TAG = re.compile(r"<[^<>]*+>")
-_SPACES = re.compile(r"[\t\n\r\f\v]| {2,}")
+_BLANKS = "\t\n\r\f\v"
 _ASCII_RUN = re.compile(rf"[\x00-\x7f]{{{_MIN_RUN},}}")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
@@ -133,7 +136,7 @@ def _forms(value: str) -> list[str]:
     for form in list(forms):
         stripped = form.strip()
         forms[stripped] = None
-        if _SPACES.search(stripped):
+        if "  " in stripped or any(map(stripped.__contains__, _BLANKS)):
             forms[" ".join(stripped.split())] = None
     return [form for form in forms if form]
 
@@ -152,7 +155,7 @@ def _decoded_forms(value: str) -> Iterator[str]:
     if "&" in text:
         text = html.unescape(text)
         yield text
-    if _ESCAPES.search(text):
+    if ("\\" in text or "%u" in text) and _ESCAPES.search(text):
         text = _ESCAPES.sub(_escaped_character, text)
         yield text
     if not text.isascii():
@@ -183,7 +186,7 @@ def _rewritten(value: str) -> Iterator[str]:
         yield value.replace("'", "''")
     if not value.isprintable():
         yield _CONTROLS.sub("", value)
-    if _ACTS.search(value):
+    if _acts(value):
         yield value.lower()
         yield from _pieces(value)
 
@@ -210,8 +213,17 @@ def _pieces(value: str) -> Iterator[str]:
 
 def _acting(pieces: list[str]) -> Iterator[str]:
     for piece in pieces:
-        if _ACTS.search(piece):
+        if _acts(piece):
             yield piece.strip()
+
+
+def _acts(text: str) -> bool:
+    if len(text) > _LONG:
+        return True
+    for sign in _SIGNS:
+        if sign in text:
+            return True
+    return _ACTS.search(text) is not None
 
 
 def _tails(value: str) -> Iterator[str]:
