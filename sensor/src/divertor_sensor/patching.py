@@ -7,6 +7,8 @@ them.
 
 from __future__ import annotations
 
+import copy
+import pkgutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -75,12 +77,40 @@ def wrap(module: ModuleType, name: str, wrapper: Wrapper) -> None:
         owner = getattr(owner, part, None)
     original = None if owner is None else owner.__dict__.get(attribute)
     if original is not None:
-        put(module, name, owner, attribute, wrapt.FunctionWrapper(original, wrapper))
+        put(module, name, owner, attribute, proxy(original, wrapper))
 
 
 def proxy(original: Any, wrapper: Wrapper) -> Any:
     """A transparent stand-in for `original`, for the dictionary of a class that is made at run time."""
-    return wrapt.FunctionWrapper(original, wrapper)
+    return _Proxy(original, wrapper)
+
+
+class _BoundProxy(wrapt.BoundFunctionWrapper):  # type: ignore[misc, unused-ignore]
+    """A proxied method of an object; copied and pickled as a method is, which wrapt's own refuses."""
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return getattr(copy.deepcopy(self.__self__, memo), self.__name__)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return getattr, (self.__self__, self.__name__)
+
+
+class _Proxy(wrapt.FunctionWrapper):  # type: ignore[misc, unused-ignore]
+    """wrapt's proxy, which copies and pickles as a function does: as itself, and by its name."""
+
+    __bound_function_wrapper__ = _BoundProxy
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return pkgutil.resolve_name, (f"{self.__module__}:{self.__qualname__}",)
 
 
 def share(module: ModuleType, name: str, value: Any) -> None:
