@@ -26,8 +26,8 @@ from divertor_sensor.sensor import Sensor
 Way = Callable[[str], Any]
 
 _TABLE = (
-    "drop table if exists users",
-    "create table users (id integer primary key, name varchar(400))",
+    "create table if not exists users (id integer primary key, name varchar(400))",
+    "delete from users",
     "insert into users values (1, 'ann'), (2, 'bob')",
 )
 
@@ -69,7 +69,7 @@ def mariadb() -> Iterator[Server]:
 
 @pytest.fixture
 def postgresql_users(postgresql: Server) -> Server:
-    """PostgreSQL with a fresh table `users`: 1 ann, 2 bob."""
+    """PostgreSQL with the table `users`: 1 ann, 2 bob."""
     with psycopg.connect(host=str(postgresql.directory), port=postgresql.port, **POSTGRESQL) as database:
         for statement in _TABLE:
             database.execute(statement)
@@ -78,11 +78,12 @@ def postgresql_users(postgresql: Server) -> Server:
 
 @pytest.fixture
 def mariadb_users(mariadb: Server) -> Server:
-    """MariaDB with a fresh table `users`: 1 ann, 2 bob."""
-    database = pymysql.connect(unix_socket=str(mariadb.socket), autocommit=True, **MARIADB)
+    """MariaDB with the table `users`: 1 ann, 2 bob."""
+    database = pymysql.connect(unix_socket=str(mariadb.socket), **MARIADB)
     with database.cursor() as cursor:
         for statement in _TABLE:
             cursor.execute(statement)
+    database.commit()
     database.close()
     return mariadb
 

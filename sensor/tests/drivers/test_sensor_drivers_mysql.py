@@ -1,4 +1,4 @@
-"""PyMySQL, mysqlclient and aiomysql against a real MariaDB."""
+"""PyMySQL, mysqlclient, aiomysql and MySQL Connector against a real MariaDB."""
 
 from __future__ import annotations
 
@@ -108,6 +108,53 @@ AIOMYSQL: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+def connector_connection(server: Server, pure: bool = False) -> Any:
+    made = driver("mysql.connector").connect(
+        unix_socket=str(server.socket), use_pure=pure, collation="utf8mb4_general_ci", **MARIADB
+    )
+    made.can_consume_results = True
+    return made
+
+
+def pure_connection(server: Server) -> Any:
+    return connector_connection(server, pure=True)
+
+
+async def aio_connection(server: Server) -> Any:
+    connect = driver("mysql.connector.aio").connect
+    return await connect(unix_socket=str(server.socket), collation="utf8mb4_general_ci", **MARIADB)
+
+
+#: The statements of MySQL Connector, with its C extension and without.
+CONNECTOR: dict[str, Callable[[Any, Any], Any]] = {
+    "execute": lambda db, s: db.cursor().execute(s),
+    "execute by name": lambda db, s: db.cursor().execute(operation=s, params=()),
+    "execute with values": lambda db, s: db.cursor().execute(f"{s} or id = %s", (1,)),
+    "execute bytes": lambda db, s: db.cursor().execute(s.encode()),
+    "executemany": lambda db, s: db.cursor(buffered=True).executemany(f"{s} or id = %s", [(1,), (2,)]),
+    "several at once": lambda db, s: list(db.cursor().execute(f"select 1; {s}") or ()),
+    "dictionaries": lambda db, s: db.cursor(dictionary=True).execute(s),
+    "raw": lambda db, s: db.cursor(raw=True, buffered=True).execute(s),
+    "prepared": lambda db, s: db.cursor(prepared=True).execute(f"{s} or id = ?", (1,)),
+    "prepared dictionaries": lambda db, s: db.cursor(prepared=True, dictionary=True).execute(s),
+    "connection": lambda db, s: db.cmd_query(s),
+}
+
+
+async def with_aio_cursor(db: Any, statement: str, *values: Any, **options: Any) -> Any:
+    async with await db.cursor(**options) as cursor:
+        await cursor.execute(statement, *values)
+        return await cursor.fetchall()
+
+
+AIO: dict[str, Callable[[Any, Any], Any]] = {
+    "execute": lambda db, s: with_aio_cursor(db, s),
+    "execute with values": lambda db, s: with_aio_cursor(db, f"{s} or id = %s", (1,)),
+    "prepared": lambda db, s: with_aio_cursor(db, f"{s} or id = ?", (1,), prepared=True),
+    "connection": lambda db, s: db.cmd_query(s),
+}
+
+
 def sync_way(server: Server, connect: Any, ways: Any, name: str) -> Callable[[str], Any]:
     def run(statement: str) -> Any:
         db = connect(server)
@@ -125,7 +172,9 @@ def async_way(server: Server, connect: Any, ways: Any, name: str) -> Callable[[s
         try:
             await ways[name](db, statement)
         finally:
-            db.close()
+            closing = db.close()
+            if closing is not None:
+                await closing
 
     return lambda statement: asyncio.run(run(statement))
 
@@ -133,6 +182,9 @@ def async_way(server: Server, connect: Any, ways: Any, name: str) -> Callable[[s
 WAYS: dict[str, tuple[Any, Any, Any, str]] = {
     **{f"PyMySQL {name}": (sync_way, pymysql_connection, PYMYSQL, name) for name in PYMYSQL},
     **{f"mysqlclient {name}": (sync_way, mysqlclient_connection, MYSQLCLIENT, name) for name in MYSQLCLIENT},
+    **{f"Connector {name}": (sync_way, connector_connection, CONNECTOR, name) for name in CONNECTOR},
+    **{f"pure Connector {name}": (sync_way, pure_connection, CONNECTOR, name) for name in CONNECTOR},
+    **{f"async Connector {name}": (async_way, aio_connection, AIO, name) for name in AIO},
     **{f"aiomysql {name}": (async_way, aiomysql_connection, AIOMYSQL, name) for name in AIOMYSQL},
 }
 every_way = pytest.mark.parametrize("name", WAYS)
@@ -145,7 +197,8 @@ def way(server: Server, name: str) -> Callable[[str], Any]:
 
 
 def test_the_number_of_ways_is_what_it_was() -> None:
-    assert (len(PYMYSQL), len(MYSQLCLIENT), len(AIOMYSQL), len(WAYS)) == (15, 12, 10, 37)
+    assert [len(each) for each in (PYMYSQL, MYSQLCLIENT, AIOMYSQL, CONNECTOR, AIO)] == [15, 12, 10, 11, 4]
+    assert len(WAYS) == 15 + 12 + 10 + 2 * 11 + 4
 
 
 @every_way

@@ -67,7 +67,7 @@ def judged(
         wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         request = context.current.get()
-        if request is not None and sys._getframe(1).f_globals.get("__name__") not in own:
+        if request is not None and not (own and sys._getframe(1).f_globals.get("__name__") in own):
             given = args[position] if len(args) > position else kwargs.get(parameter)
             text = given if type(given) is str else _rendered(request, sink, render, given, instance)
             if text is not None and not (request.interrupted and _UNDOING.fullmatch(text)):
