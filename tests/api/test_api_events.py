@@ -37,9 +37,12 @@ def otlp(value: Any) -> dict[str, Any]:
     return {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}
 
 
-def detection(id: str, service: str = "shop", type: str = "sql_injection") -> Event:
+def detection(
+    id: str, service: str = "shop", type: str = "sql_injection", signal: str = "attack", **more: str
+) -> Event:
     """As a sensor's report arrives."""
     attributes = {
+        **{f"divertor.detection.{name}": value for name, value in {"signal": signal, **more}.items()},
         "divertor.detection.id": id,
         "divertor.detection.type": type,
         "divertor.detection.payload": "' or 1=1 --",
@@ -176,6 +179,25 @@ async def test_detections_are_filtered_by_type_and_service(stack: Any) -> None:
         assert len(ids(await admin.get("/api/v1/detections"))) == 3
         assert ids(await admin.get("/api/v1/detections?service=blog")) == ["b" * 16]
         assert ids(await admin.get("/api/v1/detections?type=xss")) == ["c" * 16]
+
+
+async def test_probes_are_listed_only_when_asked_for(stack: Any) -> None:
+    signals = {"a": "attack", "b": "vulnerability", "c": "probe"}
+    await stack.feed.publish([detection(name * 16, signal=signal) for name, signal in signals.items()])
+    async with stack.client() as admin:
+        assert len(ids(await admin.get("/api/v1/detections"))) == 2
+        for name, signal in signals.items():
+            assert ids(await admin.get(f"/api/v1/detections?signal={signal}")) == [name * 16]
+        assert ids(await admin.get("/api/v1/detections?signal=probe&type=sql_injection")) == ["c" * 16]
+        assert (await admin.get(f"/api/v1/detections/{'c' * 16}")).json()["signal"] == "probe"
+        assert (await admin.get("/api/v1/detections?signal=noise")).status_code == 400
+
+
+async def test_a_simulated_detection_tells_what_would_have_been(stack: Any) -> None:
+    await stack.feed.publish([detection("a" * 16, simulated="diverted", owasp="A03:2021")])
+    async with stack.client() as admin:
+        (found,) = (await admin.get("/api/v1/detections")).json()
+    assert (found["simulated"], found["owasp"]) == ("diverted", "A03:2021")
 
 
 async def test_another_event_is_no_detection(filled: Any) -> None:

@@ -40,6 +40,15 @@ def lines(data: dict[str, Any]) -> str:
     return "\n".join(line for _, line in trace(finding(data)))
 
 
+def test_a_simulation_tells_what_would_have_happened() -> None:
+    told = lines(detection("/x/app.py", outcome="reported", simulated="diverted"))
+    assert "NOT stopped: simulated, it would have been diverted" in told
+
+
+def test_a_probe_tells_that_it_reached_nothing() -> None:
+    assert "reached nothing" in lines(detection("/x/app.py", outcome="reported", signal="probe"))
+
+
 def written(tmp_path: Path, text: str = SOURCE) -> str:
     path = tmp_path / "app.py"
     path.write_text(text)

@@ -32,6 +32,30 @@ def event(body: dict[str, Any], kind: str = "detection", *tags: str) -> Event:
     return Event("e1", kind, NOW, NOW, ("x",), tags, None, body)
 
 
+def found(**names: Any) -> dict[str, Any]:
+    return {**ME, "divertor": {"detection": names}, "detections": {"type": "Attack Wave"}}
+
+
+def test_a_wave_of_probes_is_told_to_a_person() -> None:
+    wave = event(found(type="attack_wave", payload="15 in 60 s: xss 15"), "probe")
+    assert "WAVE      192.0.2.1 is trying attacks: 15 in 60 s: xss 15" in str(narrate(wave, False))
+
+
+def test_a_probe_is_told_quietly() -> None:
+    told = str(narrate(event(found(type="xss", payload="<script>"), "probe"), False))
+    assert " probe " in told and "'<script>'; it reached nothing" in told
+
+
+def test_a_simulated_detection_is_told_as_one() -> None:
+    told = str(narrate(event(found(outcome="reported", simulated="blocked")), False))
+    assert told.endswith("reported, simulated: it would have been blocked")
+
+
+def test_an_unhandled_error_is_told_with_its_place() -> None:
+    body = {**ME, "message": "ValueError: no", "code": {"file": {"path": "/app/a.py"}, "line": {"number": 3}}}
+    assert str(narrate(event(body, "error"), False)).endswith("ValueError: no at /app/a.py:3")
+
+
 @pytest.mark.parametrize(
     ("body", "attacker"),
     [

@@ -51,6 +51,26 @@ def test_it_is_found_under_both_index_names() -> None:
     assert (event.type, event.indices) == ("detection", ("divertor-detection", "bitsensor"))
 
 
+def test_a_probe_is_found_apart_and_sets_off_no_rule_about_detections() -> None:
+    event = detection(divertor__detection__signal="probe")
+    assert (event.type, event.indices) == ("probe", ("divertor-probe",))
+    assert event.tags == ("probe:sql_injection", "service:hackable")
+    assert event.get("context.ip") == "203.0.113.9"
+
+
+def test_an_unhandled_exception_is_an_error_with_its_names() -> None:
+    given = {"exception__type": "shop.PaymentError", "error__fingerprint": "0011223344556677"}
+    event = detection("divertor.error", **given)
+    assert (event.type, event.indices) == ("error", ("divertor-error", "divertor-log"))
+    assert event.tags == ("error:shop.PaymentError", "service:hackable")
+    assert event.get("error.fingerprint") == "0011223344556677"
+
+
+def test_the_end_of_a_request_is_a_log_event_with_its_status() -> None:
+    event = detection("divertor.request", http__response__status_code=503)
+    assert (event.type, event.get("http.response.status_code")) == ("log", 503)
+
+
 def test_it_carries_bitsensors_names() -> None:
     body = detection().body
     assert body["endpoint"] == {

@@ -12,7 +12,10 @@ from typing import Any
 from divertor.model.events import Event
 
 _MAX_FRAMES = 200
-_OWN = ("type", "cwe", "signal", "outcome", "source", "parameter", "payload", "sink", "statement")
+_OWN = (
+    *("type", "cwe", "owasp", "signal", "outcome", "simulated"),
+    *("source", "parameter", "payload", "sink", "statement"),
+)
 
 
 def detection_to_json(event: Event) -> dict[str, Any]:

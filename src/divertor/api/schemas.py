@@ -65,8 +65,10 @@ class Detection(Shape):
     timestamp: str
     type: str = Field(examples=["sql_injection"])
     cwe: str
-    signal: str = Field(description="`attack`, or less certain.")
+    owasp: str = Field(description="Its place in OWASP's Top Ten, or empty.", examples=["A03:2021"])
+    signal: str = Field(description="`attack`, `vulnerability` or `probe` (reached nothing).")
     outcome: str = Field(description="What the sensor did: `diverted`, `blocked`, `reported`.")
+    simulated: str = Field(description="What it would have done, if its mode only simulates; else empty.")
     service: str
     version: str
     message: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ import typer
 
 from divertor.cli.options import AsJson, State, listing
 from divertor.cli.text import console, print_json, print_table, short_time, styled
-from divertor.cli.trace import finding, trace
+from divertor.cli.trace import Finding, finding, trace
 from divertor.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -19,8 +20,19 @@ group = listing("What the sensors found.")
 LAST = "last"
 
 
+class Signal(StrEnum):
+    """How near harm was."""
+
+    ATTACK = "attack"
+    VULNERABILITY = "vulnerability"
+    PROBE = "probe"
+
+
 @group.command("list")
 def list_all(
+    signal: Annotated[
+        Signal | None, typer.Option(help="Only these. Probes, which reached nothing, are only listed so.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, newest first.")] = 30,
     state: State = "",
     as_json: AsJson = False,
@@ -29,18 +41,29 @@ def list_all(
     from divertor.cli.client import open_api
 
     with open_api(state) as api:
-        found = api.get_all("/detections", limit=limit)
+        wanted = {} if signal is None else {"signal": signal.value}
+        found = api.get_all("/detections", wanted, limit)
     if as_json:
         print_json(found)
         return
-    rows = []
-    for each in map(finding, found):
-        request = f"{each.method} {each.path}"
-        rows.append(
-            [each.id, short_time(each.time), each.type, each.outcome, request, each.place, each.address]
-        )
-    headings = ["ID", "TIME", "TYPE", "OUTCOME", "REQUEST", "PLACE", "CLIENT"]
+    rows = [_row(each) for each in map(finding, found)]
+    headings = ["ID", "TIME", "TYPE", "SIGNAL", "OUTCOME", "REQUEST", "PLACE", "CLIENT"]
     print_table(headings, rows, empty="Nothing was detected.")
+
+
+def _row(each: Finding) -> list[str]:
+    outcome = f"{each.outcome} ({each.simulated})" if each.simulated else each.outcome
+    request = f"{each.method} {each.path}"
+    return [
+        each.id,
+        short_time(each.time),
+        each.type,
+        each.signal,
+        outcome,
+        request,
+        each.place,
+        each.address,
+    ]
 
 
 @group.command("show")

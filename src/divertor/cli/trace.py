@@ -22,6 +22,7 @@ _OUTCOMES = {
     "diverted": "stopped before it ran; the same request was answered by the audited version",
     "blocked": "stopped before it ran; the request was refused",
     "reported": "NOT stopped: the sensor only reports",
+    "probe": "reached nothing; it only looks like an attack",
 }
 
 
@@ -58,6 +59,7 @@ class Finding:
     sink: str
     statement: str
     frames: tuple[Frame, ...]
+    simulated: str = ""
 
     @property
     def place(self) -> str:
@@ -96,6 +98,7 @@ def finding(detection: Mapping[str, Any]) -> Finding:
         sink=text("sink"),
         statement=text("statement"),
         frames=tuple(_frame(each) for each in listed if each) if isinstance(listed, list) else (),
+        simulated=text("simulated"),
     )
 
 
@@ -138,7 +141,14 @@ def _facts(found: Finding) -> Iterator[tuple[str, str]]:
     yield "payload", found.payload
     yield "sink", found.sink
     yield "statement", found.statement
-    yield "outcome", _OUTCOMES.get(found.outcome, found.outcome)
+    yield "outcome", _outcome(found)
+
+
+def _outcome(found: Finding) -> str:
+    if found.simulated:
+        return f"NOT stopped: simulated, it would have been {found.simulated}"
+    key = "probe" if found.signal == "probe" else found.outcome
+    return _OUTCOMES.get(key, found.outcome)
 
 
 def _vulnerable(frame: Frame) -> Iterator[tuple[str, str]]:

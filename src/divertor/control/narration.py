@@ -81,10 +81,27 @@ def _detection(event: Event) -> tuple[str, str, str] | None:
     function = visible(event.get("code.function.name"), 40)
     request = f"{visible(event.get('http.request.method'), 10)} {visible(event.get('url.path'), 50)}"
     outcome = visible(event.get("divertor.detection.outcome"), 20)
+    simulated = visible(event.get("divertor.detection.simulated"), 20)
     by = visible(event.get("client.address"), 45)
     text = f"{kind} in {parameter!r} of {request} by {by}: {payload!r} at {place} in {function}; {outcome}"
+    text = f"{text}, simulated: it would have been {simulated}" if simulated else text
     style, word = ("attack", "ATTACK") if outcome != "reported" else ("quiet", "detected")
     return style, word, text
+
+
+def _probe(event: Event) -> tuple[str, str, str]:
+    kind = visible(event.get("detections.type") or "probe")
+    by = visible(event.get("client.address"), 45)
+    payload = visible(event.get("divertor.detection.payload"), 60)
+    if event.get("divertor.detection.type") == "attack_wave":
+        return "alert", "WAVE", f"{by} is trying attacks: {payload}"
+    request = f"{visible(event.get('http.request.method'), 10)} {visible(event.get('url.path'), 50)}"
+    return "quiet", "probe", f"{kind} tried at {request} by {by}: {payload!r}; it reached nothing"
+
+
+def _error(event: Event) -> tuple[str, str, str]:
+    place = f"{visible(event.get('code.file.path'), 60)}:{visible(event.get('code.line.number'), 10)}"
+    return "quiet", "error", f"{visible(event.body.get('message'), 120)} at {place}"
 
 
 def _request(event: Event) -> tuple[str, str, str] | None:
@@ -112,6 +129,8 @@ def _alert(event: Event) -> tuple[str, str, str] | None:
 
 _TELLERS: dict[str, Callable[[Event], tuple[str, str, str] | None]] = {
     "detection": _detection,
+    "probe": _probe,
+    "error": _error,
     "request": _request,
     "isolation": _message("isolate", "ISOLATION"),
     "alert": _alert,

@@ -15,11 +15,21 @@ from divertor.model.events import JSON, format_time
 #: The event name of a log record that is a detection.
 DETECTION = "divertor.detection"
 
+#: The event name of a record of an unhandled exception.
+ERROR = "divertor.error"
+#: What a detection is a signal of when it was only shaped like an attack and reached nothing.
+_PROBE = "probe"
+
 _TYPES = {
     "sql_injection": "SQL Injection",
     "shell_injection": "Command Injection",
     "path_traversal": "Path Traversal",
     "xss": "XSS",
+    "nosql_injection": "NoSQL Injection",
+    "ldap_injection": "LDAP Injection",
+    "xml_external_entity": "XML External Entity",
+    "jndi_lookup": "JNDI Lookup",
+    "ssrf": "SSRF",
 }
 _TAG = 200
 
@@ -29,11 +39,26 @@ def human_type(kind: str) -> str:
     return _TYPES.get(kind) or kind.replace("_", " ").title()
 
 
+def signal_type(record: LogRecord) -> str:
+    """The type of a detection's event: `probe` when it reached nothing, else `detection`. Rules about
+    detections are about harm that was near; a probe must not set them off.
+    """
+    return "probe" if _text(record, "divertor.detection.signal") == _PROBE else "detection"
+
+
 def detection_tags(record: LogRecord) -> tuple[str, ...]:
-    """What a detection is found by: `detection:<type>` and `service:<name>`."""
-    kind = _text(record, "divertor.detection.type")
+    """What a detection is found by: `detection:<type>` (or `probe:<type>`) and `service:<name>`."""
+    return _tags(signal_type(record), _text(record, "divertor.detection.type"), record)
+
+
+def error_tags(record: LogRecord) -> tuple[str, ...]:
+    """What an error is found by: `error:<type of the exception>` and `service:<name>`."""
+    return _tags("error", _text(record, "exception.type"), record)
+
+
+def _tags(label: str, kind: str, record: LogRecord) -> tuple[str, ...]:
     service = _text(record, "service.name")
-    tags = [f"detection:{kind}" if kind else "detection", f"service:{service}" if service else ""]
+    tags = [f"{label}:{kind}" if kind else label, f"service:{service}" if service else ""]
     return tuple(tag[:_TAG] for tag in tags if tag)
 
 

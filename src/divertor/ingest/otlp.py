@@ -1,7 +1,8 @@
 """OpenTelemetry's logs (OTLP/HTTP) → events. Pure: the time is an argument.
 
-A record named `divertor.detection` becomes a detection, whoever sent it; every other one a log event. The
-HTTP side (tokens, status codes) is the API's.
+A record named `divertor.detection` becomes a detection, or a probe when that is what it says it is, whoever
+sent it; one named `divertor.error` an error; every other one a log event. The HTTP side (tokens, status
+codes) is the API's.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 from divertor.errors import InputError, Position
-from divertor.ingest.detections import DETECTION, detection_tags, with_bitsensor_names
+from divertor.ingest.detections import (
+    DETECTION,
+    ERROR,
+    detection_tags,
+    error_tags,
+    signal_type,
+    with_bitsensor_names,
+)
 from divertor.ingest.limits import plain_body
 from divertor.ingest.otlp_json import read_json
 from divertor.ingest.otlp_protobuf import read_protobuf
@@ -24,7 +32,8 @@ from divertor.model.events import JSON, Event, format_time
 #: How far a sender's clock may be ahead before its time is not believed.
 FUTURE = timedelta(minutes=5)
 
-_DETECTION_INDICES = ("divertor-detection", "bitsensor")
+_DETECTION_INDICES = {"detection": ("divertor-detection", "bitsensor"), "probe": ("divertor-probe",)}
+_ERROR_INDICES = ("divertor-error", "divertor-log")
 _LOG_INDICES = ("divertor-log",)
 _ID = re.compile(r"[0-9a-f]{16,64}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,15 +72,19 @@ def _event(record: LogRecord, now: datetime, equal: Counter[bytes]) -> Event:
     if timestamp != happened:
         _put(body, "original_time", format_time(happened))
     if name == DETECTION:
+        kind = signal_type(record)
         return Event(
             id=_detection_id(record) or _derived_id(record, now, equal),
-            type="detection",
+            type=kind,
             timestamp=timestamp,
             received=now,
-            indices=_DETECTION_INDICES,
+            indices=_DETECTION_INDICES[kind],
             tags=detection_tags(record),
             body=with_bitsensor_names(body, record, timestamp),
         )
+    if name == ERROR:
+        id, tags = _derived_id(record, now, equal), error_tags(record)
+        return Event(id, "error", timestamp, now, _ERROR_INDICES, tags, body=body)
     return Event(_derived_id(record, now, equal), "log", timestamp, now, _LOG_INDICES, body=body)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
 
@@ -25,6 +26,15 @@ from divertor.store.query import Aggregate, EventQuery
 
 router = APIRouter(tags=["events"])
 detections = APIRouter(tags=["detections"])
+
+
+class Signal(StrEnum):
+    """How near harm was: it was stopped or reported at a sink, or there was no sink."""
+
+    ATTACK = "attack"
+    VULNERABILITY = "vulnerability"
+    PROBE = "probe"
+
 
 Asked = Annotated[EventQuery, Depends(event_query)]
 _EXAMPLE = "tags: [build, version:1.1.0]\nvalue: passed\ntype: build\n"
@@ -94,7 +104,10 @@ async def watch_events(
 @detections.get(
     "/detections",
     summary="List detections",
-    description="Newest first, with the frames of the application's own code.",
+    description=(
+        "Newest first, with the frames of the application's own code. Probes, which reached nothing, are only"
+        " listed when asked for."
+    ),
     response_model=list[Detection],
     responses=errors(),
 )
@@ -103,10 +116,14 @@ async def list_detections(
     api: Api,
     query: Asked,
     service: Annotated[str, Query(max_length=200, description="Of this service only.")] = "",
+    signal: Annotated[Signal | None, Query(description="Of this signal only.")] = None,
 ) -> Response:
     fields = {**query.fields, **({"service.name": service.replace("\0", "")} if service else {})}
-    tags = tuple(f"detection:{kind}" for kind in query.types)
-    narrowed = replace(query, types=("detection",), tags=(*query.tags, *tags), fields=fields)
+    if signal is not None:
+        fields["divertor.detection.signal"] = signal
+    kind = "probe" if signal is Signal.PROBE else "detection"
+    tags = tuple(f"{kind}:{each}" for each in query.types)
+    narrowed = replace(query, types=(kind,), tags=(*query.tags, *tags), fields=fields)
     return await _found(request, api, narrowed, detection_to_json)
 
 
@@ -118,7 +135,7 @@ async def list_detections(
 )
 async def get_detection(request: Request, id: str, api: Api) -> Response:
     event = await api.events.store.get(id.replace("\0", ""))
-    if event is None or event.type != "detection":
+    if event is None or event.type not in ("detection", "probe"):
         raise NotFoundError(f"no detection {id!r}")
     return answer(request, detection_to_json(event))
 
