@@ -264,7 +264,12 @@ def test_an_address_that_the_app_looked_up_by_name_is_the_inputs(
     assert stopped(made, resolve_and_ask, "") and inside.paths == []
 
 
-@pytest.mark.parametrize("name", ["urllib", "requests", "urllib3", "httpx", "aiohttp on asyncio"])
+FOLLOWING = ("urllib", "requests", "urllib3", "httpx") + tuple(
+    f"{name} on {loop}" for name in ("aiohttp", "httpx") for loop in ("asyncio", "uvloop")
+)
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
 def test_a_redirect_to_the_inside_is_the_first_hosts_doing(
     name: str, inside: Inside, second: Inside, make_sensor: MakeSensor, kept: list[Detection]
 ) -> None:
@@ -273,6 +278,22 @@ def test_a_redirect_to_the_inside_is_the_first_hosts_doing(
     context.run_in(made, CLIENTS[name], inside.url)
     first, then = f"127.0.0.1:{inside.port}", f"localhost:{second.port} at 127.0.0.1"
     assert f"{first}, redirected to {then}" in [found.statement for found in kept]
+
+
+def test_a_redirect_that_the_app_follows_itself_is_known(
+    inside: Inside, second: Inside, make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    inside.location = f"http://localhost:{second.port}/secret"
+
+    def follow(url: str) -> None:
+        connection = http.client.HTTPConnection(url.split("/")[2], timeout=5)
+        connection.request("GET", "/")
+        location = connection.getresponse().headers["location"]
+        connection.close()
+        _http_client(location)
+
+    context.run_in(asking(make_sensor(mode=Mode.REPORT), inside.url), follow, inside.url)
+    assert any(", redirected to localhost:" in found.statement for found in kept)
 
 
 def test_a_redirect_of_the_apps_own_service_is_its_own(
@@ -353,6 +374,24 @@ def test_a_kept_connection_of_aiohttp_is_no_way_round(
     assert inside.paths == ["/"]
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_is_not_asked_for_the_inside(scheme: str, inside: Inside, make_sensor: MakeSensor) -> None:
+    url = f"{scheme}://10.0.0.1/"
+    made = asking(make_sensor(), url)
+    assert stopped(made, lambda url: requests.get(url, proxies={scheme: inside.url}, timeout=5), url)
+    assert inside.paths == []
+
+
+def test_a_proxy_inside_may_be_asked_for_the_outside(
+    inside: Inside, make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    url = "http://shop.example/{}".format("hook")
+    with requests.Session() as session:
+        session.proxies = {"http": inside.url}
+        context.run_in(asking(make_sensor(), url), session.get, url)
+    assert kept == [] and inside.paths == [url]
+
+
 def test_a_file_url_of_an_input_is_not_opened(make_sensor: MakeSensor, kept: list[Detection]) -> None:
     url = Path("/etc/hostname").as_uri()
     with pytest.raises(AttackInterrupted):
@@ -380,4 +419,4 @@ def test_a_request_long_over_is_no_longer_held_to_its_inputs(inside: Inside, mak
 
 
 def test_every_client_is_tried() -> None:
-    assert len(CLIENTS) == 13 and len(SPELLINGS) == 5
+    assert len(CLIENTS) == 13 and len(SPELLINGS) == 5 and len(FOLLOWING) == 8

@@ -17,14 +17,13 @@ from divertor_sensor.detectors.ssrf_hosts import locality
 from divertor_sensor.patching import integrate, wrap
 from divertor_sensor.request import AttackInterrupted, Request
 from divertor_sensor.sinks.network import (
+    DEFAULT_PORTS,
     REDIRECTS,
     judge_connection,
     known_address,
     note_redirect,
     remember,
 )
-
-_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def instrument() -> None:
@@ -79,11 +78,15 @@ async def _connected(request: Request, connecting: Any, host: str) -> Any:
     return transport, protocol
 
 
-async def _getaddrinfo(
+def _getaddrinfo(
     wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    answer = await wrapped(*args, **kwargs)
-    remember(args[0] if args else kwargs.get("host"), (found[4][0] for found in answer))
+    return _resolved(wrapped(*args, **kwargs), args[0] if args else kwargs.get("host"))
+
+
+async def _resolved(resolving: Any, host: Any) -> Any:
+    answer = await resolving
+    remember(host, (found[4][0] for found in answer))
     return answer
 
 
@@ -91,25 +94,29 @@ def _handle_request(
     wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     request = context.current.get()
-    sent = args[0] if args else kwargs.get("request")
     if request is None:
         return wrapped(*args, **kwargs)
+    sent = args[0] if args else kwargs.get("request")
     _judge_sent(request, "httpx.HTTPTransport.handle_request", sent)
     response = wrapped(*args, **kwargs)
     _note_answer(request, sent, response)
     return response
 
 
-async def _handle_async_request(
+def _handle_async_request(
     wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     request = context.current.get()
-    sent = args[0] if args else kwargs.get("request")
     if request is None:
-        return await wrapped(*args, **kwargs)
+        return wrapped(*args, **kwargs)
+    sent = args[0] if args else kwargs.get("request")
     _judge_sent(request, "httpx.AsyncHTTPTransport.handle_async_request", sent)
+    return _answered(request, sent, wrapped(*args, **kwargs))
+
+
+async def _answered(request: Request, sent: Any, asking: Any) -> Any:
     try:
-        response = await wrapped(*args, **kwargs)
+        response = await asking
     except BaseExceptionGroup:
         # anyio connects in a task group, which would hide what was raised from whoever looks for it.
         if request.interrupted:
@@ -123,28 +130,29 @@ def _judge_sent(request: Request, sink: str, sent: Any) -> None:
     url = getattr(sent, "url", None)
     host = getattr(url, "host", "")
     address = known_address(host)
-    if url is not None and address and not request.lapsed:
-        judge_connection(request, sink, host, url.port or _PORTS.get(url.scheme, 0), address)
+    if url is not None and address:
+        judge_connection(request, sink, host, url.port or DEFAULT_PORTS.get(url.scheme, 0), address)
 
 
 def _note_answer(request: Request, sent: Any, response: Any) -> None:
     if response.status_code in REDIRECTS:
         url = sent.url
-        port = url.port or _PORTS.get(url.scheme, 0)
+        port = url.port or DEFAULT_PORTS.get(url.scheme, 0)
         note_redirect(request, url.host, port, response.headers.get("location") or "")
 
 
-async def _aiohttp_send(
+def _aiohttp_send(
     wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     request = context.current.get()
-    connection = args[0] if args else kwargs.get("conn")
-    if request is not None and not request.lapsed and not getattr(instance, "proxy", None):
-        peer = _peer(connection)
-        if peer:
-            url = instance.url
-            judge_connection(request, "aiohttp.ClientRequest.send", url.host or "", url.port or 0, peer)
-    return await wrapped(*args, **kwargs)
+    if request is not None:
+        host = instance.url.host or ""
+        # The peer of a request over a proxy is the proxy.
+        is_direct = not getattr(instance, "proxy", None)
+        address = _peer(args[0] if args else kwargs.get("conn")) if is_direct else known_address(host)
+        if address:
+            judge_connection(request, "aiohttp.ClientRequest.send", host, instance.url.port or 0, address)
+    return wrapped(*args, **kwargs)
 
 
 def _peer(connection: Any) -> str:
@@ -153,12 +161,17 @@ def _peer(connection: Any) -> str:
     return peer[0] if isinstance(peer, tuple) and peer and isinstance(peer[0], str) else ""
 
 
-async def _aiohttp_start(
+def _aiohttp_start(
     wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    response = await wrapped(*args, **kwargs)
     request = context.current.get()
-    if request is not None and instance.status in REDIRECTS:
-        url = instance.url
-        note_redirect(request, url.host or "", url.port or 0, instance.headers.get("location") or "")
-    return response
+    answering = wrapped(*args, **kwargs)
+    return answering if request is None else _started(request, instance, answering)
+
+
+async def _started(request: Request, response: Any, answering: Any) -> Any:
+    answer = await answering
+    if response.status in REDIRECTS:
+        url = response.url
+        note_redirect(request, url.host or "", url.port or 0, response.headers.get("location") or "")
+    return answer

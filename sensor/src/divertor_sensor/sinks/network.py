@@ -9,8 +9,10 @@ without Python's sockets or keep connections of their own.
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterable
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -27,7 +29,10 @@ from divertor_sensor.work import Spent
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_NAMES = 1024
-_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_SEND = "http.client.send"
+#: The first line of a request to a proxy.
+_PROXIED = re.compile(rb"(?:CONNECT |[A-Z]{3,10} http://)([^\s/]{1,300})")
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 #: Names that lead inside, and where to, as this process last resolved them: whoever sends over a connection
 #: made for another request needs to know.
@@ -100,7 +105,7 @@ def note_redirect(request: Request, host: str, port: int, location: str) -> None
         if not root and _is_named(request, host, port):
             root = f"{host}:{port}"
         for named in named_hosts(location) if root else ():
-            default = _DEFAULT_PORTS.get(location.partition(":")[0].lower(), 80)
+            default = DEFAULT_PORTS.get(location.partition(":")[0].lower(), 80)
             trail.redirected(root, f"{named.host}:{named.port or default}")
             request.trail = trail
     except Exception as problem:
@@ -144,18 +149,23 @@ def _is_named(request: Request, host: str, port: int) -> bool:
 
 
 def _on_send(request: Request, args: tuple[Any, ...]) -> None:
-    """Also over a connection made for another request."""
-    connection = args[0]
-    if not isinstance(connection.port, int):
-        return
+    """Also over a connection made for another request, and over a proxy."""
+    connection, data = args[0], args[1]
+    proxied = _PROXIED.match(data) if isinstance(data, bytes) else None
+    if proxied is not None:
+        _judge_proxied(request, _text(proxied[1]), 443 if data.startswith(b"CONNECT") else 80)
     try:
         address = connection.sock.getpeername()
     except (OSError, AttributeError):
         return
-    if type(address) is tuple:
-        judge_connection(
-            request, "http.client.send", str(connection.host), connection.port, _text(address[0])
-        )
+    if type(address) is tuple and isinstance(connection.port, int):
+        judge_connection(request, _SEND, str(connection.host), connection.port, _text(address[0]))
+
+
+def _judge_proxied(request: Request, authority: str, default: int) -> None:
+    """Judge what a proxy is asked for. It resolves names itself: only those known to be inside count."""
+    for named in islice(named_hosts(f"//{authority}"), 1):
+        judge_connection(request, _SEND, named.host, named.port or default, known_address(named.host))
 
 
 def _on_url(request: Request, args: tuple[Any, ...]) -> None:
