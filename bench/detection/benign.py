@@ -21,7 +21,7 @@ class Case(NamedTuple):
 
 
 #: Programs that put text into a literal as the dialect's manual says.
-_ESCAPES = {
+_ESCAPES: dict[str, dict[str, str | int | None]] = {
     "sqlite": {"'": "''"},
     "postgresql": {"'": "''"},
     "mysql": {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\x1a": "\\Z"},
@@ -139,9 +139,9 @@ def pieces(statement: str) -> list[str]:
 #: Built by hand from a value, escaped: the statement is another one on each request.
 CONCATENATED = (
     "SELECT id, name FROM users WHERE name = '{}' AND active = 1 ORDER BY created_at DESC, id LIMIT 20",
-    "SELECT count(*) FROM orders JOIN users ON users.id = orders.user_id WHERE users.name = '{}' GROUP BY
-    status", "INSERT INTO searches (words, found_at, user_id) VALUES ('{}', CURRENT_TIMESTAMP, 7)", "UPDATE
-    users SET last_search = '{}', searches = searches + 1 WHERE id = 7 AND (active = 1 OR admin = 1)",
+    "SELECT count(*) FROM orders JOIN users ON users.id = user_id WHERE users.name = '{}' GROUP BY status",
+    "INSERT INTO searches (words, found_at, user_id) VALUES ('{}', CURRENT_TIMESTAMP, 7)",
+    "UPDATE users SET last_search = '{}', searches = searches + 1 WHERE id = 7 AND (active = 1 OR admin = 1)",
 )
 
 _SURNAMES = """

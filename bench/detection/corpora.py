@@ -32,7 +32,8 @@ def read(root: Path, every: int) -> list[Corpus]:
 
     :raises OSError: they are not there.
     """
-    collected, forums = [], []
+    collected: list[str] = []
+    forums: list[str] = []
     for path in sorted((root / "libinjection").glob("sqli-*.txt")):
         (forums if path.name == "sqli-forums.txt" else collected).extend(_encoded(path))
     lists = [

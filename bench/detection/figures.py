@@ -90,8 +90,12 @@ def attacks(
 def honest(dialect: str, texts: tuple[str, ...], peers: Sequence[Peer], say: Say) -> Iterator[Row]:
     """Of inputs that change nothing, or only what the program lets them, how many are taken for attacks."""
     quoted = contexts(dialect)["quoted"]
-    inside = (Case(quoted.replace("{}", text), text) for text in texts if not structure.is_broken(dialect,
-    quoted, text)) sets: dict[str, Iterable[Case]] = {
+    inside = (
+        Case(quoted.replace("{}", text), text)
+        for text in texts
+        if not structure.is_broken(dialect, quoted, text)
+    )
+    sets: dict[str, Iterable[Case]] = {
         "bound parameters": benign.in_parameters(dialect, texts),
         "escaped literals": benign.in_literals(dialect, texts),
         "unescaped, stays inside": inside,
@@ -142,8 +146,9 @@ _HEADERS = {
     "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
 }
 #: What people ask for before somebody asks for words of a statement.
-_ASKED = ("blue shoes", "17", "umbrella", "kettle 2 l", "Ängström", "garden hose", "tea & cake",
-"9781234567897")
+_ASKED = (
+    *("blue shoes", "17", "umbrella", "kettle 2 l", "Ängström", "garden hose", "tea & cake", "9781234567897"),
+)
 
 
 class App:
@@ -153,7 +158,7 @@ class App:
     def __init__(self, dialect: str) -> None:
         self._detector = detector_for(dialect)
         self._kept = _Kept()
-        self._sensor = Sensor(Settings(mode=Mode.REPORT, strict=True), self._kept)  # type: ignore[arg-type]
+        self._sensor = Sensor(Settings(mode=Mode.REPORT, strict=True), self._kept)
 
     def is_accused(self, statement: str, value: str) -> bool:
         """Whether a request with this parameter is told as an attack when the statement runs."""
@@ -241,8 +246,8 @@ def worst_time(dialect: str, say: Say) -> Time:
     say(f"{dialect}, time", 0)
     times = {name: (_time(dialect, unit, 8), _time(dialect, unit, 64)) for name, unit in _HOSTILE.items()}
     name = max(times, key=lambda name: times[name][1])
-    return Time(dialect, round(times[name][1], 1), name, round(max(long / short for short, long in
-    times.values()), 2))
+    growth = max(long / short for short, long in times.values())
+    return Time(dialect, round(times[name][1], 1), name, round(growth, 2))
 
 
 def _time(dialect: str, unit: str, kilobytes: int) -> float:

@@ -74,14 +74,14 @@ def _django(dialect: str) -> list[str]:
     if dialect not in engines:
         return []  # its back end for MySQL needs a driver that is compiled
     _configured()
-    from django.db import connections
+    from django.db import connections  # type: ignore[import-untyped, unused-ignore]
 
     connection = connections[engines[dialect]]
     return [query.query.get_compiler(connection=connection).as_sql()[0] for query in _django_queries()]
 
 
 def _configured() -> None:
-    from django.conf import settings
+    from django.conf import settings  # type: ignore[import-untyped, unused-ignore]
 
     if not settings.configured:
         names = ("sqlite3", "postgresql")
@@ -92,15 +92,15 @@ def _configured() -> None:
             },
             INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions"],
         )
-        import django
+        import django  # type: ignore[import-untyped, unused-ignore]
 
         django.setup()
 
 
 def _django_queries() -> Iterator[Any]:
-    from django.contrib.auth.models import Group, User
-    from django.contrib.sessions.models import Session
-    from django.db.models import Count, F, Q
+    from django.contrib.auth.models import Group, User  # type: ignore[import-untyped, unused-ignore]
+    from django.contrib.sessions.models import Session  # type: ignore[import-untyped, unused-ignore]
+    from django.db.models import Count, F, Q  # type: ignore[import-untyped, unused-ignore]
 
     yield User.objects.filter(username="x")
     yield User.objects.filter(Q(username__icontains="x") | Q(email__iexact="x")).order_by("-date_joined")[:20]
