@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import random
 import socket
 import urllib.request
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs, urlencode
 
 import aiohttp
 import httpx
@@ -20,7 +22,7 @@ import requests
 import urllib3
 import uvloop
 
-from divertor_sensor import AttackInterrupted, context
+from divertor_sensor import AttackInterrupted, DivertorWSGI, context
 from divertor_sensor.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
@@ -416,6 +418,28 @@ def test_a_request_long_over_is_no_longer_held_to_its_inputs(inside: Inside, mak
     made._closed_at -= 60
     context.run_in(made, _requests, inside.url)
     assert inside.paths == ["/"]
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_an_app_that_takes_it_for_a_failure_is_answered_for(
+    name: str, inside: Inside, make_sensor: MakeSensor
+) -> None:
+    """Clients turn what is raised at a socket into errors of their own; the response is replaced anyway."""
+    url, statuses = inside.url, []
+
+    def app(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        try:
+            CLIENTS[name](parse_qs(environ["QUERY_STRING"])["url"][0])
+        except Exception:
+            pass
+        start("200 OK", [])
+        return [b"nothing happened"]
+
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": urlencode({"url": url})}
+    guarded = DivertorWSGI(app, make_sensor(mode=Mode.BLOCK))
+    body = guarded({**environ, "wsgi.input": io.BytesIO()}, lambda status, *_: statuses.append(status))
+    assert b"nothing happened" not in b"".join(body)
+    assert [status[:3] for status in statuses] == ["403"] and inside.paths == []
 
 
 def test_every_client_is_tried() -> None:
