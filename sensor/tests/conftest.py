@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from divertor_sensor import sinks, threads
+from divertor_sensor import frameworks, patching, sinks, threads
 from divertor_sensor.detection import Detection, Report
 from divertor_sensor.patching import restore_all
 from divertor_sensor.sensor import Sensor
@@ -67,6 +67,16 @@ def make_sensor(kept: list[Detection], reported: list[Report]) -> Callable[..., 
         return Sensor(replace(DIVERT, **settings), Kept(kept, reported))
 
     return make
+
+
+@pytest.fixture
+def hooked(make_sensor: Callable[..., Sensor]) -> Iterator[Sensor]:
+    """Frameworks and servers, hooked up to a sensor that also reports every outcome; unhooked afterwards."""
+    made = make_sensor(sample=1)
+    before, asked = set(patching.patched), set(patching.integrations)
+    frameworks.instrument(lambda: made)
+    yield made
+    restore_all(but=before, asked=asked)
 
 
 def free_port() -> int:

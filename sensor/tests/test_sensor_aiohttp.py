@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,23 +12,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from divertor_sensor import frameworks, patching
 from divertor_sensor.detection import Detection, Failure, Outcome, Report
-from divertor_sensor.sensor import Sensor
 
 UNION = "' union all select 1,2 from sqlite_master --"
 ORIGIN = {"x-divertor-origin": "http://shop.example/login"}
 TOLD = web.AppKey("told", asyncio.Event)
 Ask = Callable[[aiohttp.ClientSession], Awaitable[Any]]
 
-
-@pytest.fixture(autouse=True)
-def sensor(make_sensor: Callable[..., Sensor]) -> Iterator[Sensor]:
-    made = make_sensor(sample=1)
-    before = set(patching.patched)
-    frameworks.instrument(lambda: made)
-    yield made
-    patching.restore_all(but=before)
+pytestmark = pytest.mark.usefixtures("hooked")
 
 
 def find(name: str) -> str:

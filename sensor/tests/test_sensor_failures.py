@@ -6,7 +6,7 @@ import asyncio
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import bottle  # type: ignore[import-untyped, unused-ignore]
@@ -21,7 +21,7 @@ import starlette.applications
 import starlette.routing
 from litestar.exceptions import NotFoundException
 
-from divertor_sensor import DivertorASGI, DivertorWSGI, frameworks, patching
+from divertor_sensor import DivertorASGI, DivertorWSGI
 from divertor_sensor.detection import Failure, Report
 from divertor_sensor.sensor import Sensor
 
@@ -31,16 +31,15 @@ with warnings.catch_warnings():  # Pyramid imports the standard library's cgi
     from pyramid.httpexceptions import HTTPNotFound  # type: ignore[import-untyped, unused-ignore]
     from pyramid.response import Response  # type: ignore[import-untyped, unused-ignore]
 
+pytestmark = pytest.mark.usefixtures("hooked")
+
 
 @pytest.fixture(autouse=True)
-def sensor(make_sensor: Callable[..., Sensor]) -> Iterator[Sensor]:
-    made = make_sensor()
-    before = set(patching.patched)
-    frameworks.instrument(lambda: made)
+def _quiet() -> Iterator[None]:
+    """Their own logs of the errors are none of this."""
     logging.disable(logging.ERROR)
-    yield made
+    yield
     logging.disable(logging.NOTSET)
-    patching.restore_all(but=before)
 
 
 def broken(*_: Any, **__: Any) -> Any:
@@ -172,7 +171,7 @@ def test_how_many_were_tried() -> None:
     assert len(WSGI) + len(ASGI) == 8
 
 
-def test_an_app_with_two_layers_of_guard_tells_once(sensor: Sensor, reported: list[Report]) -> None:
-    assert _wsgi(DivertorWSGI(flask_app(), sensor), "/broken") == 500
-    assert asyncio.run(_asgi(DivertorASGI(quart_app(), sensor), "/broken")) == 500
+def test_an_app_with_two_layers_of_guard_tells_once(hooked: Sensor, reported: list[Report]) -> None:
+    assert _wsgi(DivertorWSGI(flask_app(), hooked), "/broken") == 500
+    assert asyncio.run(_asgi(DivertorASGI(quart_app(), hooked), "/broken")) == 500
     assert len([each for each in reported if isinstance(each, Failure)]) == 2

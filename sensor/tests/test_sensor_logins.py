@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,11 @@ import flask_login  # type: ignore[import-untyped, unused-ignore]
 import pytest
 
 import divertor_sensor
-from divertor_sensor import context, frameworks, patching
-from divertor_sensor.sensor import Sensor
+from divertor_sensor import context
 
 SOURCE = str(Path(divertor_sensor.__file__).parents[1])
 
-
-@pytest.fixture(autouse=True)
-def sensor(make_sensor: Callable[..., Sensor]) -> Iterator[Sensor]:
-    made = make_sensor()
-    before = set(patching.patched)
-    frameworks.instrument(lambda: made)
-    yield made
-    patching.restore_all(but=before)
+pytestmark = pytest.mark.usefixtures("hooked")
 
 
 class User(flask_login.UserMixin):  # type: ignore[misc, unused-ignore]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,21 +14,12 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler, websocket_connect
 
-from divertor_sensor import frameworks, patching
 from divertor_sensor.detection import Detection, Failure, Outcome, Report
-from divertor_sensor.sensor import Sensor
 
 UNION = "' union all select 1,2 from sqlite_master --"
 ORIGIN = {"x-divertor-origin": "http://shop.example/login"}
 
-
-@pytest.fixture(autouse=True)
-def sensor(make_sensor: Callable[..., Sensor]) -> Iterator[Sensor]:
-    made = make_sensor(sample=1)
-    before = set(patching.patched)
-    frameworks.instrument(lambda: made)
-    yield made
-    patching.restore_all(but=before)
+pytestmark = pytest.mark.usefixtures("hooked")
 
 
 def find(name: str) -> str:

@@ -95,7 +95,8 @@ class Farm:
     wanted: list[Combination]
     ports: dict[str, int]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    stopped: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    #: What became of the streamed attack, by framework and server.
+    streams: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def serve(self, combination: Combination) -> None:
         """Waits until it listens; the next ones are on their way."""
@@ -263,10 +264,11 @@ def test_an_attack_is_diverted_and_nothing_else_is(
         )
         assert customer(1).find(ATTACK).by == "audited", "in the form"
         assert customer(2).get("pool", ATTACK).by == "audited", "in a pool"
-        _stream(customer(3), reports, ends=combination.server in ENDING)
+        outcome = _stream(customer(3), reports, ends=combination.server in ENDING)
         isolate(gateway, combination, customer(3).session)
         assert customer(3).find("bob").by == "audited", "after its isolation"
         assert honest.find("bob").by is None
+        farm.streams[combination.framework, combination.server] = outcome
     except AssertionError:
         print(farm.log(combination))
         raise
@@ -274,20 +276,36 @@ def test_an_attack_is_diverted_and_nothing_else_is(
         farm.stop(combination)
 
 
-def _stream(customer: Customer, reports: Reports, ends: bool) -> None:
+def _stream(customer: Customer, reports: Reports, ends: bool) -> str:
     """Diverted if nothing was sent; else cut, and reported, so that the session can be isolated."""
+    outcome = "cut"
     with suppress(http.client.HTTPException, OSError):
         reply = customer.get("stream", ATTACK)
-        assert reply.by == "audited" or reply.status >= 500 or (ends and reply.body == b"first "), reply
         if reply.by == "audited":
-            return
+            return "diverted"
+        assert reply.status >= 500 or (ends and reply.body == b"first "), reply
+        outcome = "ended" if ends else "cut"
     assert reports.outcome(customer.session) == "blocked"
+    return outcome
 
 
 def isolate(gateway: Gateway, combination: Combination, session: str) -> None:
     """As the control plane does when it hears of an attack."""
     scope = f"shop/app{COMBINATIONS.index(combination)}"
     gateway.table.put(fingerprint(scope_key(SECRET, scope, SESSION), session), FOREVER, 0)
+
+
+def test_the_table(farm: Farm) -> None:
+    """For reading (`pytest -s`): what became of the attack in a stream; all others were diverted."""
+    servers = sorted({server for _, server in farm.streams})
+    for framework in dict.fromkeys(framework for framework, _ in farm.streams):
+        cells = [
+            f"{server}: {farm.streams[framework, server]}"
+            for server in servers
+            if (framework, server) in farm.streams
+        ]
+        print(f"{framework:14}", ", ".join(cells))
+    assert set(farm.streams.values()) <= {"cut", "diverted", "ended"}
 
 
 def test_how_many_were_tried() -> None:

@@ -57,6 +57,8 @@ def integrate(kind: str, title: str, module: str, hook: Callable[[ModuleType], N
     integration = integrations[key] = Integration(kind, title, module)
 
     def run(imported: ModuleType) -> None:
+        if integrations.get(key) is not integration:
+            return
         before = set(patched)
         integration.seen = True
         try:
@@ -126,14 +128,23 @@ def put(module: ModuleType, name: str, owner: Any, attribute: str, value: Any) -
         setattr(owner, attribute, value)
 
 
-def restore_all(but: Collection[tuple[str, str]] = ()) -> None:
-    """Undo every replacement except those named; hooks that wait for an import stay."""
-    for key in [key for key in reversed(patched) if key not in but]:
+def restore_all(
+    but: Collection[tuple[str, str]] = (), asked: Collection[tuple[str, str]] | None = None
+) -> None:
+    """Undo every replacement except those named in `but`, and forget the integrations that made them.
+
+    With `asked`, the integrations named there stay with all they have replaced, and all others are forgotten,
+    also those that still wait for an import.
+    """
+    kept = {f"{module}.{name}" for module, name in but}
+    for key in asked or ():
+        kept.update(integrations[key].replaced)
+    for key in [key for key in reversed(patched) if ".".join(key) not in kept]:
         owner, attribute, original = patched.pop(key)
         setattr(owner, attribute, original)
-    kept = {f"{module}.{name}" for module, name in but}
-    for title in [title for title, each in integrations.items() if not kept.issuperset(each.replaced)]:
-        del integrations[title]
+    for key, each in list(integrations.items()):
+        if not kept.issuperset(each.replaced) or (asked is not None and key not in asked):
+            del integrations[key]
 
 
 def when_imported(name: str, hook: Callable[[ModuleType], None]) -> None:
