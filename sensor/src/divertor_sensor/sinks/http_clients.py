@@ -19,6 +19,7 @@ from divertor_sensor.request import AttackInterrupted, Request
 from divertor_sensor.sinks.network import (
     DEFAULT_PORTS,
     REDIRECTS,
+    answered,
     judge_connection,
     known_address,
     note_redirect,
@@ -86,7 +87,7 @@ def _getaddrinfo(
 
 async def _resolved(resolving: Any, host: Any) -> Any:
     answer = await resolving
-    remember(host, (found[4][0] for found in answer))
+    remember(host, answered(answer))
     return answer
 
 
@@ -111,12 +112,12 @@ def _handle_async_request(
         return wrapped(*args, **kwargs)
     sent = args[0] if args else kwargs.get("request")
     _judge_sent(request, "httpx.AsyncHTTPTransport.handle_async_request", sent)
-    return _answered(request, sent, wrapped(*args, **kwargs))
+    return _sent(request, sent, wrapped(*args, **kwargs))
 
 
-async def _answered(request: Request, sent: Any, asking: Any) -> Any:
+async def _sent(request: Request, sent: Any, sending: Any) -> Any:
     try:
-        response = await asking
+        response = await sending
     except BaseExceptionGroup:
         # anyio connects in a task group, which would hide what was raised from whoever looks for it.
         if request.interrupted:
@@ -135,7 +136,7 @@ def _judge_sent(request: Request, sink: str, sent: Any) -> None:
 
 
 def _note_answer(request: Request, sent: Any, response: Any) -> None:
-    if response.status_code in REDIRECTS:
+    if getattr(response, "status_code", 0) in REDIRECTS:
         url = sent.url
         port = url.port or DEFAULT_PORTS.get(url.scheme, 0)
         note_redirect(request, url.host, port, response.headers.get("location") or "")
@@ -145,13 +146,14 @@ def _aiohttp_send(
     wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     request = context.current.get()
-    if request is not None:
-        host = instance.url.host or ""
+    url = getattr(instance, "url", None)
+    if request is not None and url is not None:
+        host = url.host or ""
         # The peer of a request over a proxy is the proxy.
         is_direct = not getattr(instance, "proxy", None)
         address = _peer(args[0] if args else kwargs.get("conn")) if is_direct else known_address(host)
         if address:
-            judge_connection(request, "aiohttp.ClientRequest.send", host, instance.url.port or 0, address)
+            judge_connection(request, "aiohttp.ClientRequest.send", host, url.port or 0, address)
     return wrapped(*args, **kwargs)
 
 
@@ -171,7 +173,7 @@ def _aiohttp_start(
 
 async def _started(request: Request, response: Any, answering: Any) -> Any:
     answer = await answering
-    if response.status in REDIRECTS:
+    if getattr(response, "status", 0) in REDIRECTS:
         url = response.url
         note_redirect(request, url.host or "", url.port or 0, response.headers.get("location") or "")
     return answer

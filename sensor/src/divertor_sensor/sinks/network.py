@@ -49,9 +49,9 @@ def instrument() -> None:
 
 
 def _patch_resolver(module: ModuleType) -> None:
-    wrap(module, "getaddrinfo", _resolving("host", _answered))
+    wrap(module, "getaddrinfo", _resolving("host", answered))
     wrap(module, "gethostbyname", _resolving("hostname", lambda answer: [answer]))
-    wrap(module, "gethostbyname_ex", _resolving("hostname", lambda answer: answer[2]))
+    wrap(module, "gethostbyname_ex", _resolving("hostname", _hosts_answered))
 
 
 def _patch_responses(module: ModuleType) -> None:
@@ -175,8 +175,16 @@ def _on_url(request: Request, args: tuple[Any, ...]) -> None:
         check(request, DETECTOR, "urllib.request.urlopen", url, 3)
 
 
-def _answered(answer: Any) -> Iterable[object]:
-    return (found[4][0] for found in answer)
+def answered(answer: object) -> Iterable[object]:
+    """The addresses in an answer of `getaddrinfo`."""
+    if isinstance(answer, list):
+        for found in answer:
+            if isinstance(found, tuple) and len(found) == 5 and isinstance(found[4], tuple) and found[4]:
+                yield found[4][0]
+
+
+def _hosts_answered(answer: object) -> Iterable[object]:
+    return answer[2] if isinstance(answer, tuple) and len(answer) == 3 else ()
 
 
 def _resolving(parameter: str, addresses_of: Callable[[Any], Iterable[object]]) -> Callable[..., Any]:
@@ -197,7 +205,7 @@ def _getresponse(
 ) -> Any:
     response = wrapped(*args, **kwargs)
     request = context.current.get()
-    if request is not None and response.status in REDIRECTS:
+    if request is not None and getattr(response, "status", 0) in REDIRECTS:
         note_redirect(request, str(instance.host), instance.port, response.headers.get("location") or "")
     return response
 
