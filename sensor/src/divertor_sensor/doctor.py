@@ -35,13 +35,13 @@ _HOOK = "divertor_sensor_autostart.pth"
 
 #: Libraries that do what the guarded ones do, and are not guarded: module and what can be done.
 _NOT_GUARDED = {
+    "asyncmy": "its statements are not judged; aiomysql's are",
     "cheroot": "wrap the app: divertor_sensor.protect(app)",
     "clickhouse_driver": "its statements are not judged",
     "daphne": "wrap the app: divertor_sensor.protect(app)",
     "duckdb": "its statements are not judged",
     "eventlet": "not tried",
     "gevent": "a process that gevent has patched is not guarded",
-    "mysql.connector": "its statements are not judged; PyMySQL's and mysqlclient's are",
     "oracledb": "its statements are not judged",
     "pymssql": "its statements are not judged",
     "pyodbc": "its statements are not judged",
