@@ -67,20 +67,28 @@ def _frame(file: str, line: int, function: str) -> Frame:
     return Frame(file, line, function)
 
 
-def site_of(frame: FrameType) -> Site:
-    """The place of the innermost frame of the app's own code, or of `frame` when libraries go on for too
-    long.
-    """
+def app_frame(frame: FrameType) -> FrameType:
+    """The innermost frame of the app's own code, or `frame` when libraries go on for too long."""
     found: FrameType | None = frame
     for _ in range(_MAX_SITE_WALK):
         if found is None:
             break
         if _is_app(found):
-            frame = found
-            break
+            return found
         found = found.f_back
+    return frame
+
+
+def site_of(frame: FrameType) -> Site:
+    """The place a frame is at."""
     code = frame.f_code
     return code.co_filename, code.co_firstlineno, frame.f_lasti
+
+
+def caller_of(frame: FrameType) -> Site | None:
+    """The place from which a frame's function was called; None when that is not the app's own code."""
+    outer = frame.f_back
+    return site_of(outer) if outer is not None and _is_app(outer) else None
 
 
 def is_constant(text: str, frame: FrameType) -> bool:

@@ -12,9 +12,10 @@ from types import FrameType
 
 from divertor_sensor import context
 from divertor_sensor.detectors import Detector, Finding
+from divertor_sensor.detectors.skeleton import literals
 from divertor_sensor.findings import Kind, conclude
-from divertor_sensor.frames import capture, is_constant, site_of
-from divertor_sensor.memory import Site
+from divertor_sensor.frames import app_frame, caller_of, capture, is_constant, site_of
+from divertor_sensor.memory import Path
 from divertor_sensor.request import AttackInterrupted, Request
 from divertor_sensor.work import Spent
 
@@ -30,13 +31,14 @@ def check(request: Request, detector: Detector, sink: str, statement: str, depth
         raise AttackInterrupted
     sensor = request.sensor
     caller = sys._getframe(depth)
-    site = site_of(caller)
+    at = app_frame(caller)
+    site = site_of(at)
     if sensor.memory.knows(site, statement) or request.lapsed:
         return
     # Judging may import a codec, say, and that opens files: its own calls are not the app's.
     token = context.current.set(None)
     try:
-        interrupt = _examine(request, detector, sink, statement, site, caller)
+        interrupt = _examine(request, detector, sink, statement, (site, caller_of(at)), caller)
     except Exception as problem:
         sensor.faults.contain(f"detector {detector.type}", problem)
         interrupt = request.interrupted
@@ -47,14 +49,17 @@ def check(request: Request, detector: Detector, sink: str, statement: str, depth
 
 
 def _examine(
-    request: Request, detector: Detector, sink: str, statement: str, site: Site, caller: FrameType
+    request: Request, detector: Detector, sink: str, statement: str, path: Path, caller: FrameType
 ) -> bool:
+    memory, site = request.sensor.memory, path[0]
+    skeleton = None if detector.skeleton is None else detector.skeleton(statement)
+    if skeleton is not None and memory.knows_skeleton(path, skeleton) and request.is_plain():
+        return False
     key = (detector, statement)
     if key in request.cleared and request.is_current():
         return False
-    memory = request.sensor.memory
     is_due = memory.is_due(site, statement)
-    if not is_due and _is_clear(request, detector, statement):
+    if skeleton is not None and _is_clear(request, detector, statement, skeleton, path) and not is_due:
         return False
     if is_due and is_constant(statement, caller):
         memory.learn(site, statement)
@@ -74,15 +79,16 @@ def _examine(
     return False
 
 
-def _is_clear(request: Request, detector: Detector, statement: str) -> bool:
+def _is_clear(request: Request, detector: Detector, statement: str, skeleton: str, path: Path) -> bool:
     """Whether it is plain that no input leaves its literal; `_judged` finds nothing then."""
-    skeleton = None if detector.skeleton is None else detector.skeleton(statement)
-    if skeleton is None or not request.is_complete(detector):
-        return False
     try:
-        return request.is_clear_of(detector, skeleton)
+        if not request.is_complete(detector) or not request.is_clear_of(detector, skeleton):
+            return False
     except Spent:
         return False
+    if request.is_plain() and request.brings_any(literals(statement)):
+        request.sensor.memory.learn_skeleton(path, skeleton)
+    return True
 
 
 def _judged(request: Request, detector: Detector, statement: str) -> tuple[Finding | None, bool]:

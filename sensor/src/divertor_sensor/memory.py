@@ -7,14 +7,22 @@ attack that went unseen is not its own excuse later; the caller proposes it, and
 the request was complete. It is the fast path (one lookup) and the cure for coincidence (an input that equals
 a piece of a constant statement). No lock: single set and dictionary operations are atomic, and a lost entry
 is only learned again.
+
+Skeletons (`divertor_sensor.detectors.skeleton`) are remembered apart, for statements whose literals differ
+each time. One is learned from a request in which no input had a place in it, and which is seen to bring what
+stands in a literal; it counts for plain requests only, which bring nothing that could end a literal. An
+attack would then have to make, without an apostrophe, the very structure that the app itself has at the same
+place, called from the same place, and which it can be asked for honestly.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 #: File, first line of the function, offset of the instruction: one call expression in the program.
 Site: TypeAlias = tuple[str, int, int]
+#: A call expression, and the one of the app's that called its function, if it was the app.
+Path: TypeAlias = tuple[Site, Site | None]
 
 _MAX_SITES = 4096
 _MAX_PER_SITE = 512
@@ -30,6 +38,7 @@ class StatementMemory:
 
     def __init__(self) -> None:
         self._sites: dict[Site, set[str]] = {}
+        self._skeletons: dict[Path, set[str]] = {}
         self._young: dict[Site, int] = {}
         self._sightings: dict[tuple[Site, int], int] = {}
         #: The fingerprints that all the clean requests had in common in which a statement was seen.
@@ -42,16 +51,16 @@ class StatementMemory:
 
     def learn(self, site: Site, statement: str) -> None:
         """Take `statement` as the program's own at `site`."""
-        if len(statement) > _MAX_LENGTH:
-            return
-        known = self._sites.get(site)
-        if known is None:
-            if len(self._sites) >= _MAX_SITES:
-                self._sites.clear()
-            known = self._sites.setdefault(site, set())
-        if len(known) >= _MAX_PER_SITE:
-            known.clear()
-        known.add(statement)
+        _add(self._sites, site, statement)
+
+    def knows_skeleton(self, path: Path, skeleton: str) -> bool:
+        """Whether `skeleton` was learned at `path`."""
+        known = self._skeletons.get(path)
+        return known is not None and skeleton in known
+
+    def learn_skeleton(self, path: Path, skeleton: str) -> None:
+        """Take `skeleton` as the program's own at `path`."""
+        _add(self._skeletons, path, skeleton)
 
     def is_due(self, site: Site, statement: str) -> bool:
         """Count a sighting of a statement that is not known: whether it is worth examining for learning.
@@ -95,3 +104,19 @@ class StatementMemory:
             return
         self.learn(site, statement)
         self._common.pop(key, None)
+
+
+_Place = TypeVar("_Place", Site, Path)
+
+
+def _add(places: dict[_Place, set[str]], place: _Place, text: str) -> None:
+    if len(text) > _MAX_LENGTH:
+        return
+    known = places.get(place)
+    if known is None:
+        if len(places) >= _MAX_SITES:
+            places.clear()
+        known = places.setdefault(place, set())
+    if len(known) >= _MAX_PER_SITE:
+        known.clear()
+    known.add(text)

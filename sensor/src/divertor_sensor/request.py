@@ -7,10 +7,10 @@ ahead of it. Values are extracted only when a sink needs them. The decision itse
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from divertor_sensor import context
 from divertor_sensor.bodies import read_body, read_late_part, read_message
@@ -31,6 +31,9 @@ _AFTERLIFE = 30.0
 #: The longest raw request that a statement is learned from.
 _MAX_TAUGHT = 16 * 1024
 _LONG_VALUE = 12
+_TELLING = 3
+#: Percent-encoded characters but the blank and a few signs that mean nothing in a literal.
+_ENCODED = re.compile("%(?!20|2[BCFbcf]|3[ADad]|40)")
 #: What the content of a long uploaded file is not used for: paths, hosts, operators, names in a directory.
 _SHORT_OF_FILES = frozenset({"path_traversal", "ssrf", "nosql_injection", "ldap_injection"})
 #: Headers that are the same in every request of a browser.
@@ -49,8 +52,7 @@ class ConnectionCut(RuntimeError):
     """Raised out of the app's response when it must end in the middle: the server closes the connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The head of a request, as the protocol delivered it. Header names are lower case; `path` is decoded;
     `raw_path` is not, without the query, and "" when the server does not tell.
     """
@@ -66,7 +68,8 @@ class Head:
 class Request:
     """One request under guard. `interrupted` is set once an attack was stopped, and never unset.
 
-    `replaceable`: nothing of the response is out yet, so that another one can take its place.
+    `replaceable`: nothing of the response is out yet, so that another one can take its place. `load` reads
+    the head, when it is needed; `texts` gives every text of it, and possibly more, for a first look.
     """
 
     __slots__ = (
@@ -77,8 +80,11 @@ class Request:
         "_inputs",
         "_load",
         "_parts",
+        "_plain",
+        "_plain_at",
         "_raw",
         "_searched",
+        "_texts",
         "_searching",
         "_seen",
         "_whole",
@@ -95,7 +101,9 @@ class Request:
         "work",
     )
 
-    def __init__(self, sensor: Sensor, load: Callable[[], Head]) -> None:
+    def __init__(
+        self, sensor: Sensor, load: Callable[[], Head], texts: Callable[[], Iterable[str]] | None = None
+    ) -> None:
         self.sensor = sensor
         self.interrupted = False
         #: What became of it: "" while nothing was stopped, then `diverted` or `blocked`.
@@ -109,9 +117,12 @@ class Request:
         #: Where names and redirects led to; None until there is something to remember.
         self.trail: Trail | None = None
         self._load = load
+        self._texts = texts
         self._head: Head | None = None
         self.body = Body()
         self._parts: list[Part] = []
+        self._plain = False
+        self._plain_at = -1
         #: How much of the body the parts are of; -1 before there are any.
         self._extracted = -1
         #: Whether they are all there is; and whether that goes for the content of long files, too.
@@ -193,6 +204,33 @@ class Request:
             if not is_clear(searched, skeleton):
                 return False
         return True
+
+    def is_plain(self) -> bool:
+        """Whether nothing in a short request could end a literal: no apostrophe, in no encoding that common
+        code undoes but base64, and no backslash.
+        """
+        if self._plain_at != self.body.size:
+            self._plain_at, self._plain = self.body.size, self._looks_plain()
+        return self._plain
+
+    def _looks_plain(self) -> bool:
+        text = "\n".join(self._head_texts() if self._texts is None else self._texts())
+        if self.body.size:
+            if self.body.size > _MAX_TAUGHT:
+                return False
+            text += self.body.content().decode("latin-1")
+        if "'" in text or "\\" in text or "&#" in text or "\0" in text or not text.isascii():
+            return False
+        return "%" not in text or _ENCODED.search(text) is None
+
+    def _head_texts(self) -> Iterable[str]:
+        head = self.head
+        return (head.query, head.path, head.raw_path, *head.headers.values())
+
+    def brings_any(self, texts: Iterable[str]) -> bool:
+        """Whether one of `texts`, if not too short to tell, stands in the request as it came."""
+        raw = self.raw()
+        return any(len(text) >= _TELLING and text in raw for text in texts)
 
     def raw(self) -> str:
         """All that was seen of the request as one text, as several decoders read it, in lower case."""

@@ -46,6 +46,11 @@ def skeleton(statement: str) -> str | None:
     return left if _is_plain(left) else None
 
 
+def literals(statement: str) -> list[str]:
+    """What the skeleton leaves out of a statement that has one, in lower case, in order."""
+    return statement.lower().split(_BOUND)[1::2]
+
+
 @lru_cache(maxsize=512)
 def _is_plain(left: str) -> bool:
     """Whether each piece between two literals is free of everything that could quote or comment."""

@@ -41,7 +41,7 @@ class DivertorWSGI:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if _KEY in environ and context.current.get() is not None:
             return self.app(environ, start_response)
-        request = Request(self.sensor, lambda: read_head(environ))
+        request = Request(self.sensor, lambda: read_head(environ), lambda: _texts(environ))
         environ[_KEY] = True  # not the request itself: it refers to the environ, and a cycle lives long
         recorder = _record_body(environ, request)
         return _Exchange(request, start_response, recorder, environ).run(self.app, environ)
@@ -75,6 +75,11 @@ def read_head(environ: Environ) -> Head:
 def _header_names(names: tuple[str, ...]) -> list[tuple[str, str]]:
     """Which of an environ's names are headers, and how those are called; there are few such sets."""
     return [(name, name[5:].replace("_", "-").lower()) for name in names if name.startswith("HTTP_")]
+
+
+def _texts(environ: Environ) -> list[str]:
+    """Every text of the request, and those the server adds."""
+    return [value for value in environ.values() if type(value) is str]
 
 
 def _code(status: Any) -> int:
