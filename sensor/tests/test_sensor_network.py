@@ -233,6 +233,16 @@ def test_a_header_that_names_this_server_is_no_finding(
     assert kept == [] and inside.paths == ["/"]
 
 
+def test_a_service_that_was_called_without_an_input_is_the_apps_own(
+    inside: Inside, make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    """A value that names it later does so by chance, at this place in the app."""
+    sensor, url = make_sensor(), f"http://localhost:{inside.port}/"
+    for value in ("a rather long value", "yet another one of them", "and then a third", url):
+        context.run_in(asking(sensor, value), _requests, url)
+    assert kept == [] and len(inside.paths) == 4
+
+
 def test_another_header_that_names_the_inside_is_one(inside: Inside, make_sensor: MakeSensor) -> None:
     made = asking(make_sensor(), "x", {"x-callback": inside.url})
     assert stopped(made, _requests, inside.url) and inside.paths == []

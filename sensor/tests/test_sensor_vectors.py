@@ -46,7 +46,7 @@ COUNTED: dict[str, tuple[ModuleType, int]] = {
     "redirect": (redirect, 57),
     "shell": (shell, 57),
     "sql": (sql, 115),
-    "ssrf": (ssrf, 136),
+    "ssrf": (ssrf, 137),
     "template": (template, 38),
     "xml": (xml, 21),
     "xss": (xss, 138),

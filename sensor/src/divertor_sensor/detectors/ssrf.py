@@ -42,9 +42,9 @@ from divertor_sensor.work import Work
 
 #: Headers in which honest clients and proxies name this server, where they come from, and themselves.
 _ADDRESSING = re.compile(
-    r"host|origin|referer|forwarded|via|:authority|client-ip|remote-addr|x-host"
+    r"host|origin|referer|forwarded|via|:authority"
     r"|x-(?:forwarded|envoy|original|real|client|cluster|remote|proxy)-.*"
-    r"|(?:true|cf|fastly)-(?:client|connecting)-.*"
+    r"|.*-?(?:host|ip|addr|address)"
 )
 #: Databases, caches, queues, directories and mail: what apps connect to without any request's doing.
 _BACKENDS = frozenset(
