@@ -37,6 +37,32 @@ def test_without_the_command_nothing_is_patched() -> None:
     assert python("-c", PROOF, PYTHONPATH=SOURCE) == "False"
 
 
+def test_what_the_host_may_do_without_is_not_imported() -> None:
+    """asyncio alone is 10 MB."""
+    proof = "import sys; print({'asyncio', 'subprocess', 'flask', 'multiprocessing'} & set(sys.modules))"
+    run = ("-m", "divertor_sensor", "run", sys.executable, "-c", proof)
+    assert python(*run, PYTHONPATH=SOURCE) == "set()"
+
+
+def test_turning_it_on_twice_changes_nothing() -> None:
+    again = (
+        "import divertor_sensor as d, sqlite3; from divertor_sensor import patching as p; d.instrument();"
+        "before, connect = set(p.patched), sqlite3.connect; d.instrument(); d.protect();"
+        "print(set(p.patched) == before and sqlite3.connect is connect)"
+    )
+    assert python("-c", again, PYTHONPATH=SOURCE) == "True"
+
+
+def test_a_sub_interpreter_is_guarded_by_itself() -> None:
+    pytest.importorskip("_xxsubinterpreters")
+    code = (
+        "import _xxsubinterpreters as s; s.run_string(s.create(), 'import divertor_sensor, sqlite3;"
+        "divertor_sensor.instrument(); print(type(sqlite3.connect).__name__)', {})"
+    )
+    told = python("-c", code, PYTHONPATH=SOURCE)
+    assert told == python("-c", code.replace("s.run_string(s.create(), ", "exec("), PYTHONPATH=SOURCE)
+
+
 def test_a_sitecustomize_of_the_host_still_runs(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import builtins; builtins.own = 'ran'")
     path = os.pathsep.join([SOURCE, str(tmp_path)])

@@ -79,9 +79,32 @@ async def stream(request):
 app = Starlette(routes=[Route("/login", login, methods=["POST"]), Route("/stream", stream)])
 """
 
+#: The sensor in the app itself, as an import and a call; and around an app without a framework.
+ONE_CALL = "import divertor_sensor; divertor_sensor.instrument()\n" + STARLETTE_APP
+PROTECTED = """
+import sqlite3, divertor_sensor
+from urllib.parse import parse_qs
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    name = parse_qs(environ["QUERY_STRING"])["q"][0]
+    with sqlite3.connect("shop.db") as database:
+        database.executescript("create table if not exists users (name, mail)")
+        return [str(database.execute("select * from users where name = '%s'" % name).fetchall()).encode()]
+
+app = divertor_sensor.protect(app)
+"""
+
 
 @contextmanager
-def serve(folder: Path, app: str, arguments: list[str], ready: str, collector: Any) -> Iterator[None]:
+def serve(
+    folder: Path,
+    app: str,
+    arguments: list[str],
+    ready: str,
+    collector: Any,
+    run: tuple[str, ...] = ("-m", "divertor_sensor", "run", sys.executable),
+) -> Iterator[None]:
     """A server with the sensor in it, from its own folder, until the end of the block."""
     (folder / "shop.py").write_text(app)
     environ = {
@@ -94,7 +117,7 @@ def serve(folder: Path, app: str, arguments: list[str], ready: str, collector: A
         "DIVERTOR_VERSION": "shop:1.1.0",
         "DIVERTOR_SENSOR_STRICT": "1",
     }
-    command = [sys.executable, "-m", "divertor_sensor", "run", sys.executable, "-m", *arguments]
+    command = [sys.executable, *run, "-m", *arguments]
     process = subprocess.Popen(command, cwd=folder, env=environ, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
@@ -183,3 +206,17 @@ def test_uvicorn_cuts_a_response_that_has_begun_and_serves_on(starlette_port: in
     with pytest.raises(http.client.HTTPException):
         ask(starlette_port, "GET", "/stream?q=" + quote(UNION), **ORIGIN)
     assert ask(starlette_port, "POST", "/login", json.dumps({"user": "bob"}))[2] == b"[]"
+
+
+def test_one_call_in_the_app_is_enough(tmp_path: Path, port: int, collector: Any) -> None:
+    arguments = ["uvicorn", "--port", str(port), "shop:app"]
+    with serve(tmp_path, ONE_CALL, arguments, "Uvicorn running", collector, run=()):
+        assert ask(port, "POST", "/login", json.dumps({"user": UNION}), **ORIGIN)[0] == 307
+        assert ask(port, "POST", "/login", json.dumps({"user": "bob"}))[2] == b"[]"
+
+
+def test_an_app_without_a_framework_can_be_protected(tmp_path: Path, port: int, collector: Any) -> None:
+    arguments = ["gunicorn", "--bind", f"127.0.0.1:{port}", "--no-control-socket", "shop:app"]
+    with serve(tmp_path, PROTECTED, arguments, "Booting worker", collector, run=()):
+        assert ask(port, "GET", "/?q=" + quote(UNION), **ORIGIN)[0] == 307
+        assert ask(port, "GET", "/?q=bob")[2] == b"[]"

@@ -16,7 +16,7 @@ from typing import Any
 
 from divertor_sensor import context, runtime
 from divertor_sensor.behaviour import ended, failed
-from divertor_sensor.frameworks.hooking import must_pass
+from divertor_sensor.frameworks.passing import must_pass
 from divertor_sensor.frameworks.refusal import refusal_for
 from divertor_sensor.patching import integrate, wrap
 from divertor_sensor.request import Head, Request

@@ -7,12 +7,12 @@ found after the response has begun cuts the connection.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, TypeAlias
 
 from divertor_sensor import context, runtime
 from divertor_sensor.behaviour import ended, failed
+from divertor_sensor.frameworks.passing import must_pass
 from divertor_sensor.frameworks.refusal import refusal_for
 from divertor_sensor.request import ConnectionCut, Head, Request
 from divertor_sensor.responses import Page, Raw, check_head
@@ -97,7 +97,7 @@ class _Exchange:
             if not self._request.interrupted:
                 await self.finish()
         except BaseException as problem:
-            if not self._request.interrupted or _must_pass(problem):
+            if not self._request.interrupted or must_pass(problem):
                 self._fail(problem)
                 raise
         finally:
@@ -142,10 +142,6 @@ class _Exchange:
 
     async def refuse(self) -> None:
         raise NotImplementedError
-
-
-def _must_pass(problem: BaseException) -> bool:
-    return isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError))
 
 
 class _HttpExchange(_Exchange):

@@ -7,7 +7,6 @@ what is guarded already changes nothing: the inner layer finds the request curre
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -74,8 +73,3 @@ def after(attribute: str, guard: Callable[[Any], Any]) -> Wrapper:
         return result
 
     return wrapper
-
-
-def must_pass(problem: BaseException) -> bool:
-    """Whether `problem` belongs to the interpreter or the event loop, and is never ours to swallow."""
-    return isinstance(problem, (KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError))

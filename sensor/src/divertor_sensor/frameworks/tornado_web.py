@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from divertor_sensor import context, runtime
 from divertor_sensor.behaviour import ended, failed
-from divertor_sensor.frameworks.hooking import must_pass
+from divertor_sensor.frameworks.passing import must_pass
 from divertor_sensor.frameworks.refusal import Refusal, refusal_for
 from divertor_sensor.patching import integrate, wrap
 from divertor_sensor.request import AttackInterrupted, Head, Request
