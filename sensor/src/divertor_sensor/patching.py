@@ -112,6 +112,8 @@ class _Proxy(wrapt.FunctionWrapper):  # type: ignore[misc, unused-ignore]
         return self
 
     def __reduce_ex__(self, protocol: Any) -> Any:
+        if "<locals>" in self.__qualname__:
+            return self.__wrapped__.__reduce_ex__(protocol)  # which has no name either, and says so
         return pkgutil.resolve_name, (f"{self.__module__}:{self.__qualname__}",)
 
 
