@@ -107,9 +107,11 @@ def severity_of(lexed: Lexed, start: int, end: int, work: Work) -> bool | None:
 
     :raises Spent: it takes too long to tell.
     """
+    work.spend(16 + end - start)
     at = max(bisect_right(lexed.segments, start, key=_start) - 1, 0)
     opened, closed, kind = lexed.segments[at]
     if kind == "string" and end <= closed and opened < start:
+        work.spend((start - opened) // _SEARCH)
         inside = _within_string(lexed.source, opened, closed, start, end)
         if inside != "out":
             return {"text": None, "open": False, "field": True}[inside]
