@@ -76,6 +76,8 @@ class Behaviour:
         is_failed = request.status >= _SERVER_ERROR
         if not is_failed and not (self._sample and next(self._requests) % self._sample == 0):
             return
+        if not request.status:  # a web socket, or a client that went away
+            return
         if not self._outcomes.take(self._clock()):
             return
         elapsed = time.perf_counter() - request.started

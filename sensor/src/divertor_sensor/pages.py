@@ -93,6 +93,12 @@ def code_segments(code: str) -> list[Segment]:
     return found
 
 
+def tag_segments(text: str) -> list[Segment]:
+    """The segments of the tag that `text` begins with; none when it begins with no tag."""
+    tag = _TAG.match(text)
+    return list(_tag_segments(text, tag)) if tag else []
+
+
 def _segments(text: str) -> Iterator[Segment]:
     at = 0
     while at < len(text):

@@ -23,7 +23,7 @@ from divertor_sensor.work import Spent, Work
 #: Bytes of a response that are looked at.
 LIMIT = 256 * 1024
 #: How often a page that comes in pieces is read anew.
-_MAX_READINGS = 8
+_MAX_READINGS = 4
 _AROUND = 120
 _MAX_ASKED = 64 * 1024
 #: A plain search looks at this many characters in the time of one step.

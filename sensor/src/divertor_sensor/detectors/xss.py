@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from divertor_sensor.derived import derived_values
-from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.detectors import Candidate, Detector, Finding, Judgement, windows, worst
 from divertor_sensor.pages import (
     CODE,
     COMMENT,
@@ -32,6 +32,7 @@ from divertor_sensor.pages import (
     Page,
     Segment,
     code_segments,
+    tag_segments,
 )
 from divertor_sensor.work import Work
 
@@ -40,6 +41,8 @@ _MIN_LENGTH = 6
 #: A plain search looks at this many characters in the time of one step.
 _SEARCH = 16
 _MAX_OCCURRENCES = 16
+#: Characters before and after an input that decide what it is in.
+_AROUND = 4096
 _SPECIAL = re.compile(r"[<>\"'`]|[\t\n\f\r /]on[a-z]{3,}[\t\n\f\r ]*+=", re.IGNORECASE)
 _ADDRESS = re.compile(
     r"(?:javascript|vbscript):|data:(?:text/(?:html|xml)|image/svg|application/xhtml)", re.I
@@ -77,24 +80,26 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
     :raises Spent: there is too much to look at.
     """
     work.spend(len(candidates) * (2 + len(statement) // _SEARCH))
-    page: Page | None = None
-    finding: Finding | None = None
+    plain = [(each, statement.find(each.text)) for each in candidates]
+    held = [(each, at) for each, at in plain if at >= 0]
+    finding, touched = None, bool(held)
+    if held:
+        end = max(statement.rfind(each.text) + len(each.text) for each, _ in held)
+        work.spend(4 * end)
+        page = Page(statement[: end + _AROUND])
+        for candidate, at in held:
+            severity = _worst(_severities(page, candidate.text, at, work))
+            if severity is not None:
+                finding = worst(finding, Finding(candidate.origin, severity))
+            if severity:
+                return Judgement(True, finding)
     for candidate in candidates:
-        at = statement.find(candidate.text)
-        escaped = _escaped_in(statement, candidate.text)
-        if at < 0 and not escaped:
-            continue
-        if page is None:
-            work.spend(2 * len(statement))
-            page = Page(statement)
-        severity = _worst(_severities(page, candidate.text, at, work))
-        if escaped and not severity:
-            severity = _worst(_attribute_severities(page, candidate.text, work)) or severity
-        if severity is not None:
-            finding = worst(finding, Finding(candidate.origin, severity))
-        if severity:
-            break
-    return UNTOUCHED if page is None else Judgement(True, finding)
+        for form in _escaped_forms(candidate.text):
+            work.spend(len(statement) // _SEARCH)
+            severity = _worst(_attribute_severities(statement, form, candidate.text, work))
+            if severity is not None:
+                finding, touched = worst(finding, Finding(candidate.origin, severity)), True
+    return Judgement(touched, finding)
 
 
 def _worst(severities: Iterator[bool | None]) -> bool | None:
@@ -106,12 +111,12 @@ def _worst(severities: Iterator[bool | None]) -> bool | None:
     return found
 
 
-def _escaped_in(page: str, text: str) -> bool:
-    """Whether the page holds the text with its quotes written as entities, as in an attribute."""
+def _escaped_forms(text: str) -> list[str]:
+    """The text with its quotes written as entities, as in an attribute; none when it has none."""
     if "'" not in text and '"' not in text:
-        return False
+        return []
     escaped = html.escape(text)
-    return escaped in page or escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page
+    return list(dict.fromkeys([escaped, escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")]))
 
 
 def _severities(page: Page, text: str, at: int, work: Work) -> Iterator[bool | None]:
@@ -184,18 +189,30 @@ def _has_effect(page: Page, tag: Segment, segments: Sequence[Segment], end: int)
     return any(page.text[segment.start : min(segment.end, end)].strip() for segment in contents)
 
 
-def _attribute_severities(page: Page, text: str, work: Work) -> Iterator[bool | None]:
-    """The same for text whose quotes were escaped: that does not help in an event handler or an address."""
-    for segment in page.segments:
-        if segment.kind != VALUE or not (segment.name.startswith("on") or _is_address(segment)):
-            continue
-        work.spend(segment.end - segment.start)
-        value = html.unescape(page.text[segment.start : segment.end])
-        at = value.find(text)
-        if at >= 0 and segment.name.startswith("on"):
-            yield _in_code(value, at, at + len(text), False)
-        elif at == 0 and _is_code_address(value):
-            yield True
+def _attribute_severities(page: str, form: str, text: str, work: Work) -> Iterator[bool | None]:
+    """For each attribute that holds `form`, which is `text` with its quotes escaped: that does not help in an
+    event handler or an address. Only the tag before each place is read, not the page.
+    """
+    at = page.find(form)
+    for _ in range(_MAX_OCCURRENCES):
+        if at < 0:
+            return
+        opened = page.rfind("<", max(0, at - _AROUND), at)
+        end = at + len(form)
+        work.spend(2 * (end - opened) if opened >= 0 else 8)
+        segments = tag_segments(page[opened : end + _AROUND]) if opened >= 0 else []
+        for segment in segments:
+            if segment.kind == VALUE and segment.start <= at - opened < segment.end:
+                yield _unescaped(page[opened + segment.start : opened + segment.end], segment, text)
+        at = page.find(form, end)
+
+
+def _unescaped(value: str, segment: Segment, text: str) -> bool | None:
+    value = html.unescape(value)
+    at = value.find(text)
+    if at >= 0 and segment.name.startswith("on"):
+        return _in_code(value, at, at + len(text), False)
+    return True if at == 0 and _is_address(segment) and _is_code_address(value) else None
 
 
 def _is_address(segment: Segment) -> bool:
