@@ -28,15 +28,14 @@ def main() -> int:
     if lacking := [name for name in HOSTS if name not in versions]:
         print(f"{chosen.peers} lacks {', '.join(lacking)}: pip install {' '.join(lacking)}", file=sys.stderr)
         return INCOMPLETE
-    present = [each for each in VARIANTS if not each.distribution or each.distribution in versions]
+    known = [each for each in VARIANTS if not (chosen.without_peers and each.distribution)]
+    present = [each for each in known if not each.distribution or each.distribution in versions]
     document: report.Document = {
         "machine": _machine(versions),
         "rounds": chosen.rounds,
         "seconds": chosen.seconds,
         "missing": [
-            {"title": each.title, "distribution": each.distribution}
-            for each in VARIANTS
-            if each not in present
+            {"title": each.title, "distribution": each.distribution} for each in known if each not in present
         ],
     }
     with tempfile.TemporaryDirectory(prefix="divertor-bench-") as folder:
@@ -66,6 +65,7 @@ def _options() -> argparse.Namespace:
     options.add_argument("--rounds", type=int, default=7, help="runs of each, in shuffled order (default 7)")
     options.add_argument("--seconds", type=int, default=2, help="seconds of a run (default 2)")
     options.add_argument("--quick", action="store_true", help="2 rounds of 1 second: to see that it works")
+    options.add_argument("--without-peers", action="store_true", help="the sensor and no sensor only")
     options.add_argument(
         "--peers", type=Path, default=_peers(), help="a Python that has the rivals and the web frameworks"
     )

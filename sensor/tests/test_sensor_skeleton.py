@@ -193,7 +193,7 @@ def test_an_unseen_attack_does_not_teach_its_skeleton(make_sensor: MakeSensor) -
     """The app undoes an encoding that is not followed: nothing of what the client sent shows."""
     sensor = make_sensor()
     for _ in range(40):
-        ask(sensor, f"q={'7 or 1=1'.encode().hex()[::-1]}", "a = 7 or 1=1 and b = ''")
+        ask(sensor, f"q={b'7 or 1=1'.hex()[::-1]}", "a = 7 or 1=1 and b = ''")
     with pytest.raises(AttackInterrupted):
         ask(sensor, "q=7+or+1=1", "a = 7 or 1=1 and b = ''")
 
