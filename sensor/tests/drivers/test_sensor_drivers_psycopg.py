@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -153,3 +154,67 @@ def test_an_honest_value_passes(way: Any, name: str, on_postgresql: Trial) -> No
 @every_way
 def test_outside_a_request_nothing_is_judged(way: Any, name: str, on_postgresql: Trial) -> None:
     on_postgresql.would_run(way(on_postgresql.server, name))
+
+
+class Template(psycopg._compat.Template):
+    """What a template string is to psycopg, on a Python that has none."""
+
+    def __new__(cls, *parts: Any) -> Template:
+        return object.__new__(cls)
+
+    def __init__(self, *parts: Any) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._parts)
+
+
+def interpolated(value: Any, spec: str = "") -> Any:
+    return psycopg._compat.Interpolation(value, "value", None, spec)
+
+
+before_templates = pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="a template string cannot be made up"
+)
+
+
+@before_templates
+def test_the_values_of_a_template_string_are_free(on_postgresql: Trial) -> None:
+    def app(value: str) -> Any:
+        inner = Template("name = ", interpolated(value), " or name = ", interpolated(value, "l"))
+        column = interpolated("name", "i")
+        statement = Template("select ", column, " from users where ", interpolated(inner, "q"))
+        with connect(on_postgresql.server) as db:
+            return db.execute(statement).fetchall()
+
+    assert on_postgresql.run(app, on_postgresql.attack) == [] and on_postgresql.kept == []
+    assert on_postgresql.run(app, "ann") == [("ann",)]
+
+
+def within_template(server: Server) -> Callable[[str], Any]:
+    def app(statement: str) -> Any:
+        inner = Template("(", interpolated(sql.SQL(statement), "q"), ")")
+        with connect(server) as db:
+            return db.execute(Template("select * from ", interpolated(inner, "q"), " as found"))
+
+    return app
+
+
+@before_templates
+def test_what_a_template_string_takes_as_sql_is_judged(on_postgresql: Trial) -> None:
+    on_postgresql.stops(within_template(on_postgresql.server))
+
+
+@before_templates
+def test_an_honest_value_in_what_a_template_string_takes_as_sql_passes(on_postgresql: Trial) -> None:
+    on_postgresql.lets_pass(within_template(on_postgresql.server))
+
+
+@before_templates
+def test_a_name_in_a_template_string_is_quoted(on_postgresql: Trial) -> None:
+    def app(value: str) -> Any:
+        with connect(on_postgresql.server) as db:
+            db.execute(Template("select 1 as ", interpolated(value, "i")))
+
+    on_postgresql.run(app, 'a" from users; --')
+    assert on_postgresql.kept == []
