@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from divertor_sensor import context, runtime
+from divertor_sensor.faults import LOG
 from divertor_sensor.frameworks.asgi import DivertorASGI
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
 from divertor_sensor.patching import Wrapper, proxy
@@ -69,7 +70,10 @@ def after(attribute: str, guard: Callable[[Any], Any]) -> Wrapper:
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = wrapped(*args, **kwargs)
-        setattr(instance, attribute, guard(getattr(instance, attribute)))
+        try:
+            setattr(instance, attribute, guard(getattr(instance, attribute)))
+        except Exception as problem:
+            LOG.warning("the app of %s is not guarded there: %r", type(instance).__qualname__, problem)
         return result
 
     return wrapper

@@ -54,7 +54,7 @@ def _gunicorn(guards: Guards) -> Wrapper:
 
     def wrapper(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         app = wrapped(*args, **kwargs)
-        worker = str(instance.cfg.worker_class_str)
+        worker = str(getattr(getattr(instance, "cfg", None), "worker_class_str", ""))
         if worker in _WSGI_WORKERS or worker.endswith(_WSGI_CLASSES):
             return guards.over_wsgi(app)
         return guards.over_asgi(app) if worker.endswith(_ASGI_CLASSES) else app
