@@ -38,7 +38,8 @@ _SEGMENTS = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _OPENING = re.compile(r"([A-Za-z]*)('''|\"\"\"|'|\")")
-_WORD = re.compile(r"\w*")
+#: A name, or a number as headers are full of them.
+_PLAIN = re.compile(r"\w*|-?\d+\.\d+")
 _NUMBER = re.compile(r"\d\w*|[eE]|True|False|None")
 #: What stands between literals without doing anything.
 _BETWEEN_LITERALS = re.compile(r"(?:[\s.,:()\[\]{}+/%<>=!-]|\*(?!\*))*+")
@@ -47,7 +48,7 @@ _TRAILING_BACKSLASHES = re.compile(r"\\++\Z")
 
 def select(value: str) -> list[str]:
     """The forms of an input that are more than a name or a number."""
-    return [form for form in derived_values(value) if len(form) > 1 and not _WORD.fullmatch(form)]
+    return [form for form in derived_values(value) if len(form) > 1 and not _PLAIN.fullmatch(form)]
 
 
 def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:

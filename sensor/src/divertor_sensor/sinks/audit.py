@@ -50,4 +50,7 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     if handler is not None:
         request = context.current.get()
         if request is not None:
-            handler(request, args)
+            try:
+                handler(request, args)
+            except Exception as problem:
+                request.sensor.faults.contain(f"audit event {event}", problem)
