@@ -17,7 +17,7 @@ from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, J
 from divertor_sensor.work import Work
 
 _BREAK = re.compile(r"[\r\n\0]")
-_HARMLESS_END = re.compile(r"[\r\n]+\s*")
+_HARMLESS_END = re.compile(r"[\r\n]++\s*+")
 _SEARCH = 16
 
 
