@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from urllib.parse import urlencode
 
 from bench.detection import benign, orm, structure, truth
 from bench.detection.benign import Case
@@ -163,8 +164,8 @@ class App:
     def is_accused(self, statement: str, value: str) -> bool:
         """Whether a request with this parameter is told as an attack when the statement runs."""
         before = self._kept.attacks
-        request = Request(self._sensor, lambda: Head("POST", "/search", "", _HEADERS, "192.0.2.1"))
-        request.body.record(("q=" + "".join(f"%{byte:02x}" for byte in value.encode())).encode())
+        query = urlencode({"q": value})
+        request = Request(self._sensor, lambda: Head("GET", "/search", query, _HEADERS, "192.0.2.1"))
         context.run_in(request, self._run, request, statement)
         return self._kept.attacks > before
 

@@ -38,6 +38,8 @@ from divertor_sensor.work import Work
 
 #: A plain search looks at this many characters in the time of one step.
 _SEARCH = 16
+#: A piece of an input as short as this meets the program's text by chance.
+_CHANCE = 6
 #: An input cut by the app is recognised by its first characters; fewer would meet by chance.
 _HEAD = 16
 
@@ -102,21 +104,34 @@ def _worst_occurrence(
         severity = _severity(lexed, start, end)
         if severity is None:
             severity = _other_reading(dialect, lexed, candidate, start, end)
-        if severity is not None and not _is_part_of_harmless(lexed, candidate, start, end):
+        if severity is not None and not _is_part_of_harmless(lexed, candidate, start, end, work):
             finding = worst(finding, Finding(candidate.origin, severity))
             if severity:
                 return finding
     return finding
 
 
-def _is_part_of_harmless(lexed: Lexed, candidate: Candidate, start: int, end: int) -> bool:
-    """Whether an occurrence is that of a piece of an input, all of which stands there and does no harm."""
+def _is_part_of_harmless(lexed: Lexed, candidate: Candidate, start: int, end: int, work: Work) -> bool:
+    """Whether an occurrence is that of a piece of an input, all of which stands there and does no harm; or a
+    piece so short that it meets the program's text by chance, while the whole stands there escaped.
+    """
+    work.spend(len(candidate.origin.value) + len(lexed.text) // _SEARCH)
     whole, found = candidate.origin.value.strip().lower(), lexed.text[start:end]
     offset = whole.find(found)
-    if offset < 0 or whole == found or offset > start:
+    if offset < 0 or whole == found:
         return False
+    if len(found) <= _CHANCE and _stands_escaped(lexed.text, whole):
+        return True
     first = start - offset
-    return lexed.text.startswith(whole, first) and _severity(lexed, first, first + len(whole)) is None
+    return (
+        first >= 0
+        and lexed.text.startswith(whole, first)
+        and _severity(lexed, first, first + len(whole)) is None
+    )
+
+
+def _stands_escaped(text: str, whole: str) -> bool:
+    return whole.replace("'", "''") in text or re.sub(r"(['\"\\])", r"\\\1", whole) in text
 
 
 def _occurrences(text: str, needle: str, at: int, work: Work) -> Iterator[tuple[int, int]]:
@@ -175,9 +190,11 @@ def _other_reading(dialect: Dialect, lexed: Lexed, candidate: Candidate, start: 
     if shield is None or start == shield.start or "\\" not in text[start:end]:
         return None
     quote = text[shield.start]
+    if not _is_as_sent(candidate, text, start, end):
+        return None
     if quote in dialect.escapes and _ends_in_half_an_escape(text, quote, start, end):
         return False
-    if quote not in dialect.unsettled or not _is_as_sent(candidate, text, start, end):
+    if quote not in dialect.unsettled:
         return None
     at = text.find("\\" + quote, start, end)
     # What is doubled begins as what is not: only text after the quotes tells that they are not doubled.
