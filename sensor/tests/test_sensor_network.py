@@ -9,6 +9,7 @@ import random
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -420,6 +421,29 @@ def test_a_socket_of_the_file_system_is_no_host(make_sensor: MakeSensor, kept: l
     with socket.socket(socket.AF_UNIX) as made, pytest.raises(OSError):
         context.run_in(asking(make_sensor(), "/nonexistent/socket"), made.connect, "/nonexistent/socket")
     assert kept == []
+
+
+class Text(str):
+    """As frameworks have their own."""
+
+
+def test_a_host_of_another_kind_of_text_is_looked_at(inside: Inside, make_sensor: MakeSensor) -> None:
+    for host in (Text("127.0.0.1"), bytearray(b"127.0.0.1"), b"localhost"):
+        made = asking(
+            make_sensor(), f"{Text(host) if isinstance(host, str) else host.decode()}:{inside.port}"
+        )
+        with socket.socket() as connecting, pytest.raises(AttackInterrupted):
+            context.run_in(made, connecting.connect, (host, inside.port))
+
+
+def test_a_name_that_cannot_be_resolved_fails_as_ever(make_sensor: MakeSensor) -> None:
+    host = "x" * 70
+    failures = []
+    for run in (lambda call: call(), partial(context.run_in, asking(make_sensor(), f"http://{host}/"))):
+        with socket.socket() as connecting, pytest.raises((OSError, UnicodeError)) as failure:
+            run(partial(connecting.connect, (host, 80)))
+        failures.append((failure.type, str(failure.value)))
+    assert failures[0] == failures[1]
 
 
 def test_a_request_long_over_is_no_longer_held_to_its_inputs(inside: Inside, make_sensor: MakeSensor) -> None:

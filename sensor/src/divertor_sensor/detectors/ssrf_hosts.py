@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote
 
 _MAX_HOST = 300
 _MAX_URLS = 64
@@ -101,7 +102,7 @@ def canonical(host: str) -> str:
     address = _ipv4(text) or _ipv6(text)
     if address is not None:
         return str(_embedded(address) or address)
-    if text.isascii():
+    if text.isascii() or len(text) > _MAX_HOST:
         return text
     try:
         return text.encode("idna").decode("ascii")
@@ -110,8 +111,10 @@ def canonical(host: str) -> str:
 
 
 def _plain(host: str) -> str:
-    """A host's text without what parsers drop: brackets, zone, the last dot, case, width."""
-    text = host.strip("[]").partition("%")[0].lower()
+    """A host's text without what parsers drop or undo: brackets, zone, escapes, the last dot, case, width."""
+    text = host.strip("[]").lower()
+    if "%" in text:
+        text = text.partition("%")[0] if ":" in text else unquote(text).lower()
     if not text.isascii():
         text = unicodedata.normalize("NFKC", _UNSEEN.sub("", text).translate(_DOTS)).lower()
     return text.rstrip(".")

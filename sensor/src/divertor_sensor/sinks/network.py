@@ -114,10 +114,10 @@ def note_redirect(request: Request, host: str, port: int, location: str) -> None
 
 def _on_connect(request: Request, args: tuple[Any, ...]) -> None:
     address = args[1]
-    if type(address) is not tuple or len(address) < 2 or request.lapsed:
+    if not isinstance(address, tuple) or len(address) < 2 or request.lapsed:
         return  # a path (AF_UNIX), or what the call itself will refuse
     host, port = _text(address[0]), address[1]
-    if type(port) is not int or not host or locality(host) == "outside":
+    if not isinstance(port, int) or not host or locality(host) == "outside":
         return
     try:
         _judge_target(request, host, port)
@@ -132,8 +132,15 @@ def _judge_target(request: Request, host: str, port: int) -> None:
         judge_connection(request, "socket.connect", host, port)
     elif _is_named(request, host, port):
         # The socket resolves the name itself and does not tell.
-        for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            judge_connection(request, "socket.connect", host, port, str(found[4][0]))
+        for address in _lookup(host, port):
+            judge_connection(request, "socket.connect", host, port, address)
+
+
+def _lookup(host: str, port: int) -> list[str]:
+    try:
+        return [_text(address) for address in answered(socket.getaddrinfo(host, port))]
+    except (OSError, ValueError):
+        return []  # the call itself will say so
 
 
 def _is_named(request: Request, host: str, port: int) -> bool:
@@ -158,7 +165,7 @@ def _on_send(request: Request, args: tuple[Any, ...]) -> None:
         address = connection.sock.getpeername()
     except (OSError, AttributeError):
         return
-    if type(address) is tuple and isinstance(connection.port, int):
+    if isinstance(address, tuple) and isinstance(connection.port, int):
         judge_connection(request, _SEND, str(connection.host), connection.port, _text(address[0]))
 
 
@@ -211,6 +218,6 @@ def _getresponse(
 
 
 def _text(value: object) -> str:
-    if type(value) is str:
+    if isinstance(value, str):
         return value
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+    return value.decode("utf-8", "replace") if isinstance(value, (bytes, bytearray)) else ""
