@@ -224,6 +224,25 @@ def test_a_redirect_whose_host_is_the_apps_is_sent(
     assert (sent.status, sent.headers["Location"], kept) == ("302", template.replace("{}", text), [])
 
 
+@pytest.mark.parametrize(
+    ("own", "target", "signal"),
+    [
+        ("app.shop.example", "https://eu.shop.example/", "vulnerability"),
+        ("app.shop.example", "https://shop.example.evil.example/", "attack"),
+        ("shop.co.uk", "https://evil.co.uk/", "attack"),
+        ("shop.example", "https://evil.example/", "attack"),
+        ("192.0.2.1", "https://198.0.2.1/", "attack"),
+    ],
+)
+def test_a_redirect_to_a_host_beside_the_apps_own_is_told_and_sent(
+    make_sensor: MakeSensor, kept: list[Detection], own: str, target: str, signal: str
+) -> None:
+    extra = {"HTTP_HOST": own, "HTTP_X_DIVERTOR_ORIGIN": f"https://{own}/"}
+    sent = get(redirecting(), make_sensor(), "q=" + target, None, **extra)
+    assert [each.signal for each in kept] == [signal]
+    assert sent.status == ("302" if signal == "vulnerability" else "307")
+
+
 def test_the_address_in_a_refresh_is_judged_too(make_sensor: MakeSensor, kept: list[Detection]) -> None:
     get(redirecting("0; url={}", "Refresh"), make_sensor(), "q=https://evil.example")
     assert found(kept) == [("open_redirect", "attack", "diverted", "q")]

@@ -42,6 +42,8 @@ _BODY_MARKUP = re.compile(
 #: The headers that somebody else's browser can be made to send.
 _SENDABLE = frozenset({"referer", "x-forwarded-host", "user-agent"})
 _NAMED = frozenset({"content-type", "content-encoding", "location", "refresh"})
+#: Labels below which anybody can have a name, as in `co.uk`.
+_REGISTRIES = frozenset("co com org net edu gov ac or ne go gob nom asso".split())
 _BREAKS = frozenset("\r\n\0")
 
 
@@ -169,22 +171,38 @@ def _check_address(request: Request, name: str, value: str) -> None:
     sendable = [each for each in request.candidates(redirect.DETECTOR) if each.origin.source != "header"]
     finding = redirect.judge(address, sendable, Work()).finding
     if finding is not None:
+        if _is_sibling(request, host):
+            finding = Finding(finding.origin, False)
         _conclude(request, redirect.DETECTOR, f"response header {name}", value, finding)
+
+
+def _own_names(request: Request) -> list[str]:
+    """The names the request was sent to, as the app and as the gateway were told, without `www`."""
+    headers = request.head.headers
+    hosts = (_host(f"//{headers.get('host', '')}"), _host(headers.get("x-divertor-origin", "")))
+    return [host.removeprefix("www.") for host in hosts if host]
 
 
 def _is_own(request: Request, host: str) -> bool:
     """Whether `host` is where the request went, or above or below it in name."""
-    headers = request.head.headers
-    origin = headers.get("x-divertor-origin", "")
-    for own in (_host(f"//{headers.get('host', '')}"), _host(origin)):
-        name = own.removeprefix("www.")
-        if name and (host in (own, name) or host.endswith("." + name) or _is_above(host, name)):
-            return True
+    return any(
+        host in (name, f"www.{name}")
+        or host.endswith("." + name)
+        or ("." in host and name.endswith("." + host))
+        for name in _own_names(request)
+    )
+
+
+def _is_sibling(request: Request, host: str) -> bool:
+    """Whether `host` stands beside the app's own in name: most likely another of the same owner, which a
+    redirect may be meant for. Told, not stopped.
+    """
+    for name in _own_names(request):
+        parent = name.partition(".")[2]
+        label, dot, _ = parent.partition(".")
+        if dot and label not in _REGISTRIES and not name.replace(".", "").isdecimal():
+            return host.endswith("." + parent)
     return False
-
-
-def _is_above(host: str, own: str) -> bool:
-    return "." in host and own.endswith("." + host)
 
 
 def _host(address: str) -> str:
