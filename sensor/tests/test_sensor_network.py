@@ -9,6 +9,7 @@ import random
 import socket
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -267,6 +268,13 @@ def test_a_host_that_is_checked_and_refused_is_no_attack(
     assert kept == []
 
 
+def test_a_pool_of_threads_is_no_way_round(inside: Inside, make_sensor: MakeSensor) -> None:
+    made = asking(make_sensor(), inside.url)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(AttackInterrupted):
+        context.run_in(made, pool.submit, _requests, inside.url).result()
+    assert made.interrupted and inside.paths == []
+
+
 def test_an_address_that_the_app_looked_up_by_name_is_the_inputs(
     inside: Inside, make_sensor: MakeSensor
 ) -> None:
@@ -439,7 +447,9 @@ def test_a_host_of_another_kind_of_text_is_looked_at(inside: Inside, make_sensor
 def test_a_name_that_cannot_be_resolved_fails_as_ever(make_sensor: MakeSensor) -> None:
     host = "x" * 70
     failures = []
-    for run in (lambda call: call(), partial(context.run_in, asking(make_sensor(), f"http://{host}/"))):
+    inside_a_request = partial(context.run_in, asking(make_sensor(), f"http://{host}/"))
+    runs: list[Callable[..., Any]] = [lambda call: call(), inside_a_request]
+    for run in runs:
         with socket.socket() as connecting, pytest.raises((OSError, UnicodeError)) as failure:
             run(partial(connecting.connect, (host, 80)))
         failures.append((failure.type, str(failure.value)))
