@@ -157,7 +157,7 @@ def test_a_script_that_an_input_goes_on_in_is_stopped(
     with pytest.raises(AttackInterrupted):
         made = asking(make_sensor(), value, "text/plain")
         context.run_in(made, SCRIPTS[name], users, f"this.name == '{value}'")
-    assert [found.statement for found in kept] == [f"javascript: this.name == '{value}'"]
+    assert [found.statement for found in kept] == [f"this.name == '{value}'"]
 
 
 def test_a_text_in_a_script_of_the_app_stays_text(

@@ -178,7 +178,7 @@ def test_any_text_can_be_looked_at(text: str) -> None:
     for module in (ssrf, nosql, ldap):
         module.DETECTOR.marks(text), module.DETECTOR.is_innocent(text)
         candidates = [Candidate(form, Input("query", "q", text)) for form in module.select(text)]
-        for statement in (text, f"dn: {text}", f"{nosql.JAVASCRIPT}{text}", f"{text}:80 at 127.0.0.1"):
+        for statement in (text, f"dn: {text}", f"{nosql.DOCUMENT}{text}", f"{text}:80 at 127.0.0.1"):
             module.judge(statement, candidates, Work())
 
 
@@ -198,6 +198,6 @@ def test_no_text_takes_more_than_linear_time(module: ModuleType) -> None:
         began = time.process_time()
         forms = module.select(text)
         candidates = [Candidate(form, Input("query", "q", text)) for form in forms]
-        for statement in (f"({text})", f"dn: {text}", nosql.JAVASCRIPT + text):
+        for statement in (f"({text})", f"dn: {text}", nosql.DOCUMENT + text, text):
             module.judge(statement, candidates, Work(10**9))
         assert time.process_time() - began < 1, text[:8]

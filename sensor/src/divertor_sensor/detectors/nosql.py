@@ -10,7 +10,7 @@ operator is a vulnerability, and an attack where that operator runs code.
 In JavaScript that the database runs (`$where`, `$function`) an input must stay within one literal, or be a
 plain name or number. A literal broken by the rest of a name (`O'Brien`) is a vulnerability.
 
-A statement is canonical JSON, or JavaScript behind `JAVASCRIPT`. What it does not do: know an app that takes
+A statement is JavaScript, or canonical JSON behind `DOCUMENT`. What it does not do: know an app that takes
 filters from its clients on purpose; switch the detector off for those routes.
 """
 
@@ -26,8 +26,8 @@ from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
 from divertor_sensor.work import Work
 
-#: What a statement of JavaScript begins with.
-JAVASCRIPT = "javascript: "
+#: What a statement that is a document begins with.
+DOCUMENT = "document "
 #: A plain search looks at this many characters in the time of one step.
 _SEARCH = 16
 _MAX_MEMBERS = 16
@@ -59,6 +59,9 @@ _PLAIN = re.compile(r"[\w.]*|-?\d+(?:\.\d+)?")
 _REST_OF_NAME = re.compile(r"[\w\s.]*")
 #: As an input on its own, one of them meets those of the program.
 _QUOTES = frozenset("'\"`")
+#: Too little to do anything, and in any program.
+_SHORT_SIGNS = re.compile(r"[^\w'\"`\\]{1,2}")
+_FEW_SIGNS = re.compile(r"\W{1,2}")
 _TRAILING_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\\Z")
 _WORDS_OF_CODE = re.compile(
     r"\b(?:in|instanceof|return|typeof|new|throw|function|while|for|if|else|do|var)\b"
@@ -90,6 +93,8 @@ def select(value: str) -> list[str]:
     if value.startswith("{") and '"$' in value:
         texts.update(dict.fromkeys(_members(value)))
     for form in derived_values(value):
+        if form != value and _FEW_SIGNS.fullmatch(form):
+            continue  # a piece that any program has
         if _OPERATOR_NAME.fullmatch(form) or _SCRIPT_SIGN.search(form):
             texts[form] = None
     return list(texts)
@@ -112,7 +117,7 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
     :raises Spent: there is too much to look at.
     """
     work.spend(len(candidates) * (2 + len(statement) // _SEARCH))
-    if statement.startswith(JAVASCRIPT):
+    if not statement.startswith(DOCUMENT):
         return _judge_script(statement, candidates, work)
     finding: Finding | None = None
     for candidate in candidates:
@@ -157,7 +162,7 @@ def _judge_script(statement: str, candidates: Sequence[Candidate], work: Work) -
     finding: Finding | None = None
     touched = False
     for candidate in candidates:
-        at = statement.find(candidate.text, len(JAVASCRIPT))
+        at = statement.find(candidate.text)
         if at < 0:
             continue
         touched = True
@@ -171,7 +176,7 @@ def _judge_script(statement: str, candidates: Sequence[Candidate], work: Work) -
 
 
 def _lex(statement: str) -> _Script:
-    found = _SHIELDS.finditer(statement, len(JAVASCRIPT))
+    found = _SHIELDS.finditer(statement)
     return _Script(statement, [(*match.span(), match.lastgroup or "") for match in found])
 
 
@@ -198,7 +203,7 @@ def _script_severity(script: _Script, start: int, end: int) -> bool | None:
     if index < 0 or start >= closed or start == opened:
         if part in _QUOTES:
             return False
-        return None if _PLAIN.fullmatch(part) else True
+        return None if _PLAIN.fullmatch(part) or _SHORT_SIGNS.fullmatch(part) else True
     if kind == "open":
         return _goes_on(part) or _TRAILING_ESCAPE.search(part) is not None
     if kind == "line" and end <= closed:
@@ -218,13 +223,13 @@ def _goes_on(rest: str) -> bool:
 
 def is_innocent(statement: str) -> bool:
     """Whether a document holds no operator that compares or computes."""
-    return not statement.startswith(JAVASCRIPT) and _HARMLESS.issuperset(_OPERATOR_KEY.findall(statement))
+    return statement.startswith(DOCUMENT) and _HARMLESS.issuperset(_OPERATOR_KEY.findall(statement))
 
 
 def marks(statement: str) -> list[str]:
     """What an input that brought an operator leaves: its name. Of JavaScript, any piece."""
-    if statement.startswith(JAVASCRIPT):
-        return windows(statement[len(JAVASCRIPT) :])
+    if not statement.startswith(DOCUMENT):
+        return windows(statement)
     names = set(_OPERATOR_KEY.findall(statement)) - _HARMLESS
     return sorted(name.lower() for name in names) or windows(statement)
 

@@ -139,7 +139,7 @@ def _judge_host(
         if (digits != "0" and int(digits) != port) or not _counts(candidate.origin, address):
             continue
         is_word = digits == "0" and how == "bare" and _WORD.fullmatch(named) is not None
-        if is_word and candidate.origin.source in _NAMED_LIKE_SERVICES:
+        if is_word and not _is_all_of(candidate.origin, named):
             continue
         hostile = is_root or digits != "0" or not (is_word or port in _BACKENDS)
         hostile = hostile and candidate.origin.name != "iss"
@@ -166,6 +166,11 @@ def _counts(origin: Input, address: str) -> bool:
     if origin.source != "header" or not _ADDRESSING.fullmatch(origin.name):
         return True
     return is_metadata(address)
+
+
+def _is_all_of(origin: Input, word: str) -> bool:
+    """Whether an input is this word and nothing else, and not where words are named like services anyway."""
+    return origin.source not in _NAMED_LIKE_SERVICES and canonical(origin.value.strip()) == word
 
 
 def _judge_url(url: str, candidates: Sequence[Candidate]) -> Judgement:

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from divertor_sensor import context
-from divertor_sensor.detectors.nosql import DETECTOR, JAVASCRIPT, canonical
+from divertor_sensor.detectors.nosql import DETECTOR, DOCUMENT, canonical
 from divertor_sensor.guard import check
 from divertor_sensor.patching import integrate, wrap
 from divertor_sensor.request import Request
@@ -137,7 +137,7 @@ def _judging_where(sink: str) -> Callable[..., Any]:
         request = context.current.get()
         code = args[0] if args else kwargs.get("code")
         if request is not None and isinstance(code, str):
-            check(request, DETECTOR, sink, JAVASCRIPT + code)
+            check(request, DETECTOR, sink, code)
         return wrapped(*args, **kwargs)
 
     return wrapper
@@ -156,9 +156,9 @@ def _judge_document(request: Request, sink: str, document: Any) -> None:
     except Exception as problem:
         request.sensor.faults.contain("MongoDB documents", problem)
     if '"$' in statement:
-        check(request, DETECTOR, sink, statement, 4)
+        check(request, DETECTOR, sink, DOCUMENT + statement, 4)
     for script in scripts:
-        check(request, DETECTOR, sink, JAVASCRIPT + script, 4)
+        check(request, DETECTOR, sink, script, 4)
 
 
 def _scripts(document: Any) -> Iterator[str]:
