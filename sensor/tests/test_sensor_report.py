@@ -77,6 +77,22 @@ def test_a_record_carries_exactly_the_attributes_of_the_contract() -> None:
     assert record["timeUnixNano"] == "1700000000000000001"
 
 
+@pytest.mark.parametrize(
+    ("signal", "severity"), [("attack", "ERROR"), ("vulnerability", "WARN"), ("probe", "INFO")]
+)
+def test_the_severity_of_a_record_is_that_of_its_signal(signal: str, severity: str) -> None:
+    body = export_request({}, [detection(signal=signal)], "0.0")
+    assert body["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["severityText"] == severity
+
+
+def test_what_a_simulation_would_have_done_is_an_attribute_of_its_own() -> None:
+    body = export_request({}, [detection(outcome="reported", simulated="blocked", owasp="A03:2021")], "0.0")
+    record = body["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]
+    attributes = {item["key"]: item["value"].get("stringValue") for item in record["attributes"]}
+    assert attributes["divertor.detection.simulated"] == "blocked"
+    assert attributes["divertor.detection.owasp"] == "A03:2021"
+
+
 def test_texts_are_bounded_and_undecodable_bytes_do_not_stop_a_report() -> None:
     body = export_request({}, [detection(payload="p" * 5000, statement="s\udcff" * 5000)], "0.0")
     record = body["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]

@@ -326,6 +326,23 @@ def test_an_asgi_redirect_is_replaced(make_sensor: MakeSensor, kept: list[Detect
     assert chat.sent[0]["status"] == 307 and found(kept)[0][0] == "open_redirect"
 
 
+def test_headers_that_can_be_read_once_reach_the_client(make_sensor: MakeSensor) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = iter([(b"content-type", b"text/html"), (b"x-a", b"b")])
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    assert list(Chat(app, make_sensor(), "").sent[0]["headers"])[1] == (b"x-a", b"b")
+
+
+def test_a_head_without_a_body_is_judged(make_sensor: MakeSensor) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"location", b"//evil.example")]
+        await send({"type": "http.response.start", "status": 302, "headers": headers})
+
+    assert Chat(app, make_sensor(), "q=//evil.example").sent[0]["status"] == 307
+
+
 def test_an_event_stream_with_a_redirecting_head_is_replaced(make_sensor: MakeSensor) -> None:
     headers = [(b"content-type", b"text/event-stream"), (b"location", b"//evil.example")]
     assert Chat(asgi_page(2, headers), make_sensor(), "q=//evil.example").sent[0]["status"] == 307

@@ -2,7 +2,20 @@
 
 Pure: times and identities are arguments. The attribute names are a contract with Divertor's ingest; any
 OpenTelemetry Collector takes the same bytes (OTLP 1.x, JSON encoding: camelCase keys, 64-bit integers as
-strings).
+strings). `eventName` tells the kind of record:
+
+- `divertor.detection`: `divertor.detection.*` with `id`, `type`, `cwe`, `owasp`, `signal` (`attack`,
+  `vulnerability`, `probe`), `outcome` (`diverted`, `blocked`, `reported`), `simulated` (only where nothing
+  was stopped for that reason), `source`, `parameter`, `payload`, `sink`, `statement`, `frames`; and `code.*`
+  of the first frame. Severity 17, 13, 9 by signal.
+- `divertor.error`: `exception.type`, `exception.message`, `exception.stacktrace`, `error.type`,
+  `error.fingerprint` (16 hexadecimal digits), `error.count` (how many it stands for), `code.*`.
+- `divertor.request`: `http.response.status_code`, `divertor.request.duration_ms`.
+- `divertor.session`: a session and its user, and nothing else.
+
+The first three name the request: `http.request.method`, `url.path`, `client.address`, `user_agent.original`,
+`http.request.id`; all name the client: `session.id` with `divertor.session.cookie`, `http.request.header.*`,
+`user.id`. What was empty is left out where it is optional.
 """
 
 from __future__ import annotations

@@ -173,15 +173,12 @@ class _HttpExchange(_Exchange):
             await self._server_send(message)
             if self._complete:
                 self._request.close()
-        elif _is_event_stream(message):
-            self._held = message
-            self._judge({})
+            return
+        self._held = _readable_twice(message)
+        if _is_event_stream(self._held):
+            await self.finish()
             if self._request.interrupted:
                 await self._refuse_once()
-                return
-            await self._release()
-        else:
-            self._held = message
 
     async def _release(self) -> None:
         if self._held is not None:
@@ -192,7 +189,11 @@ class _HttpExchange(_Exchange):
             await self._server_send(held)
 
     async def finish(self) -> None:
-        await self._release()
+        """Let the head go without a body, unless it must not go."""
+        if self._held is not None:
+            self._judge({})
+        if not self._request.interrupted:
+            await self._release()
 
     async def refuse(self) -> None:
         if self._complete:
@@ -208,6 +209,12 @@ class _HttpExchange(_Exchange):
 
 
 _BEFORE_HEAD = frozenset({"http.response.early_hint", "http.response.push", "http.response.debug"})
+
+
+def _readable_twice(message: Message) -> Message:
+    """The message, its headers as a list: they may be anything that can be iterated over, once."""
+    headers = message.get("headers", ())
+    return message if isinstance(headers, (list, tuple)) else {**message, "headers": list(headers)}
 
 
 def _texts(message: Message) -> Iterator[tuple[str, str]]:

@@ -241,7 +241,9 @@ class _Exchange:
         """Look at the head, and at the first pieces of the body, before they go out."""
         if not self._is_judged and self._held is not None:
             self._is_judged = True
-            self._page = check_head(self._request, self._held[1], self._raw)
+            headers = self._held[1]
+            # PEP 3333 asks for a list; anything else might be gone once it was read.
+            self._page = check_head(self._request, headers if type(headers) in _WHOLE else (), self._raw)
         if self._page is not None:
             for piece in pieces:
                 self._page.feed(piece)
