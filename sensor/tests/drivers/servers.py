@@ -96,7 +96,6 @@ def mariadb() -> Iterator[Server]:
             [
                 program,
                 "--no-defaults",
-                *as_user,
                 f"--datadir={data}",
                 f"--socket={socket}",
                 f"--pid-file={home / 'pid'}",
@@ -107,7 +106,7 @@ def mariadb() -> Iterator[Server]:
                 "--innodb-flush-log-at-trx-commit=0",
                 "--innodb-flush-method=nosync",
             ],
-            None,
+            user,
             home / "log",
             lambda: "ready for connections" in (home / "log").read_text(),
             signal.SIGKILL,  # it would take a second to write down what nobody reads
@@ -136,8 +135,12 @@ def _home(preferred: str) -> Iterator[tuple[Path, str | None]]:
 def _running(
     command: Sequence[str | Path], user: str | None, log: Path, is_up: Callable[[], bool], end: signal.Signals
 ) -> Iterator[None]:
+    # Where the machine can, the kernel ends the server as well when the tests are killed.
+    guard = ["setpriv", "--pdeathsig", end.name.removeprefix("SIG"), "--"] if shutil.which("setpriv") else []
     with log.open("wb") as output:
-        process = subprocess.Popen(command, user=user, stdout=output, stderr=output, cwd=log.parent)
+        process = subprocess.Popen(
+            [*guard, *command], user=user, stdout=output, stderr=output, cwd=log.parent
+        )
     try:
         deadline = time.monotonic() + _DEADLINE
         while not is_up():
