@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from divertor_sensor.frames import Frame
@@ -306,22 +307,16 @@ def _clean(text: str) -> str:
 
 
 def _frame_list(frames: Sequence[Frame]) -> dict[str, Any]:
-    return {
-        "arrayValue": {
-            "values": [
-                {
-                    "kvlistValue": {
-                        "values": _attributes(
-                            [
-                                ("file", frame.file[:_MAX_TEXT]),
-                                ("line", frame.line),
-                                ("function", frame.function[:_MAX_TEXT]),
-                                ("source", frame.source),
-                            ]
-                        )
-                    }
-                }
-                for frame in frames
-            ]
-        }
-    }
+    return {"arrayValue": {"values": [_frame_value(frame) for frame in frames]}}
+
+
+@lru_cache(maxsize=512)
+def _frame_value(frame: Frame) -> dict[str, Any]:
+    """The same frames are in one report after the other; nobody changes what is given here."""
+    pairs: list[tuple[str, str | int]] = [
+        ("file", frame.file[:_MAX_TEXT]),
+        ("line", frame.line),
+        ("function", frame.function[:_MAX_TEXT]),
+        ("source", frame.source),
+    ]
+    return {"kvlistValue": {"values": _attributes(pairs)}}

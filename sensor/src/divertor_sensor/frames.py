@@ -117,10 +117,12 @@ def _is_app(frame: FrameType) -> bool:
 
 def with_source(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     """The same frames with their source lines, trimmed; reads files, so not for the request path."""
-    return tuple(
-        replace(frame, source=linecache.getline(frame.file, frame.line).strip()[:_MAX_SOURCE])
-        for frame in frames
-    )
+    return tuple(map(_sourced, frames))
+
+
+@lru_cache(maxsize=1024)
+def _sourced(frame: Frame) -> Frame:
+    return replace(frame, source=linecache.getline(frame.file, frame.line).strip()[:_MAX_SOURCE])
 
 
 def _kind(filename: str) -> str:

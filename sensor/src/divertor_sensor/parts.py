@@ -108,8 +108,9 @@ def _is_clear(searched: Searched, skeleton: str) -> bool:
 
 
 def query_part(query: str) -> Part:
-    """The pairs of a query."""
-    return _query(query) if len(query) <= _MAX_KEPT else _query.__wrapped__(query)
+    """The pairs of a query. What looks like an attack has many forms, and is not kept."""
+    is_kept = len(query) <= _MAX_KEPT and "%" not in query and "'" not in query
+    return (_query if is_kept else _query.__wrapped__)(query)
 
 
 def cookie_part(header: str) -> Part:

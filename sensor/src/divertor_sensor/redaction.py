@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from divertor_sensor.inputs import Input
 
@@ -28,13 +29,21 @@ _TELLING = frozenset(
 )
 #: How much of the secrets of one request is looked at.
 _MAX_SECRETS = 64
+_SHORT_NAME = 64
 _MAX_VALUE = 1024
 _MAX_WORDS = 256
 
 
 def is_secret(source: str, name: str) -> bool:
     """Whether a value that came in as `name` is hidden: every cookie is, and what is named like a secret."""
-    return source == "cookie" or _SECRET_NAME.search(name) is not None
+    if source == "cookie":
+        return True
+    return _names_secret(name) if len(name) <= _SHORT_NAME else _SECRET_NAME.search(name) is not None
+
+
+@lru_cache(maxsize=512)
+def _names_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
 
 
 def secret_words(inputs: Iterable[Input]) -> frozenset[str]:
