@@ -57,8 +57,8 @@ class Target:
 _WORDS = (
     """' " ` \\ ; -- # /* */ || && or 1=1 union select sleep(1) null % %27 %2527 + = == != <> < >"""
     """ ( ) [ ] { } {{ }} {% %} ${ <% %> $( ../ ..\\ / // : @ . , | & &amp; &#39; &lt; \\u0027 \\x27 %u0027"""
-    """ $ne $$ $a$ E' x' N' U&' q'[ _utf8' <script> </script> <!-- --> <![CDATA[ ]]> <!DOCTYPE <!ENTITY SYSTEM"""
-    """ onerror= javascript: data: http:// https:// 127.0.0.1 [::ffff:7f00:1] 0x7f.1 2130706433 localhost"""
+    """ $ne $$ $a$ E' x' N' U&' q'[ _utf8' <script> </script> <!-- --> <![CDATA[ ]]> <!DOCTYPE"""
+    """ <!ENTITY onerror= javascript: data: http:// https:// 127.0.0.1 [::ffff:7f00:1] 0x7f.1 localhost"""
     """ \"\"\" \'\'\' \\n __import__ lambda (*)(|( *) \\2a eyJ e30. boundary= name= filename="""
     """ filename*=utf-8\'\' content-disposition:form-data; multipart/form-data application/json"""
     """ !!python/ gASV \u00e9 \uff07 \uff1c \u02bc"""
