@@ -6,6 +6,7 @@ methods. Only documents with operators are judged, and the JavaScript in them as
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -48,57 +49,43 @@ _MAX_OPERATIONS = 1000
 
 
 def instrument() -> None:
-    """Patch pymongo's collections, databases and cursors once they are imported."""
-    for package, prefix in (("pymongo.synchronous", ""), ("pymongo.asynchronous", "Async"), ("pymongo", "")):
-        for part, hook in _PATCHES.items():
-            integrate("sink", "MongoDB", f"{package}.{part}", hook(prefix))
-    integrate("sink", "MongoDB", "pymongo.cursor_shared", _patch_shared)
+    """Patch pymongo's collections, databases and cursors once it is imported."""
+    integrate("sink", "MongoDB", "pymongo", _patch)
 
 
-def _is_elsewhere(module: ModuleType, name: str) -> bool:
-    """Whether a module only passes a class on: before pymongo 4.9 the classes were its own."""
-    return bool(getattr(module, name).__module__ != module.__name__)
+def _patch(package: ModuleType) -> None:
+    """The classes are in two flavours from version 4.9 on; before, in the modules that now pass them on."""
+    for place, prefix in (("synchronous.", ""), ("asynchronous.", "Async"), ("", "")):
+        collections = _module_of(f"{place}collection", f"{prefix}Collection")
+        if collections is not None:
+            _patch_collections(collections, f"{prefix}Collection")
+        databases = _module_of(f"{place}database", f"{prefix}Database")
+        if databases is not None:
+            _patch_databases(databases, f"{prefix}Database")
+        cursors = _module_of(f"{place}cursor", f"{prefix}Cursor")
+        if cursors is not None:
+            wrap(cursors, f"{prefix}Cursor.where", _judging_where(f"pymongo.{prefix}Cursor.where"))
+    shared = _module_of("cursor_shared", "_AgnosticCursor")
+    if shared is not None:
+        wrap(shared, "_AgnosticCursor.where", _judging_where("pymongo.Cursor.where"))
 
 
-def _collections(prefix: str) -> Callable[[ModuleType], None]:
-    def patch(module: ModuleType) -> None:
-        if _is_elsewhere(module, f"{prefix}Collection"):
-            return
-        for name, places in _METHODS.items():
-            sink = f"pymongo.{prefix}Collection.{name}"
-            wrap(module, f"{prefix}Collection.{name}", _judging(sink, places))
-        sink = f"pymongo.{prefix}Collection.bulk_write"
-        wrap(module, f"{prefix}Collection.bulk_write", _judging_bulk(sink))
-
-    return patch
+def _module_of(name: str, owner: str) -> ModuleType | None:
+    """The module of that name in which the class `owner` is made, not merely passed on."""
+    module = sys.modules.get(f"pymongo.{name}")
+    found = getattr(module, owner, None)
+    return module if found is not None and found.__module__ == f"pymongo.{name}" else None
 
 
-def _databases(prefix: str) -> Callable[[ModuleType], None]:
-    def patch(module: ModuleType) -> None:
-        name = f"{prefix}Database"
-        if _is_elsewhere(module, name):
-            return
-        wrap(module, f"{name}.command", _judging(f"pymongo.{name}.command", ((0, "command"),)))
-        wrap(module, f"{name}.aggregate", _judging(f"pymongo.{name}.aggregate", (_PIPELINE,)))
-
-    return patch
+def _patch_collections(module: ModuleType, owner: str) -> None:
+    for name, places in _METHODS.items():
+        wrap(module, f"{owner}.{name}", _judging(f"pymongo.{owner}.{name}", places))
+    wrap(module, f"{owner}.bulk_write", _judging_bulk(f"pymongo.{owner}.bulk_write"))
 
 
-def _cursors(prefix: str) -> Callable[[ModuleType], None]:
-    def patch(module: ModuleType) -> None:
-        if _is_elsewhere(module, f"{prefix}Cursor"):
-            return
-        wrap(module, f"{prefix}Cursor.where", _judging_where(f"pymongo.{prefix}Cursor.where"))
-
-    return patch
-
-
-def _patch_shared(module: ModuleType) -> None:
-    """Where newer versions have what both kinds of cursors have in common."""
-    wrap(module, "_AgnosticCursor.where", _judging_where("pymongo.Cursor.where"))
-
-
-_PATCHES = {"collection": _collections, "database": _databases, "cursor": _cursors}
+def _patch_databases(module: ModuleType, owner: str) -> None:
+    wrap(module, f"{owner}.command", _judging(f"pymongo.{owner}.command", ((0, "command"),)))
+    wrap(module, f"{owner}.aggregate", _judging(f"pymongo.{owner}.aggregate", (_PIPELINE,)))
 
 
 def _judging(sink: str, places: tuple[tuple[int, str], ...]) -> Callable[..., Any]:
