@@ -45,7 +45,7 @@ COUNTED: dict[str, tuple[ModuleType, int]] = {
     "path": (path, 37),
     "redirect": (redirect, 57),
     "shell": (shell, 57),
-    "sql": (sql, 115),
+    "sql": (sql, 208),
     "ssrf": (ssrf, 137),
     "template": (template, 38),
     "xml": (xml, 21),
@@ -55,15 +55,16 @@ DETECTORS = {name: module for name, (module, _) in COUNTED.items()}
 VERDICTS = {"attack": True, "vulnerability": False, "benign": None}
 
 
-def cases() -> list[tuple[str, str, str, str]]:
-    """(detector, verdict, statement, input) of every vector."""
+def cases() -> list[tuple[str, str, str, str, str]]:
+    """(detector, its dialect if it has some, verdict, statement, input) of every vector."""
     found = []
     for name in DETECTORS:
         vectors = json.loads((FOLDER / f"{name}.vectors.json").read_text(encoding="utf-8"))
         for verdict in VERDICTS:
             for place, values in vectors.get(verdict, {}).items():
                 statement = vectors["templates"][place]
-                found += [(name, verdict, statement.replace("{}", value), value) for value in values]
+                dialect = vectors.get("dialects", {}).get(place, "")
+                found += [(name, dialect, verdict, statement.replace("{}", value), value) for value in values]
     return found
 
 
@@ -82,6 +83,9 @@ def test_every_vector_file_is_read_and_holds_what_it_should() -> None:
     assert Counter(name for name, *_ in CASES) == {name: count for name, (_, count) in COUNTED.items()}
 
 
-@pytest.mark.parametrize(("name", "verdict", "statement", "value"), CASES)
-def test_a_vector_is_judged_as_it_says(name: str, verdict: str, statement: str, value: str) -> None:
-    assert judged(DETECTORS[name].DETECTOR, statement, value) is VERDICTS[verdict]
+@pytest.mark.parametrize(("name", "dialect", "verdict", "statement", "value"), CASES)
+def test_a_vector_is_judged_as_it_says(
+    name: str, dialect: str, verdict: str, statement: str, value: str
+) -> None:
+    detector = sql.dialect(dialect) if dialect else DETECTORS[name].DETECTOR
+    assert judged(detector, statement, value) is VERDICTS[verdict]

@@ -102,7 +102,8 @@ def _worst_occurrence(
     finding: Finding | None = None
     for start, end in _occurrences(lexed.text, candidate.text, at, work):
         severity = _severity(lexed, start, end)
-        if severity is None:
+        if severity is None and "\\" in candidate.text:
+            work.spend(len(candidate.origin.value))
             severity = _other_reading(dialect, lexed, candidate, start, end)
         if severity is not None and not _is_part_of_harmless(lexed, candidate, start, end, work):
             finding = worst(finding, Finding(candidate.origin, severity))
@@ -189,12 +190,12 @@ def _other_reading(dialect: Dialect, lexed: Lexed, candidate: Candidate, start: 
     text, shield = lexed.text, lexed.shield_at(start)
     if shield is None or start == shield.start or "\\" not in text[start:end]:
         return None
-    quote = text[shield.start]
+    quote, is_settled = text[shield.start], dialect.settles(text, shield.start)
     if not _is_as_sent(candidate, text, start, end):
         return None
-    if quote in dialect.escapes and _ends_in_half_an_escape(text, quote, start, end):
+    if (quote in dialect.escapes or is_settled) and _ends_in_half_an_escape(text, quote, start, end):
         return False
-    if quote not in dialect.unsettled:
+    if quote not in dialect.unsettled or is_settled:
         return None
     at = text.find("\\" + quote, start, end)
     # What is doubled begins as what is not: only text after the quotes tells that they are not doubled.
@@ -217,23 +218,30 @@ def _ends_in_half_an_escape(text: str, quote: str, start: int, end: int) -> bool
 
 _PLACEHOLDER = re.compile(r"\?\d*|(?<![\w:])[:@$]\w+|%s|%\(\w+\)s")
 _PAGING = re.compile(r"\b(?:limit|offset)\s+\d+")
-_QUOTED_NAME = re.compile(r'"[\w.$ ]*"')
+_QUOTED_NAMES = {'"': re.compile(r'"[\w.$ ]*"'), "`": re.compile(r"`[\w.$ ]*`")}
 _FREE_OF_VALUES = re.compile(r"[\w\s.,()*=<>!+$]*+")
 _NOT_INNOCENT = re.compile(
-    r"\b\d|\b(?:union|except|intersect|case|attach|pragma|load_extension)\b|\bselect\b.*\bselect\b", re.DOTALL
+    r"\b\d|\b(?:union|except|intersect|case|attach|pragma|load_extension|load_file|sleep|benchmark)\b"
+    r"|\b(?:pg_|lo_|dblink)|\bselect\b.*\bselect\b"
+    # What is true of every row, without a value.
+    r"|\b([\w.]++)\s*+(?:=|<=|>=|like|is)\s*+\1(?![\w.])"
+    r"|\bor\s++(?:not\s++)?[\w.]++\s*+(?:\Z|\)|(?:or|and|order|group|limit)\b)",
+    re.DOTALL,
 )
 
 
-def is_innocent(statement: str) -> bool:
+def is_innocent(statement: str, quotes: str = '"') -> bool:
     """Whether a statement holds no literal, number or comment and one query only: every value in it is
-    bound.
+    bound. `quotes` are the signs that names are written in.
     """
-    text = _QUOTED_NAME.sub("n", _PAGING.sub("", _PLACEHOLDER.sub("", statement.lower())))
+    text = _PAGING.sub("", _PLACEHOLDER.sub("", statement.lower()))
+    for quote in quotes:
+        text = _QUOTED_NAMES[quote].sub("n", text)
     return _FREE_OF_VALUES.fullmatch(text) is not None and _NOT_INNOCENT.search(text) is None
 
 
 #: What an input needs to leave its place: a sign, a digit, or a word that joins conditions or queries.
-_LEVER = re.compile(r"[^\w\s]|\d| (?:or|and|not|is|in|sel|lik|nul|glo|bet)|union")
+_LEVER = re.compile(r"[^\w\s]|\d| (?:or|and|not|is|in|sel|lik|nul|glo|bet|div|mod|xor|reg|rli|ili|sim)|union")
 
 
 def marks(statement: str) -> list[str]:
@@ -241,14 +249,14 @@ def marks(statement: str) -> list[str]:
     return [piece for piece in windows(statement) if _LEVER.search(piece)]
 
 
-def _detector(dialect: Dialect) -> Detector:
+def _detector(dialect: Dialect, quotes: str = '"') -> Detector:
     return Detector(
         type="sql_injection",
         cwe="CWE-89",
         owasp="A03:2021",
         select=select,
         judge=partial(judge, dialect=dialect),
-        is_innocent=is_innocent,
+        is_innocent=partial(is_innocent, quotes=quotes),
         marks=marks,
         skeleton=skeleton,
     )
@@ -258,15 +266,15 @@ def _detector(dialect: Dialect) -> Detector:
 DETECTOR = _detector(lexing.SQLITE)
 POSTGRESQL = _detector(lexing.POSTGRESQL)
 #: For MySQL and MariaDB.
-MYSQL = _detector(lexing.MYSQL)
+MYSQL = _detector(lexing.MYSQL, "`")
 
 _DETECTORS = {
     "sqlite": DETECTOR,
     "postgresql": POSTGRESQL,
     "postgresql_escapes": _detector(lexing.POSTGRESQL_ESCAPES),
     "mysql": MYSQL,
-    "mysql_ansi_quotes": _detector(lexing.MYSQL_ANSI_QUOTES),
-    "mysql_no_backslash": _detector(lexing.MYSQL_NO_BACKSLASH),
+    "mysql_ansi_quotes": _detector(lexing.MYSQL_ANSI_QUOTES, '`"'),
+    "mysql_no_backslash": _detector(lexing.MYSQL_NO_BACKSLASH, "`"),
 }
 
 

@@ -79,6 +79,10 @@ class Dialect:
         shields = self._scattered(text) if self.nested or self.dollars else self._plain(text)
         return Lexed(text, shields, [shield.start for shield in shields])
 
+    def settles(self, text: str, start: int) -> bool:
+        """Whether the literal at `start` says itself that it knows backslashes (`E'…'`)."""
+        return self.dollars and text[start - 1 : start + 1] in ("e'", "E'")
+
     def _plain(self, text: str) -> list[Shield]:
         return [
             Shield(match.start(), match.end(), _kind(text[match.start()], match.lastindex is not None))
