@@ -114,7 +114,7 @@ class _Operators:
 
     def walk(self, name: str, node: Any, depth: int) -> str:
         """The canonical text of `node`; "" once too much was seen, which is told."""
-        if depth > MAX_DEPTH or self._left < 0:
+        if depth > MAX_DEPTH or self._left < 0 or self._into.is_full():
             self._into.complete = False
             return ""
         if not isinstance(node, list):
