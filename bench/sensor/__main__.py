@@ -55,9 +55,9 @@ def _measure(
         figures = calls.measure(present, chosen.peers, services, chosen.rounds, _say)
         document["calls"] = report.call_rows(figures)
         with serving.serving(folder, present, chosen.peers, services, taken) as entries:
-            samples = serving.measure(folder, entries, chosen.rounds, chosen.seconds, _say)
-            memory = {(each.server, each.variant.name): each.contender.memory() for each in entries}
-    document["serving"] = report.serving_rows(samples, memory)
+            samples, honest = serving.measure(folder, entries, chosen.rounds, chosen.seconds, _say)
+            attacked = serving.footprint(entries)
+    document["serving"] = report.serving_rows(samples, honest, attacked)
 
 
 def _options() -> argparse.Namespace:

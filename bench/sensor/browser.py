@@ -14,12 +14,14 @@ HEADERS = {
 }
 COOKIE = "theme=dark; session=0123456789abcdef0123456789abcdef; lang=en"
 
-#: Path and query by route; `%d` is another number in each request. The last is the careless query, attacked.
+#: The careless query, attacked.
+ATTACK = "attack"
+#: Path and query by route; `%d` is another number in each request.
 ROUTES = {
     "hello": "/hello?name=jane+doe+%d",
     "bound": "/bound?name=jane+doe+%d",
     "concat": "/concat?name=jane+doe+%d",
-    "attack": "/concat?name=x%%27+OR+%%27%d%%27=%%271",
+    ATTACK: "/concat?name=x%%27+OR+%%27%d%%27=%%271",
 }
 
 

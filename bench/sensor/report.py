@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from bench.sensor.browser import ROUTES
+from bench.sensor.browser import ATTACK, ROUTES
 from bench.sensor.calls import Figures
 from bench.sensor.serving import Key, Sample
 from bench.sensor.variants import SERVERS, VARIANTS, Variant
@@ -38,9 +38,13 @@ class Target:
 
 
 def serving_rows(
-    samples: Mapping[Key, Sequence[Sample]], memory: Mapping[tuple[str, str], float]
+    samples: Mapping[Key, Sequence[Sample]],
+    honest: Mapping[tuple[str, str], float],
+    attacked: Mapping[tuple[str, str], float],
 ) -> Document:
-    """By server, sensor and route: medians, and the median of what a sensor adds in the same round."""
+    """By server, sensor and route: medians, and the median of what a sensor adds in the same round. The
+    memory beside a route is what the server took when it had not been attacked yet, or had been.
+    """
     rows: Document = {}
     for server in SERVERS:
         for variant in VARIANTS:
@@ -48,7 +52,8 @@ def serving_rows(
                 mine = samples.get((server, variant.name, route))
                 if mine:
                     base = samples[server, "none", route]
-                    row = _row(mine, base) | {"memory_mb": round(memory[server, variant.name], 1)}
+                    memory = (attacked if route == ATTACK else honest)[server, variant.name]
+                    row = _row(mine, base) | {"memory_mb": round(memory, 1)}
                     rows.setdefault(server, {}).setdefault(variant.name, {})[route] = row
     return rows
 
@@ -90,8 +95,9 @@ def targets(document: Document) -> list[Target]:
         made.append(
             Target(f"request without a sink, {server}", "µs CPU", 30, ours["hello"]["cpu_over_none_us"])
         )
-        more = ours["hello"]["memory_mb"] - none["hello"]["memory_mb"]
-        made.append(Target(f"memory, {server}", "MB", 8, round(more, 1)))
+        for route, when in (("hello", "of a worker"), (ATTACK, "of a worker that was flooded with attacks")):
+            more = ours[route]["memory_mb"] - none[route]["memory_mb"]
+            made.append(Target(f"memory {when}, {server}", "MB", 8, round(more, 1)))
     calls = document["calls"]
     for name, limit in (("bound_again", 4), ("concat_first", 10), ("decision", 150)):
         figure = calls.get(name, {}).get("divertor", {}).get("over")

@@ -62,22 +62,31 @@ def serving(
 
 def measure(
     folder: Path, entries: Sequence[Entry], rounds: int, seconds: int, say: Callable[[str], None]
-) -> dict[Key, list[Sample]]:
-    """Runs of each server, sensor and route; the order is another one in each round."""
+) -> tuple[dict[Key, list[Sample]], dict[tuple[str, str], float]]:
+    """Runs of each server, sensor and route; the order is another one in each round. And the memory of each
+    server under each sensor, in MB, when it has served honest requests only.
+    """
     scripts = {route: folder / f"{route}.lua" for route in browser.ROUTES}
     for route, path in scripts.items():
         path.write_text(browser.script(route))
     samples: dict[Key, list[Sample]] = {}
     order = [(entry, route) for entry in entries for route in scripts]
     for entry, route in order:
-        _run(entry.contender, scripts[route], 1)
+        if route != browser.ATTACK:
+            _run(entry.contender, scripts[route], 1)
+    memory = footprint(entries)
     for turn in range(rounds):
         random.shuffle(order)
         for at, (entry, route) in enumerate(order):
             say(f"round {turn + 1} of {rounds}, {at + 1} of {len(order)}: {entry.contender.name}, {route}")
             key = (entry.server, entry.variant.name, route)
             samples.setdefault(key, []).append(_run(entry.contender, scripts[route], seconds))
-    return samples
+    return samples, memory
+
+
+def footprint(entries: Sequence[Entry]) -> dict[tuple[str, str], float]:
+    """The memory of each server under each sensor, all its processes together, in MB."""
+    return {(entry.server, entry.variant.name): entry.contender.memory() for entry in entries}
 
 
 def _run(contender: Contender, script: Path, seconds: int) -> Sample:

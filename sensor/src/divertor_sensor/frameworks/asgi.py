@@ -43,7 +43,7 @@ class DivertorASGI:
         if nested or scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
-        request = Request(self.sensor, lambda: read_head(scope))
+        request = Request(self.sensor, lambda: read_head(scope), lambda: _texts(scope))
         scope[_KEY] = True
         kind = _HttpExchange if scope["type"] == "http" else _WebSocketExchange
         await kind(request, receive, send, read_raw(scope, request)).run(self.app, scope)
@@ -66,6 +66,13 @@ def read_head(scope: Scope) -> Head:
         peer=str(client[0]) if client else "",
         raw_path=(scope.get("raw_path") or b"").decode("latin-1").partition("?")[0],
     )
+
+
+def _texts(scope: Scope) -> list[str]:
+    """Every text of the request's head."""
+    values = b"\n".join([value for _, value in scope.get("headers", ())])
+    line = scope.get("query_string", b"") + b"\n" + (scope.get("raw_path") or b"")
+    return [scope.get("path", ""), line.decode("latin-1"), values.decode("latin-1")]
 
 
 def read_raw(scope: Scope, request: Request) -> Raw:
