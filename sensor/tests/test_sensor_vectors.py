@@ -36,7 +36,7 @@ FOLDER = Path(detectors.__file__).parent
 #: The detectors, each with the number of its vectors: one that silently stops being read is a failure.
 COUNTED: dict[str, tuple[ModuleType, int]] = {
     "archive": (archive, 29),
-    "arguments": (arguments, 42),
+    "arguments": (arguments, 46),
     "code": (code, 86),
     "deserialisation": (deserialisation, 35),
     "header": (header, 19),

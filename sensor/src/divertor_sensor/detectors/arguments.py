@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, worst
@@ -36,7 +36,6 @@ _PAGER = _options(r"-[PHok+]|--(?:pager|html|log-file)\b|\+")
 _EXECUTING: dict[str, re.Pattern[str]] = {
     "7z": _options(r"-[osi]"),
     "awk": _AWK,
-    "bash": _INTERPRETER,
     "chrome": _options(r"--(?:gpu-launcher|[a-z]+-cmd-prefix|no-sandbox|load-extension|user-data-dir)\b"),
     "curl": _options(
         r"-[a-zA-Z]*[oOKTFdDEx:c]|--(?:output|config|upload-file|remote-name|form|data|dump-header|engine|proxy"
@@ -73,7 +72,6 @@ _EXECUTING: dict[str, re.Pattern[str]] = {
     "sed": _options(r"-[a-zA-Z]*[efi]|--(?:expression|file|in-place)"),
     "sendmail": _options(r"-[CXObODo]"),
     "sftp": _WITH_OPTIONS,
-    "sh": _INTERPRETER,
     "sort": _options(r"-[oTS]|--(?:compress-program|output|temporary-directory|files0-from|random-source)"),
     "split": _options(r"--(?:filter|additional-suffix)"),
     "ssh": _options(r"-[a-zA-Z0-9]*[oFEISRLDWwJ]"),
@@ -99,18 +97,24 @@ _EXECUTING: dict[str, re.Pattern[str]] = {
     "zip": _options(r"-[a-zA-Z]*T|--(?:unzip-command|test|output-file|out)|-[OP@]"),
 }
 
+#: What follows the script is the script's own.
+_ENDED_BY_OPERAND = frozenset("awk gawk mawk node perl php python python3 ruby".split())
+
 
 def is_steerable(words: Sequence[str]) -> bool:
     """Whether a program in the table is about to start with something that it reads as an option."""
     start = _program_at(words)
-    if start < 0:
-        return False
+    return start >= 0 and next(_options_of(words, start), None) is not None
+
+
+def _options_of(words: Sequence[str], start: int) -> Iterator[str]:
+    """What the program at `start` reads as options."""
+    is_ended = _name(words[start]) in _ENDED_BY_OPERAND
     for word in words[start + 1 :]:
-        if word == _END_OF_OPTIONS:
-            return False
+        if word == _END_OF_OPTIONS or (is_ended and word[:1] != "-"):
+            return
         if word[:1] == "-" and len(word) > 1:
-            return True
-    return False
+            yield word
 
 
 def joined(words: Sequence[str]) -> str:
@@ -140,14 +144,11 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
     if start < 0:
         return UNTOUCHED
     executing, finding = _EXECUTING[_name(words[start])], None
-    for word in words[start + 1 :]:
-        if word == _END_OF_OPTIONS:
-            break
-        if word[:1] == "-":
-            work.spend(8 * len(present))
-            found = next((one for one in present if word.startswith(one.text)), None)
-            if found is not None:
-                finding = worst(finding, Finding(found.origin, executing.match(word) is not None))
+    for word in _options_of(words, start):
+        work.spend(8 * len(present))
+        found = next((one for one in present if word.startswith(one.text)), None)
+        if found is not None:
+            finding = worst(finding, Finding(found.origin, executing.match(word) is not None))
     return Judgement(True, finding)
 
 
@@ -182,13 +183,11 @@ _VARIANTS = {
     "7za": "7z",
     "chromium": "chrome",
     "chromium-browser": "chrome",
-    "dash": "sh",
     "google-chrome": "chrome",
     "mariadb": "mysql",
     "mariadb-dump": "mysqldump",
     "nodejs": "node",
     "nvim": "vim",
-    "zsh": "sh",
 }
 
 

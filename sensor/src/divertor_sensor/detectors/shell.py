@@ -44,6 +44,9 @@ STARTERS = frozenset(
     " unshare nsenter chroot strace ltrace".split()
 )
 _MAX_WORDS = 32
+#: ssh(1)'s options that take the next word.
+_SSH_VALUED = frozenset("BbcDEeFIiJLlmOopQRSWw")
+_STARTED = _SHELLS | {"ssh"}
 _COMMAND_OPTION = re.compile(r"-[A-Za-z]*c[A-Za-z]*")
 
 
@@ -160,15 +163,17 @@ def _is_inside(kind: str, statement: str, opened: int, closed: int, start: int, 
 
 
 def shell_line(argv: Sequence[object]) -> str | None:
-    """The command line inside `["sh", "-c", LINE, …]`, or None when the list starts no shell that reads
-    one. Looks through programs that start another, as `env` and `xargs` do.
+    """The command line inside `["sh", "-c", LINE, …]` or `["ssh", HOST, LINE, …]`, or None when the list
+    starts no shell that reads one. Looks through programs that start another, as `env` and `xargs` do.
     """
     words = [word if isinstance(word, str) else "" for word in argv[:_MAX_WORDS]]
     if not words:
         return None
     if program_name(words[0]) in STARTERS:
-        at = next((at for at, word in enumerate(words) if at and program_name(word) in _SHELLS), 0)
+        at = next((at for at, word in enumerate(words) if at and program_name(word) in _STARTED), 0)
         words = words[at:]
+    if program_name(words[0]) == "ssh":
+        return _remote_line(words)
     if program_name(words[0]) not in _SHELLS:
         return None
     for index, word in enumerate(words[1:-1], start=1):
@@ -177,6 +182,14 @@ def shell_line(argv: Sequence[object]) -> str | None:
         if not word.startswith("-") and word not in _SHELLS:
             return None
     return None
+
+
+def _remote_line(words: Sequence[str]) -> str | None:
+    """What the shell at the other end of ssh reads: all that follows the host, joined by blanks."""
+    at = 1
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if words[at][-1:] in _SSH_VALUED and len(words[at]) == 2 else 1
+    return " ".join(words[at + 1 :]) or None
 
 
 def program_name(path: str) -> str:

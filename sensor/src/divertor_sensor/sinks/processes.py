@@ -114,7 +114,7 @@ def _asyncio_exec(
 
 
 def _judge(request: Request, sink: str, program: object, argv: object, depth: int = 4) -> None:
-    """Judge a program about to start: the line when it is a shell, else its options.
+    """Judge a program about to start: the line when a shell will read one, and its options.
 
     `depth` as for `check`: 4 below a handler, 3 below a wrapper.
     """
@@ -124,7 +124,7 @@ def _judge(request: Request, sink: str, program: object, argv: object, depth: in
     line = shell.shell_line(words)
     if line is not None:
         check(request, shell.DETECTOR, sink, line, depth)
-    elif arguments.is_steerable(words):
+    if arguments.is_steerable(words):
         check(request, arguments.DETECTOR, sink, arguments.joined(words), depth)
 
 
