@@ -72,6 +72,7 @@ def test_an_app_of_a_framework_is_told_apart_from_one_without(folder: Path) -> N
     status, found = diagnosis("shop:app", folder=folder)
     states = {each["title"]: each["state"] for each in found["libraries"]}
     assert (status, states["Flask"], states["Django"]) == (0, "guarded", "not imported")
+    assert (states["aiohttp"], states["aiohttp client"]) == ("not imported", "not imported")
     assert "guarded by its framework's class" in found["app"]
     assert "protect(app)" in diagnosis("shop:plain", folder=folder)[1]["app"]
 

@@ -206,12 +206,13 @@ def _state(integration: patching.Integration, load: bool) -> tuple[State, str]:
         return State.UNSUPPORTED if _is_installed(integration.module) else State.ABSENT, ""
     if not integration.seen and not _is_installed(integration.module):
         return State.ABSENT, ""
-    if not integration.seen and load:
-        problem = _load(integration.module)
-        if problem:
-            return State.FAILED, f"not imported: {problem}"
-    if not integration.seen:
+    if not integration.seen and not load:
         return State.UNUSED, ""
+    problem = "" if integration.seen else _load(integration.module)
+    if problem:
+        return State.FAILED, f"not imported: {problem}"
+    if not integration.seen:
+        return State.ABSENT, ""
     if integration.problem:
         return State.FAILED, integration.problem
     if not integration.replaced and integration.kind in ("framework", "server"):
@@ -220,30 +221,26 @@ def _state(integration: patching.Integration, load: bool) -> tuple[State, str]:
 
 
 def _load(module: str) -> str:
-    """Why `module` could not be imported; empty when it was."""
+    """Why `module` could not be imported; empty when it was, or when this version of its package has none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             importlib.import_module(module)
+    except ModuleNotFoundError as problem:
+        missing = problem.name or ""
+        return "" if module == missing or module.startswith(f"{missing}.") else str(problem)
     except Exception as problem:
         return f"{type(problem).__name__}: {problem}"
     return ""
 
 
 def _is_installed(module: str) -> bool:
-    if module in sys.modules:
-        return True
+    """Whether its top-level package is there; nothing is imported for that."""
+    name = module.partition(".")[0]
     try:
-        return importlib.util.find_spec(module.partition(".")[0]) is not None and _has(module)
+        return name in sys.modules or importlib.util.find_spec(name) is not None
     except (ImportError, ValueError):
         return False
-
-
-def _has(module: str) -> bool:
-    """Whether the module itself is there, its package imported for that."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.util.find_spec(module) is not None
 
 
 def _is_wrong(library: Library) -> bool:
