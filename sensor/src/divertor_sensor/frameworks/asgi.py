@@ -43,7 +43,7 @@ class DivertorASGI:
         if nested or scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
-        request = Request(self.sensor, lambda: read_head(scope), lambda: _texts(scope))
+        request = Request(self.sensor, lambda: read_head(scope), lambda: _head_texts(scope))
         scope[_KEY] = True
         kind = _HttpExchange if scope["type"] == "http" else _WebSocketExchange
         await kind(request, receive, send, read_raw(scope, request)).run(self.app, scope)
@@ -68,7 +68,7 @@ def read_head(scope: Scope) -> Head:
     )
 
 
-def _texts(scope: Scope) -> list[str]:
+def _head_texts(scope: Scope) -> list[str]:
     """Every text of the request's head."""
     values = b"\n".join([value for _, value in scope.get("headers", ())])
     line = scope.get("query_string", b"") + b"\n" + (scope.get("raw_path") or b"")
