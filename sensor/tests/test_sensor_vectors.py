@@ -41,7 +41,7 @@ COUNTED: dict[str, tuple[ModuleType, int]] = {
     "deserialisation": (deserialisation, 35),
     "header": (header, 19),
     "ldap": (ldap, 96),
-    "nosql": (nosql, 91),
+    "nosql": (nosql, 94),
     "path": (path, 37),
     "redirect": (redirect, 57),
     "shell": (shell, 57),

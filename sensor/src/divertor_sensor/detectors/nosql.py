@@ -41,6 +41,13 @@ _HARMLESS = frozenset(
     $unset $unwind
     """.split()
 )
+#: Keys of data, and no operators: Extended JSON's, references' and JSON Schema's.
+_DATA = frozenset(
+    """
+    $anchor $binary $comment $date $db $defs $id $numberDecimal $numberDouble $numberInt $numberLong $oid $ref
+    $schema $timestamp $uuid $vocabulary
+    """.split()
+)
 _OPERATOR_KEY = re.compile(r'"(\$\w+)":')
 _SCRIPT_SIGN = re.compile(r"""['"`\\(){};=+|&<>*/$\[\]!?:,\n-]""")
 
@@ -107,7 +114,7 @@ def _members(value: str) -> list[str]:
         return []
     if not isinstance(document, dict):
         return []
-    operators = [key for key in document if key.startswith("$")][:_MAX_MEMBERS]
+    operators = [key for key in document if key.startswith("$") and key not in _DATA][:_MAX_MEMBERS]
     return [f"{json.dumps(key)}:{canonical(document[key])}" for key in operators]
 
 
