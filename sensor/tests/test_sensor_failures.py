@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import bottle  # type: ignore[import-untyped, unused-ignore]
@@ -21,6 +25,7 @@ import starlette.applications
 import starlette.routing
 from litestar.exceptions import NotFoundException
 
+import divertor_sensor
 from divertor_sensor import DivertorASGI, DivertorWSGI
 from divertor_sensor.detection import Failure, Report
 from divertor_sensor.sensor import Sensor
@@ -175,3 +180,50 @@ def test_an_app_with_two_layers_of_guard_tells_once(hooked: Sensor, reported: li
     assert _wsgi(DivertorWSGI(flask_app(), hooked), "/broken") == 500
     assert asyncio.run(_asgi(DivertorASGI(quart_app(), hooked), "/broken")) == 500
     assert len([each for each in reported if isinstance(each, Failure)]) == 2
+
+
+DJANGO = """
+import asyncio, logging
+import divertor_sensor
+from divertor_sensor import Settings, runtime
+divertor_sensor.instrument(Settings(strict=True))
+reported = []
+runtime.sensor().reporter = type("Kept", (), {"submit": lambda self, report: reported.append(report)})()
+import django, httpx
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.urls import path
+
+def broken(request):
+    raise ValueError("no such thing")
+
+async def broken_later(request):
+    raise KeyError("nor this")
+
+settings.configure(SECRET_KEY="k", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"])
+django.setup()
+logging.disable()
+urlpatterns = [path("broken", broken), path("broken_later", broken_later)]
+with httpx.Client(transport=httpx.WSGITransport(get_wsgi_application()), base_url="http://x") as client:
+    print(client.get("/broken").status_code, client.get("/missing").status_code)
+
+async def later():
+    transport = httpx.ASGITransport(get_asgi_application())
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        print((await client.get("/broken_later")).status_code, (await client.get("/missing")).status_code)
+
+asyncio.run(later())
+failures = [each for each in reported if hasattr(each, "fingerprint")]
+print([(each.type, each.frames[0].function) for each in failures])
+"""
+
+
+def test_django_tells_its_errors_too(tmp_path: Path) -> None:
+    """In a process of its own: there is one Django in each."""
+    (tmp_path / "shop.py").write_text(DJANGO)
+    environ = {**os.environ, "PYTHONPATH": str(Path(divertor_sensor.__file__).parents[1])}
+    command = [sys.executable, "-W", "error", str(tmp_path / "shop.py")]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    told = "[('ValueError', 'broken'), ('KeyError', 'broken_later')]"
+    assert (done.stdout.splitlines(), done.stderr) == (["500 404", "500 404", told], "")
