@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
+from xml.etree import ElementTree
 
 import flask
 import pytest
@@ -37,6 +38,13 @@ def deepest(node: Any) -> str:
     while isinstance(node, list):
         node = node[0]
     return str(node)
+
+
+def claims(token: str) -> dict[str, str]:
+    """What a token says, as libraries read it; the signature is another matter."""
+    part = token.split(".")[1]
+    found: dict[str, str] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return found
 
 
 def field(name: str, value: str, more: str = "") -> str:
@@ -66,6 +74,9 @@ class Shop:
             "html": lambda: html.unescape(request.args["q"]),
             "reversed": lambda: request.args["q"][::-1],
             "cookie": lambda: request.cookies["q"],
+            "xml": lambda: str(ElementTree.fromstring(request.get_data()).findtext("q")),
+            "saml": lambda: str(ElementTree.fromstring(base64.b64decode(request.form["q"])).findtext("q")),
+            "token": lambda: claims(request.headers["authorization"].split()[1])["sub"],
             "read": lambda: (request.get_data(), "x")[1],
         }
         for name, value in values.items():
@@ -194,6 +205,16 @@ HOLES: dict[str, tuple[str, str | bytes, str]] = {
     "in full-width letters": ("/nfkc?q=" + quote(ATTACK.replace("'", "\uff07")), "", ""),
     "encoded three times": ("/thrice?q=" + quote(quote(QUOTED)), "", ""),
     "behind a separator": ("/split?q=a-" + QUOTED, "", ""),
+    "in XML": ("/xml", f"<r><a/><q>{ATTACK}</q></r>", "application/xml"),
+    "in XML sent as a form": ("/xml", f"<r><q>{ATTACK}</q></r>".replace("=", "&#61;"), FORM),
+    "in XML in UTF-16": ("/xml", f"<r><q>{ATTACK}</q></r>".encode("utf-16"), "text/xml"),
+    "in a section of XML": ("/xml", f"<r><q>' <![CDATA[{ATTACK[2:]}]]></q></r>", "application/xml"),
+    "in an entity of XML": ("/xml", f'<!DOCTYPE r [<!ENTITY e "{ATTACK}">]><r><q>&e;</q></r>', "text/xml"),
+    "in XML in base64": (
+        "/saml",
+        "q=" + quote(base64.b64encode(f"<r><q>{html.escape(ATTACK)}</q></r>".encode())),
+        FORM,
+    ),
     "in entities": ("/html?q=" + quote(ATTACK.replace("'", "&#39;")), "", ""),
 }
 
@@ -207,7 +228,13 @@ def test_an_attack_does_not_run_when_it_comes(name: str, shop: Shop) -> None:
 
 
 def test_every_hole_is_tried() -> None:
-    assert len(HOLES) == 47
+    assert len(HOLES) == 53
+
+
+def test_a_claim_of_a_token_is_an_input(shop: Shop) -> None:
+    parts = [json.dumps(each).encode() for each in ({"alg": "none"}, {"sub": ATTACK})]
+    token = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+    assert shop.ask("/token", authorization=f"Bearer {token}.") == 403 and shop.ran == []
 
 
 def test_the_user_name_of_basic_authentication_is_an_input(shop: Shop) -> None:
