@@ -23,6 +23,7 @@ from divertor_sensor.sinks.network import (
     judge_connection,
     known_address,
     note_redirect,
+    own_faults,
     remember,
 )
 
@@ -128,33 +129,37 @@ async def _sent(request: Request, sent: Any, sending: Any) -> Any:
 
 
 def _judge_sent(request: Request, sink: str, sent: Any) -> None:
-    url = getattr(sent, "url", None)
-    host = getattr(url, "host", "")
-    address = known_address(host)
-    if url is not None and address:
-        judge_connection(request, sink, host, url.port or DEFAULT_PORTS.get(url.scheme, 0), address)
+    with own_faults(request):
+        url: Any = getattr(sent, "url", None)
+        address = "" if url is None else known_address(url.host)
+        if address:
+            judge_connection(request, sink, url.host, url.port or DEFAULT_PORTS.get(url.scheme, 0), address)
 
 
 def _note_answer(request: Request, sent: Any, response: Any) -> None:
-    if getattr(response, "status_code", 0) in REDIRECTS:
-        url = sent.url
-        port = url.port or DEFAULT_PORTS.get(url.scheme, 0)
-        note_redirect(request, url.host, port, response.headers.get("location") or "")
+    with own_faults(request):
+        if getattr(response, "status_code", 0) in REDIRECTS:
+            port = sent.url.port or DEFAULT_PORTS.get(sent.url.scheme, 0)
+            note_redirect(request, sent.url.host, port, response.headers.get("location") or "")
 
 
 def _aiohttp_send(
     wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     request = context.current.get()
-    url = getattr(instance, "url", None)
-    if request is not None and url is not None:
-        host = url.host or ""
-        # The peer of a request over a proxy is the proxy.
-        is_direct = not getattr(instance, "proxy", None)
-        address = _peer(args[0] if args else kwargs.get("conn")) if is_direct else known_address(host)
-        if address:
-            judge_connection(request, "aiohttp.ClientRequest.send", host, url.port or 0, address)
+    if request is not None:
+        with own_faults(request):
+            _judge_aiohttp(request, instance, args[0] if args else kwargs.get("conn"))
     return wrapped(*args, **kwargs)
+
+
+def _judge_aiohttp(request: Request, sent: Any, connection: Any) -> None:
+    url: Any = getattr(sent, "url", None)
+    host = getattr(url, "host", None) or ""
+    # The peer of a request over a proxy is the proxy.
+    address = known_address(host) if getattr(sent, "proxy", None) else _peer(connection)
+    if address and url is not None:
+        judge_connection(request, "aiohttp.ClientRequest.send", host, url.port or 0, address)
 
 
 def _peer(connection: Any) -> str:
@@ -173,7 +178,8 @@ def _aiohttp_start(
 
 async def _started(request: Request, response: Any, answering: Any) -> Any:
     answer = await answering
-    if getattr(response, "status", 0) in REDIRECTS:
-        url = response.url
-        note_redirect(request, url.host or "", url.port or 0, response.headers.get("location") or "")
+    with own_faults(request):
+        if getattr(response, "status", 0) in REDIRECTS:
+            url = response.url
+            note_redirect(request, url.host or "", url.port or 0, response.headers.get("location") or "")
     return answer

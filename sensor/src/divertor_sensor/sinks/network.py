@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from types import ModuleType
 from typing import Any
@@ -41,9 +42,9 @@ _inside: dict[str, str] = {}
 
 def instrument() -> None:
     """Listen to the interpreter's events, and to the answers of the resolver and of HTTP servers."""
-    audit.listen("socket.connect", _on_connect)
-    audit.listen("http.client.send", _on_send)
-    audit.listen("urllib.Request", _on_url)
+    audit.listen("socket.connect", _contained(_on_connect))
+    audit.listen("http.client.send", _contained(_on_send))
+    audit.listen("urllib.Request", _contained(_on_url))
     integrate("sink", "network", "socket", _patch_resolver)
     integrate("sink", "network", "http.client", _patch_responses)
 
@@ -56,6 +57,25 @@ def _patch_resolver(module: ModuleType) -> None:
 
 def _patch_responses(module: ModuleType) -> None:
     wrap(module, "HTTPConnection.getresponse", _getresponse)
+
+
+@contextmanager
+def own_faults(request: Request) -> Iterator[None]:
+    """Keeps what goes wrong inside, with objects of a library that is not as expected, out of the app."""
+    try:
+        yield
+    except Exception as problem:
+        request.sensor.faults.contain("network sinks", problem)
+
+
+def _contained(handler: audit.Handler) -> audit.Handler:
+    def handle(request: Request, args: tuple[Any, ...]) -> None:
+        try:
+            handler(request, args)
+        except Exception as problem:
+            request.sensor.faults.contain("network sinks", problem)
+
+    return handle
 
 
 def judge_connection(request: Request, sink: str, host: str, port: int, address: str = "") -> None:
@@ -99,17 +119,14 @@ def remember(host: object, addresses: Iterable[object]) -> None:
 
 def note_redirect(request: Request, host: str, port: int, location: str) -> None:
     """Take note that `host`, asked by this request, redirected it, when that is an input's doing."""
-    try:
-        trail = request.trail or Trail()
-        root = trail.root(f"{canonical(host)}:{port}")
-        if not root and _is_named(request, host, port):
-            root = f"{host}:{port}"
-        for named in named_hosts(location) if root else ():
-            default = DEFAULT_PORTS.get(location.partition(":")[0].lower(), 80)
-            trail.redirected(root, f"{named.host}:{named.port or default}")
-            request.trail = trail
-    except Exception as problem:
-        request.sensor.faults.contain("redirects", problem)
+    trail = request.trail or Trail()
+    root = trail.root(f"{canonical(host)}:{port}")
+    if not root and _is_named(request, host, port):
+        root = f"{host}:{port}"
+    for named in named_hosts(location) if root else ():
+        default = DEFAULT_PORTS.get(location.partition(":")[0].lower(), 80)
+        trail.redirected(root, f"{named.host}:{named.port or default}")
+        request.trail = trail
 
 
 def _on_connect(request: Request, args: tuple[Any, ...]) -> None:
@@ -150,9 +167,6 @@ def _is_named(request: Request, host: str, port: int) -> bool:
             return is_named(host, port, request.candidates(DETECTOR))
     except Spent:
         return host.lower() in request.raw()
-    except Exception as problem:
-        request.sensor.faults.contain("detector ssrf", problem)
-        return False
 
 
 def _on_send(request: Request, args: tuple[Any, ...]) -> None:
@@ -213,7 +227,8 @@ def _getresponse(
     response = wrapped(*args, **kwargs)
     request = context.current.get()
     if request is not None and getattr(response, "status", 0) in REDIRECTS:
-        note_redirect(request, str(instance.host), instance.port, response.headers.get("location") or "")
+        with own_faults(request):
+            note_redirect(request, str(instance.host), instance.port, response.headers.get("location") or "")
     return response
 
 
