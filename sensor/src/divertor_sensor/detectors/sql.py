@@ -46,8 +46,8 @@ _HEAD = 16
 _PLAIN = re.compile(r"[\w$]*|[\d\s,]*")
 #: What is above ASCII is a letter to a database, whatever it is to us.
 _SHORT_PUNCTUATION = re.compile(r"(?!.?(?:--|/\*))[^\w'\"`#\x80-\U0010ffff]{1,3}")
-#: One or two signs, of which no comment can be made, nor a second statement.
-_SIGNS = re.compile(r"\s*(?!--|/\*)[^\w\s#;]{1,2}\s*")
+#: One or two signs, of which no comment can be made, nor a second statement; or quotes only.
+_SIGNS = re.compile(r"\s*+(?!--|/\*)(?:[^\w\s#;]{1,2}|['\"`]++)\s*+")
 
 
 def select(value: str) -> list[str]:
@@ -58,11 +58,11 @@ def select(value: str) -> list[str]:
             continue
         if form is not value and _SIGNS.fullmatch(form):
             continue
-        text = form.lower()
-        texts.append(text)
-        if "\\" in text and ("'" in text or '"' in text):
-            # Doubled quotes protect no literal that knows backslashes.
-            texts += [text.replace("'", "''"), text.replace('"', '""')]
+        texts.append(form.lower())
+    if "\\" in value and ("'" in value or '"' in value):
+        # Doubled quotes protect no literal that knows backslashes.
+        text = value.lower()
+        texts += [text.replace("'", "''"), text.replace('"', '""')]
     return texts
 
 
@@ -164,7 +164,7 @@ def _severity(lexed: Lexed, start: int, end: int) -> bool | None:
     """None: within one token. False: out of it, to no effect. True: out of it, and it goes on as SQL."""
     text, shield = lexed.text, lexed.shield_at(start)
     if shield is not None and _holds(shield, start, end):
-        return None
+        return False if lexed.is_open and _pairs_up(text, shield, end) else None
     if _SIGNS.fullmatch(text, start, end):
         # Too short to go on: it leaves a literal open, or it is the program's own (`')`).
         return False if lexed.is_open else None
@@ -178,10 +178,16 @@ def _severity(lexed: Lexed, start: int, end: int) -> bool | None:
 
 def _holds(shield: Shield, start: int, end: int) -> bool:
     if shield.kind == "quoted":
-        return end <= shield.end
+        # What brings the quote that ends it leaves the program's own to open another.
+        return start > shield.start and end < shield.end
     if shield.kind == "block":
         return start >= shield.start + 2 and end <= shield.end - 2
     return shield.kind == "line" and start >= shield.start + 2 and end <= shield.end
+
+
+def _pairs_up(text: str, shield: Shield, end: int) -> bool:
+    """Whether the quote that an input ends in and the one after it read as one quote within the literal."""
+    return shield.kind == "quoted" and text[end - 1 : end + 1] == text[shield.start] * 2
 
 
 def _other_reading(dialect: Dialect, lexed: Lexed, candidate: Candidate, start: int, end: int) -> bool | None:
