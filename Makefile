@@ -77,6 +77,7 @@ $(PEERS): requirements-bench.lock $(STAMP)
 lock:  ## pins anew what pyproject.toml asks for (needs uv)
 	$(LOCK) --upgrade --no-emit-package divertor-sensor --extra demo --group dev pyproject.toml -o requirements.lock
 	$(LOCK) --upgrade --group bench -o requirements-bench.lock
+	printf 'greenlet>=3\nmysqlclient>=2.2\nmysql-connector-python>=9,<10\n' | $(LOCK) --upgrade - -o requirements-drivers.lock
 	echo 'ziglang>=0.15' | $(LOCK) --upgrade - -o requirements-compiler.lock
 
 clean:  ## removes what setup and the tests made
