@@ -6,12 +6,14 @@ import asyncio
 import codecs
 import ctypes
 import glob
+import importlib
 import io
 import os
 import pty
 import shutil
 import sqlite3
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -234,6 +236,18 @@ def test_a_constant_that_equals_an_input_is_left_alone(
 ) -> None:
     asked = request(make_sensor(), "/etc/hostname")
     assert context.run_in(asked, lambda: os.path.exists("/etc/hostname")) and kept == []
+
+
+def test_after_an_interruption_files_are_refused_and_imports_are_not(
+    make_sensor: MakeSensor, tmp_path: Path
+) -> None:
+    asked = request(make_sensor(), "hello")
+    asked.interrupted = True
+    sys.modules.pop("colorsys", None)
+    assert context.run_in(asked, importlib.import_module, "colorsys").__name__ == "colorsys"
+    for path in (tmp_path / "x", Path("x")):
+        with pytest.raises(AttackInterrupted):
+            context.run_in(asked, path.write_text, "")
 
 
 def test_a_directory_in_a_link_does_not_keep_the_app_from_its_own_files(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -55,6 +56,7 @@ EVENTS: dict[str, tuple[int, ...]] = {
 }
 #: Without an event.
 PROBES = ("access", "lstat", "readlink", "stat")
+_IMPORTERS = ("importlib._bootstrap_external", "zipimport")
 #: Stands for every path among the statements a request is clear of.
 _NOTHING = (DETECTOR, "")
 #: What a path needs to lead anywhere: the root, a step up, or a NUL.
@@ -78,7 +80,7 @@ def _on_open(request: Request, args: tuple[Any, ...]) -> None:
     path = args[0]
     if type(path) is not str:
         path = _path(path)
-    if path is not None and (_LEADS.search(path) or request.interrupted) and not _is_at_rest(request):
+    if path is not None and _is_suspect(request, path):
         # `os.open` names no mode.
         check(request, DETECTOR, "open" if args[1] is not None else "os.open", path, 3)
         _come_to_rest(request)
@@ -88,7 +90,7 @@ def _handler(event: str, places: tuple[int, ...]) -> Handler:
     def handle(request: Request, args: tuple[Any, ...]) -> None:
         for place in places:
             path = _path(args[place])
-            if path is not None and (_LEADS.search(path) or request.interrupted) and not _is_at_rest(request):
+            if path is not None and _is_suspect(request, path):
                 check(request, DETECTOR, event, path, 3)
                 _come_to_rest(request)
 
@@ -102,7 +104,8 @@ def _probe(sink: str) -> Wrapper:
         request = context.current.get()
         if request is not None:
             path = _path(args[0] if args else kwargs.get("path"))
-            if path is not None and _LEADS.search(path) and not _is_at_rest(request):
+            # After an interruption probing goes on: imports and tracebacks do it, and it changes nothing.
+            if path is not None and not request.interrupted and _is_suspect(request, path):
                 check(request, DETECTOR, sink, path)
                 _come_to_rest(request)
         return wrapped(*args, **kwargs)
@@ -110,9 +113,19 @@ def _probe(sink: str) -> Wrapper:
     return wrapper
 
 
+def _is_suspect(request: Request, path: str) -> bool:
+    """Whether a call with `path` has to be judged, or refused because the request was interrupted.
+
+    Imports are not refused: the app cleans up, and may need a module for that.
+    """
+    if request.interrupted:
+        return sys._getframe(3).f_globals.get("__name__") not in _IMPORTERS
+    return _LEADS.search(path) is not None and not _is_at_rest(request)
+
+
 def _is_at_rest(request: Request) -> bool:
     """Whether it is known that nothing in the request, as far as it was read, can lead a path anywhere."""
-    return _NOTHING in request.cleared and request.is_current() and not request.interrupted
+    return _NOTHING in request.cleared and request.is_current()
 
 
 def _come_to_rest(request: Request) -> None:
