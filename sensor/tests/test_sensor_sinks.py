@@ -29,6 +29,7 @@ from divertor_sensor import AttackInterrupted, context
 from divertor_sensor.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
+from divertor_sensor.settings import Mode
 
 early_open = open
 MakeSensor = Callable[..., Sensor]
@@ -236,6 +237,18 @@ def test_a_constant_that_equals_an_input_is_left_alone(
 ) -> None:
     asked = request(make_sensor(), "/etc/hostname")
     assert context.run_in(asked, lambda: os.path.exists("/etc/hostname")) and kept == []
+
+
+def test_one_call_that_is_announced_in_steps_is_reported_once(
+    make_sensor: MakeSensor, kept: list[Detection], tmp_path: Path
+) -> None:
+    """In mode `report` it runs: `shutil.copy` probes, announces itself and opens."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "secret").write_text("s")
+    reporting = make_sensor(mode=Mode.REPORT)
+    source = f"{tmp_path}/in/../secret"
+    context.run_in(request(reporting, "../secret"), shutil.copy, source, tmp_path / "copy")
+    assert (tmp_path / "copy").exists() and [found.outcome for found in kept] == ["reported"]
 
 
 def test_after_an_interruption_files_are_refused_and_imports_are_not(
