@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -102,6 +103,10 @@ async def events(request: web.Request) -> web.StreamResponse:
     return response
 
 
+async def own_file(request: web.Request) -> web.FileResponse:
+    return web.FileResponse(__file__)
+
+
 async def broken(request: web.Request) -> web.Response:
     raise ValueError("no such thing")
 
@@ -148,6 +153,7 @@ async def serving(port: int) -> Any:
         app.router.add_route("*", f"/{handler.__name__}", handler)
     app.router.add_get("/talk", talk)
     app.router.add_get("/own_client", own_client)
+    app.router.add_get("/own_file", own_file)
     app[TOLD] = asyncio.Event()
     runner = web.AppRunner(app)
     await runner.setup()
@@ -212,6 +218,11 @@ def test_an_attack_is_diverted(name: str, port: int, kept: list[Detection]) -> N
 def test_an_honest_request_is_served_as_before(name: str, port: int, kept: list[Detection]) -> None:
     status, body, _ = answer(port, "GET", f"/{name}", params={"q": "bob"})
     assert (status, body.removeprefix("first"), kept) == (200, "[('bob', 'b@x')]", [])
+
+
+def test_a_file_is_served_whole_after_its_head(port: int) -> None:
+    status, body, headers = answer(port, "GET", "/own_file")
+    assert (status, body) == (200, Path(__file__).read_text()) and headers["content-length"]
 
 
 def test_a_form_is_served_with_its_cookie(port: int) -> None:

@@ -2,9 +2,9 @@
 byte of its response.
 
 The body is recorded as the app reads it. A response's head is held back until the first piece of the body
-(except for event streams, whose clients wait for it), so that until then another response can take its
-place; after it the connection is cut. A web
-socket, whose messages are inputs as a body is, cannot be replaced, and is cut.
+(except for files, and for event streams, whose clients wait for it), so that until then another response can
+take its place; after it the connection is cut. A web socket, whose messages are inputs as a body is, cannot
+be replaced, and is cut.
 """
 
 from __future__ import annotations
@@ -44,6 +44,12 @@ def instrument(sensor: Callable[[], Sensor]) -> None:
         wrap(module, "StreamWriter._writelines", _write)
 
     integrate("framework", "aiohttp", "aiohttp.web_protocol", protocol)
+    integrate(
+        "framework",
+        "aiohttp (files)",
+        "aiohttp.web_fileresponse",
+        lambda module: wrap(module, "FileResponse._sendfile", _send_file),
+    )
     integrate("framework", "aiohttp (response)", "aiohttp.http_writer", writing)
     integrate(
         "framework",
@@ -99,6 +105,7 @@ class _Exchange:
         self.raw = read_raw(web_request)
         self.page: Page | None = None
         self.is_held = False
+        self.is_file = False
         self.content = web_request.content
         self.writer = web_request.writer
 
@@ -130,7 +137,8 @@ class _Exchange:
         """Look at the head, before it goes out or is kept for the first piece of the body."""
         self.page = check_head(self.request, headers.items(), self.raw)
         kind = headers.get("Content-Type", "")
-        self.is_held = not kind.startswith("text/event-stream") and "Upgrade" not in headers
+        is_awaited = kind.startswith("text/event-stream") or "Upgrade" in headers
+        self.is_held = not is_awaited and not self.is_file
         self.drop()
 
     def check_body(self, piece: Any) -> None:
@@ -195,6 +203,14 @@ def _send_headers(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: di
     exchange = _exchange.get()
     if exchange is not None and exchange.writer is instance and exchange.is_held:
         return None
+    return wrapped(*args, **kwargs)
+
+
+def _send_file(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A file goes to the socket past the writer, and its head must be there before it."""
+    exchange = _exchange.get()
+    if exchange is not None:
+        exchange.is_file = True
     return wrapped(*args, **kwargs)
 
 
