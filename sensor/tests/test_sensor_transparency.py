@@ -331,7 +331,7 @@ def test_an_exception_passes_as_it_is_with_hardly_a_frame_more(
 #: Callables that are patched, by the top-level package of the library. None is left out silently.
 CALLABLES = {
     "MySQLdb": 4,
-    "aiohttp": 12,
+    "aiohttp": 13,
     "aiomysql": 4,
     "asyncio": 4,
     "asyncpg": 31,
@@ -349,7 +349,7 @@ CALLABLES = {
     "jinja2": 2,
     "ldap3": 6,
     "litestar": 2,
-    "lxml": 3,
+    "lxml": 6,
     "mako": 1,
     "mysql": 29,
     "os": 8,
