@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lxml import etree  # type: ignore[import-untyped, unused-ignore]
+from lxml import etree, objectify  # type: ignore[import-untyped, unused-ignore]
 
 from divertor_sensor import AttackInterrupted, context
 from divertor_sensor.detection import Detection
@@ -52,6 +52,11 @@ FETCHING: dict[str, Callable[[str], Any]] = {
     "lxml fromstring by name": lambda text: etree.fromstring(text=text.encode(), parser=fetching()),
     "lxml XML": lambda text: etree.XML(text, fetching()),
     "lxml parse": lambda text: etree.parse(io.BytesIO(text.encode()), fetching()),
+    "objectify fromstring": lambda text: objectify.fromstring(
+        text, objectify.makeparser(resolve_entities=True)
+    ),
+    "objectify XML by name": lambda text: objectify.XML(xml=text, parser=fetching()),
+    "objectify parse": lambda text: objectify.parse(io.BytesIO(text.encode()), fetching()),
     "sax": lambda text: sax(text, external=True),
 }
 NOT_FETCHING: dict[str, Callable[[str], Any]] = {
@@ -67,6 +72,7 @@ READING: dict[str, Callable[[str], Any]] = {
     "pulldom": lambda text: list(xml.dom.pulldom.parseString(text)),
     "sax": lambda text: xml.sax.parseString(text, xml.sax.handler.ContentHandler()),
     "lxml": lambda text: etree.fromstring(text),
+    "objectify": lambda text: objectify.fromstring(text),
 }
 
 

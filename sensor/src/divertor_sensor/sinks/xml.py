@@ -79,35 +79,47 @@ def _external_entity(
 
 def _patch_lxml(module: ModuleType) -> None:
     resolver = _resolver_type(module)
+    default = module.__dict__["get_default_parser"]
     for name in ("XML", "fromstring"):
-        wrap(module, name, _lxml_text(module, resolver, f"lxml.etree.{name}"))
-    wrap(module, "parse", _lxml_parse(module, resolver))
+        wrap(module, name, _lxml_text(default, resolver, f"lxml.etree.{name}", "text"))
+    wrap(module, "parse", _lxml_parse(default, resolver))
+    integrate("sink", "lxml.objectify", "lxml.objectify", lambda other: _patch_objectify(other, resolver))
 
 
-def _lxml_text(module: ModuleType, resolver: type, sink: str) -> Wrapper:
+def _patch_objectify(module: ModuleType, resolver: type) -> None:
+    for name in ("XML", "fromstring"):
+        wrap(module, name, _lxml_text(_no_parser, resolver, f"lxml.objectify.{name}", "xml"))
+    wrap(module, "parse", _lxml_parse(_no_parser, resolver))
+
+
+def _no_parser() -> None:
+    """The default parser of `lxml.objectify` is not to be had; it fetches nothing."""
+
+
+def _lxml_text(default: Callable[[], Any], resolver: type, sink: str, parameter: str) -> Wrapper:
     def wrapper(
         wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         request = context.current.get()
         if request is None:
             return wrapped(*args, **kwargs)
-        text = _declaring(args[0] if args else kwargs.get("text"))
+        text = _declaring(args[0] if args else kwargs.get(parameter))
         if text is None:
             return wrapped(*args, **kwargs)
         check(request, DETECTOR, sink, text)
-        return _resolved(module, resolver(request), wrapped, args, kwargs)
+        return _resolved(default, resolver(request), wrapped, args, kwargs)
 
     return wrapper
 
 
-def _lxml_parse(module: ModuleType, resolver: type) -> Wrapper:
+def _lxml_parse(default: Callable[[], Any], resolver: type) -> Wrapper:
     def wrapper(
         wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         request = context.current.get()
         if request is None or not _brought_documents(request):
             return wrapped(*args, **kwargs)
-        return _resolved(module, resolver(request), wrapped, args, kwargs)
+        return _resolved(default, resolver(request), wrapped, args, kwargs)
 
     return wrapper
 
@@ -121,7 +133,7 @@ def _brought_documents(request: Request) -> bool:
 
 
 def _resolved(
-    module: ModuleType,
+    default: Callable[[], Any],
     resolver: Any,
     wrapped: Callable[..., Any],
     args: tuple[Any, ...],
@@ -129,7 +141,7 @@ def _resolved(
 ) -> Any:
     """The call, with `resolver` among those of the parser for as long as it takes."""
     parser = args[1] if len(args) > 1 else kwargs.get("parser")
-    registry = getattr(module.get_default_parser() if parser is None else parser, "resolvers", None)
+    registry = getattr(default() if parser is None else parser, "resolvers", None)
     if registry is None:
         return wrapped(*args, **kwargs)
     registry.add(resolver)
