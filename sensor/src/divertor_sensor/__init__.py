@@ -4,8 +4,9 @@ you trust.
     import divertor_sensor
     divertor_sensor.instrument()          # before the app is imported
 
-or `DIVERTOR_SENSOR=1` in the environment, or `divertor-sensor run COMMAND…`. Any WSGI or ASGI app that is
-neither Flask nor Starlette: `app = divertor_sensor.protect(app)`. This module only names the public things.
+or `DIVERTOR_SENSOR=1` in the environment, or `divertor-sensor run COMMAND…`. A WSGI or ASGI app that neither
+its framework nor its server brings under guard (`divertor-sensor doctor MODULE:APP` says so):
+`app = divertor_sensor.protect(app)`. This module only names the public things.
 """
 
 from __future__ import annotations
