@@ -100,6 +100,16 @@ def test_segments_follow_each_other_without_gaps(text: str) -> None:
     assert in_order(tag, text[: tag[-1].end] if tag else "")
 
 
+@given(MARKUP, st.lists(st.tuples(st.integers(0, 80), st.integers(1, 20)), max_size=4))
+@settings(max_examples=500, deadline=None)
+def test_a_page_read_for_some_places_says_of_them_what_the_whole_page_says(
+    text: str, places: list[tuple[int, int]]
+) -> None:
+    spots = [(at, min(at + size, len(text))) for at, size in places if at < len(text)]
+    whole, part = Page(text), Page(text, spots)
+    assert [part.between(*spot) for spot in spots] == [whole.between(*spot) for spot in spots]
+
+
 @given(MARKUP, MARKUP, MARKUP)
 @settings(max_examples=300, deadline=None)
 def test_any_input_in_any_page_is_judged(before: str, text: str, after: str) -> None:

@@ -84,9 +84,10 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
     held = [(each, at) for each, at in plain if at >= 0]
     finding, touched = None, bool(held)
     if held:
-        end = max(statement.rfind(each.text) + len(each.text) for each, _ in held)
-        work.spend(4 * end)
-        page = Page(statement[: end + _AROUND])
+        spots = [spot for each, at in held for spot in _occurrences(statement, each.text, at, work)]
+        end = max(spot[1] for spot in spots)
+        work.spend(2 * end)
+        page = Page(statement[: end + _AROUND], spots)
         for candidate, at in held:
             severity = _worst(_severities(page, candidate.text, at, work))
             if severity is not None:
@@ -119,17 +120,23 @@ def _escaped_forms(text: str) -> list[str]:
     return list(dict.fromkeys([escaped, escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")]))
 
 
+def _occurrences(page: str, text: str, at: int, work: Work) -> Iterator[tuple[int, int]]:
+    """Where `page` holds `text`, the first time at `at`; the first few."""
+    for _ in range(_MAX_OCCURRENCES):
+        if at < 0:
+            return
+        yield at, at + len(text)
+        following = page.find(text, at + 1)
+        work.spend((following - at if following > 0 else len(page) - at) // _SEARCH)
+        at = following
+
+
 def _severities(page: Page, text: str, at: int, work: Work) -> Iterator[bool | None]:
     """For each place where the page holds `text`. None: it stays what it was made. False: it does not, to no
     effect. True: it acts.
     """
-    for _ in range(_MAX_OCCURRENCES):
-        if at < 0:
-            return
-        yield _severity(page, text, at, at + len(text), work)
-        following = page.text.find(text, at + 1)
-        work.spend((following - at if following > 0 else len(page.text) - at) // _SEARCH)
-        at = following
+    for start, end in _occurrences(page.text, text, at, work):
+        yield _severity(page, text, start, end, work)
 
 
 def _severity(page: Page, text: str, start: int, end: int, work: Work) -> bool | None:
