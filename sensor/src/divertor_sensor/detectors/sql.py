@@ -59,10 +59,9 @@ def select(value: str) -> list[str]:
         if form is not value and _SIGNS.fullmatch(form):
             continue
         texts.append(form.lower())
-    if "\\" in value and ("'" in value or '"' in value):
+    if "\\" in value and '"' in value:
         # Doubled quotes protect no literal that knows backslashes.
-        text = value.lower()
-        texts += [text.replace("'", "''"), text.replace('"', '""')]
+        texts.append(value.lower().replace('"', '""'))
     return texts
 
 
@@ -114,14 +113,17 @@ def _worst_occurrence(
 
 def _is_part_of_harmless(lexed: Lexed, candidate: Candidate, start: int, end: int, work: Work) -> bool:
     """Whether an occurrence is that of a piece of an input, all of which stands there and does no harm; or a
-    piece so short that it meets the program's text by chance, while the whole stands there escaped.
+    piece that meets the program's text by chance: it looks like the beginning or the end of a literal, and
+    all literals have an end, or it is short, and the whole stands there escaped.
     """
     work.spend(len(candidate.origin.value) + len(lexed.text) // _SEARCH)
     whole, found = candidate.origin.value.strip().lower(), lexed.text[start:end]
     offset = whole.find(found)
     if offset < 0 or whole == found:
         return False
-    if len(found) <= _CHANCE and _stands_escaped(lexed.text, whole):
+    if _is_edge_of_literal(lexed, start, end) or (
+        len(found) <= _CHANCE and _stands_escaped(lexed.text, whole)
+    ):
         return True
     first = start - offset
     return (
@@ -129,6 +131,13 @@ def _is_part_of_harmless(lexed: Lexed, candidate: Candidate, start: int, end: in
         and lexed.text.startswith(whole, first)
         and _severity(lexed, first, first + len(whole)) is None
     )
+
+
+def _is_edge_of_literal(lexed: Lexed, start: int, end: int) -> bool:
+    shield = lexed.shield_at(start)
+    if shield is None or shield.kind != "quoted" or lexed.is_open:
+        return False
+    return end <= shield.end and (start == shield.start) != (end == shield.end)
 
 
 def _stands_escaped(text: str, whole: str) -> bool:
