@@ -27,7 +27,7 @@ Path: TypeAlias = tuple[Site, Site | None]
 _MAX_SITES = 4096
 _MAX_PER_SITE = 512
 _MAX_LENGTH = 16 * 1024
-_MAX_PROPOSED = 4096
+_MAX_PROPOSED = 2048
 #: Statements that are examined at a site at first sight; where ever new ones are made up, only those that
 #: come again are.
 _YOUNG = 16
