@@ -204,3 +204,19 @@ def test_a_part_has_the_same_price_when_it_is_kept() -> None:
     part, first, again = Part(inputs), Work(), Work()
     assert part.searched(DETECTOR, first) is part.searched(DETECTOR, again)
     assert first.left == again.left
+
+
+def test_a_coincidence_is_known_after_two_honest_requests_of_one_client(
+    make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    sensor = make_sensor()
+    bound = "users.name = ? order by users.id"
+    for name in ("jane", "john"):
+        ask(sensor, f"q={name}&session=0123456789abcdef", bound)
+    ask(sensor, "q=where+users.name+=&session=0123456789abcdef", bound)
+    assert kept == []
+
+
+def test_before_it_is_known_a_coincidence_counts(make_sensor: MakeSensor) -> None:
+    with pytest.raises(AttackInterrupted):
+        ask(make_sensor(), "q=where+users.name+=", "users.name = ? order by users.id")
