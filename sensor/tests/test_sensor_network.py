@@ -225,6 +225,23 @@ def test_an_input_put_into_a_url_is_known(value: str, inside: Inside, make_senso
     assert stopped(asking(make_sensor(), value), _requests, f"http://{value}") and inside.paths == []
 
 
+@pytest.mark.parametrize("allowed", ["{host}", "{host}:{port}"])
+def test_a_host_that_inputs_may_name_is_reached(
+    allowed: str, inside: Inside, make_sensor: MakeSensor
+) -> None:
+    hosts = (allowed.format(host="127.0.0.1", port=inside.port),)
+    assert not stopped(asking(make_sensor(inside_hosts=hosts), inside.url), _urlopen, inside.url)
+    assert inside.paths == ["/"]
+
+
+def test_a_name_that_inputs_may_use_does_not_allow_its_address(
+    inside: Inside, make_sensor: MakeSensor
+) -> None:
+    url = inside.url
+    assert stopped(asking(make_sensor(inside_hosts=("localhost",)), url), _urlopen, url)
+    assert stopped(asking(make_sensor(inside_hosts=("127.0.0.1:1",)), url), _urlopen, url)
+
+
 @pytest.mark.parametrize("header", ["host", "origin", "referer", "x-forwarded-host", "x-forwarded-for"])
 def test_a_header_that_names_this_server_is_no_finding(
     header: str, inside: Inside, make_sensor: MakeSensor, kept: list[Detection]

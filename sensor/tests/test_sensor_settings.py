@@ -23,6 +23,7 @@ def test_every_name_of_the_contract_is_read() -> None:
             "DIVERTOR_INSTANCE": "hackable-1",
             "DIVERTOR_SESSION_COOKIE": "sid, other",
             "DIVERTOR_TRUSTED_HOPS": "1",
+            "DIVERTOR_INSIDE_HOSTS": "Hooks.internal:8080, 10.0.0.7",
         }
     )
     assert not warnings
@@ -36,6 +37,7 @@ def test_every_name_of_the_contract_is_read() -> None:
         instance="hackable-1",
         session_cookies=("sid", "other"),
         trusted_hops=1,
+        inside_hosts=("hooks.internal:8080", "10.0.0.7"),
     )
 
 

@@ -36,6 +36,7 @@ class Settings:
     `session_headers` (lower case) name their senders, as API keys and bearer tokens do. `mode_file` is a file
     whose word (`divert`, `report`) counts instead of `mode` at the moment an attack is found.
     `sample` reports the outcome of one request in so many; 0 only of those the app failed at.
+    `inside_hosts` are `host` or `host:port` (lower case) that inputs may name although they are inside.
     `strict` lets the sensor's own faults out instead of containing them: for tests only.
     """
 
@@ -56,6 +57,7 @@ class Settings:
     routes: tuple[RouteRule, ...] = ()
     detectors: tuple[tuple[str, Mode], ...] = ()
     sample: int = 0
+    inside_hosts: tuple[str, ...] = ()
 
     def modes(self) -> Modes:
         """The modes as one table."""
@@ -81,7 +83,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]
             version=environ.get("DIVERTOR_VERSION", "").strip(),
             instance=environ.get("DIVERTOR_INSTANCE", "").strip(),
             session_cookies=_names(environ.get("DIVERTOR_SESSION_COOKIE", "")),
-            session_headers=_headers(environ.get("DIVERTOR_SESSION_HEADER", "")),
+            session_headers=_words(environ.get("DIVERTOR_SESSION_HEADER", "")),
             trusted_hops=_number("DIVERTOR_TRUSTED_HOPS", _MAX_HOPS, environ, warnings),
             strict=environ.get("DIVERTOR_SENSOR_STRICT", "") == "1",
             mode_file=environ.get("DIVERTOR_MODE_FILE", "").strip(),
@@ -90,6 +92,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]
             routes=_routes(environ.get("DIVERTOR_ROUTES", ""), warnings),
             detectors=_detectors(environ.get("DIVERTOR_DETECTORS", ""), warnings),
             sample=_number("DIVERTOR_SAMPLE", _MAX_SAMPLE, environ, warnings),
+            inside_hosts=_words(environ.get("DIVERTOR_INSIDE_HOSTS", "")),
         ),
         tuple(warnings),
     )
@@ -183,7 +186,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) or DEFAULT_SESSION_COOKIES
 
 
-def _headers(text: str) -> tuple[str, ...]:
+def _words(text: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 

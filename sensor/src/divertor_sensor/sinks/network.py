@@ -91,10 +91,18 @@ def judge_connection(request: Request, sink: str, host: str, port: int, address:
         return
     trail = request.trail
     names = dict.fromkeys([host, place, *(trail.names(place) if trail is not None else ())])
+    allowed = request.sensor.settings.inside_hosts
     for name in names:
+        if allowed and _is_allowed(allowed, canonical(name), port):
+            continue
         root = trail.root(f"{canonical(name)}:{port}") if trail is not None else ""
         if request.body.size <= MAX_BODY or root or _is_named(request, name, port):
             check(request, DETECTOR, sink, statement_of(name, port, place, root), 4)
+
+
+def _is_allowed(allowed: tuple[str, ...], name: str, port: int) -> bool:
+    """Whether inputs may name this host. Its address counts by itself: whoever names that is judged."""
+    return name in allowed or f"{name}:{port}" in allowed
 
 
 def known_address(host: str) -> str:
