@@ -33,7 +33,7 @@ _MAX_TAUGHT = 16 * 1024
 _LONG_VALUE = 12
 _TELLING = 3
 #: Percent-encoded characters but the blank and a few signs that mean nothing in a literal.
-_ENCODED = re.compile("%(?!20|2[BCFbcf]|3[ADad]|40)")
+_ENCODED = re.compile("%(?!2[089ABCFabcf]|3[ADad]|40)")
 #: What the content of a long uploaded file is not used for: paths, hosts, operators, names in a directory.
 _SHORT_OF_FILES = frozenset({"path_traversal", "ssrf", "nosql_injection", "ldap_injection"})
 #: Headers that are the same in every request of a browser.
