@@ -82,7 +82,7 @@ def _options() -> argparse.Namespace:
 def text(found: dict[str, dict[str, Any]]) -> str:
     """The table, and what failed below it."""
     titles = ("inputs", "s", "covered", "failed", "enlarged", "us/KB", "x2 takes", "too fast")
-    lines = [f"{'':24}" + "".join(f"{title:>11}" for title in titles)]
+    lines = [f"{'':28}" + "".join(f"{title:>11}" for title in titles)]
     for name, result in found.items():
         growth = result.get("growth", {})
         cells = [
@@ -95,7 +95,7 @@ def text(found: dict[str, dict[str, Any]]) -> str:
             f"x {growth.get('worst_factor', 0):.1f}",
             str(len(growth.get("superlinear", []))),
         ]
-        lines.append(f"{name:24}" + "".join(f"{cell:>11}" for cell in cells))
+        lines.append(f"{name:28}" + "".join(f"{cell:>11}" for cell in cells))
     for name, result in found.items():
         lines += [f"{name}: {problem}" for problem in _failures(result)]
     return "\n".join([*lines, f"{sum(result['inputs'] for result in found.values()):,} inputs in all"])

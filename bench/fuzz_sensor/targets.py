@@ -83,6 +83,7 @@ def targets() -> dict[str, Target]:
     """All targets by name."""
     found = {name: _detector_target(name, *each) for name, each in _detectors().items()}
     for name, (attempt, seeds) in _READERS.items():
+        name = f"read {name}"
         found[name] = Target(name, attempt, tuple((0, seed) for seed in seeds), tuple(_WORDS))
     return found
 
@@ -243,7 +244,7 @@ _READERS: dict[str, tuple[Callable[[str, int], object], list[str]]] = {
         ),
         [f"Bearer {_TOKEN}", "Basic YTpi", "text/html;q=0.9"],
     ),
-    "path": (
+    "request line": (
         _reader(_read_request_line),
         ["/a/b%2fc/../d", "/é/%ff"],
     ),

@@ -188,8 +188,11 @@ def read_path(into: Inputs, path: str) -> None:
     read = text_readings if not path.isascii() else _itself
     for index, segment in enumerate(segments[:MAX_INPUTS]):
         into.add_all("path", str(index), read(segment))
-    for index in range(min(len(segments) - 1, MAX_SEGMENTS)):
-        into.add_all("path", f"{index}-", read("/".join(segments[index:])))
+    # The tails repeat each other: each reading is made once, of the whole.
+    for text in read(path):
+        parts = text.lstrip("/").split("/")
+        for index in range(min(len(parts) - 1, MAX_SEGMENTS)):
+            into.add("path", f"{index}-", "/".join(parts[index:]))
 
 
 def read_line(into: Inputs, method: str, raw_path: str) -> None:
