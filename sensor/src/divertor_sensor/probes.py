@@ -38,6 +38,7 @@ _DECODINGS = 2
 
 _NAME = re.compile(r"[\w.-]+")
 _PLAIN = re.compile(r"[\w.~@,:=&/-]*(?:\+[\w.~@,:&-]+)*+")
+_PLAIN_COOKIES = re.compile(r"[\w.~@,:=&/-]*+(?:; [\w.~@,:=&/-]*+)*+")
 _COMMANDS = (
     "cat|ls|id|whoami|uname|wget|curl|nc|ncat|bash|sh|ping|sleep|python\\d?|perl|nslookup|dig|powershell|cmd"
     "|rm|touch|ifconfig|ipconfig|netstat|certutil"
@@ -214,7 +215,8 @@ def _in_query(query: str) -> Sign | None:
 @lru_cache(maxsize=1024)
 def _in_text(source: str, text: str) -> Sign | None:
     """In a path, or in all cookies as one text."""
-    if _PLAIN.fullmatch(text, 0, LOOKED_AT) and ".." not in text:
+    plain = _PLAIN if source == "path" else _PLAIN_COOKIES
+    if plain.fullmatch(text, 0, LOOKED_AT) and ".." not in text:
         return None
     for reading in _readings(text[:LOOKED_AT]):
         kind = _shape(reading) if source == "path" else _shape_of_cookies(reading)
