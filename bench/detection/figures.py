@@ -13,14 +13,14 @@ from bench.detection.benign import Case
 from bench.detection.corpora import Corpus
 from bench.detection.peers import Peer
 from divertor_sensor import context
-from divertor_sensor.detection import Detection
 from divertor_sensor.detectors import Candidate
 from divertor_sensor.detectors.sql import dialect as detector_for
 from divertor_sensor.guard import check
-from divertor_sensor.inputs import Input
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode, Settings
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Work
 
 DIALECTS = ("sqlite", "postgresql", "mysql")

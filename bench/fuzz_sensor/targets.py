@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from divertor_sensor import detectors
-from divertor_sensor.bodies import read_body, read_late_part, read_message
-from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import Candidate, Detector
 from divertor_sensor.detectors.template import BOTTLE, MAKO, detector_for
-from divertor_sensor.graphql import read_graphql
-from divertor_sensor.inputs import (
+from divertor_sensor.sources.bodies import read_body, read_late_part, read_message
+from divertor_sensor.sources.derived import derived_values
+from divertor_sensor.sources.graphql import read_graphql
+from divertor_sensor.sources.inputs import (
     MAX_INPUTS,
     Input,
     Inputs,
@@ -30,10 +30,10 @@ from divertor_sensor.inputs import (
     read_pairs,
     read_path,
 )
-from divertor_sensor.markup import read_xml
-from divertor_sensor.nested import read_nested, read_token
-from divertor_sensor.raw import raw_text
-from divertor_sensor.recording import Body
+from divertor_sensor.sources.markup import read_xml
+from divertor_sensor.sources.nested import read_nested, read_token
+from divertor_sensor.sources.raw import raw_text
+from divertor_sensor.sources.recording import Body
 from divertor_sensor.work import Spent, Work
 
 #: A candidate is recognised by its first characters where an app may have cut it.

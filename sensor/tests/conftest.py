@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from divertor_sensor import frameworks, patching, sinks, threads
-from divertor_sensor.detection import Detection, Report
 from divertor_sensor.patching import restore_all
+from divertor_sensor.reports.detection import Detection, Report
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode, Settings
 

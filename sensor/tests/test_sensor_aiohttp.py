@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from divertor_sensor.detection import Detection, Failure, Outcome, Report
+from divertor_sensor.reports.detection import Detection, Failure, Outcome, Report
 
 UNION = "' union all select 1,2 from sqlite_master --"
 ORIGIN = {"x-divertor-origin": "http://shop.example/login"}

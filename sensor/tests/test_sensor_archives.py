@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from divertor_sensor import AttackInterrupted, context
-from divertor_sensor.detection import Detection
 from divertor_sensor.detectors import archive
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.work import Work

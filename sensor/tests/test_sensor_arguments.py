@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor_sensor.detectors import Candidate, Finding, arguments, path
-from divertor_sensor.inputs import Input
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Spent, Work
 
 WORDS = st.lists(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from divertor_sensor import ConnectionCut, context
-from divertor_sensor.detection import Detection
 from divertor_sensor.frameworks.asgi import DivertorASGI
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.sensor import Sensor
 
 ATTACK = "x' or '1'='1"

@@ -11,9 +11,9 @@ import pytest
 
 from divertor_sensor import behaviour
 from divertor_sensor.behaviour import ERRORS_A_SECOND, Behaviour, fingerprint_of, traceback_frames
-from divertor_sensor.detection import Failure, Outcome, Report, export_request
 from divertor_sensor.frameworks.asgi import DivertorASGI
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
+from divertor_sensor.reports.detection import Failure, Outcome, Report, export_request
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor_sensor import AttackInterrupted, context
-from divertor_sensor.detection import Detection
 from divertor_sensor.detectors import Candidate, Finding, code
-from divertor_sensor.inputs import Input
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Spent, Work
 
 MakeSensor = Callable[..., Sensor]

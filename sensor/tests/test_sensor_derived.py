@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, unquote_plus
 
 import pytest
 
-from divertor_sensor.derived import derived_values
+from divertor_sensor.sources.derived import derived_values
 
 ATTACK = "x' or 1=1 --"
 

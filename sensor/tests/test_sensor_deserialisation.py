@@ -18,11 +18,11 @@ import pytest
 import yaml
 
 from divertor_sensor import AttackInterrupted, context
-from divertor_sensor.detection import Detection
 from divertor_sensor.detectors import Candidate, deserialisation
-from divertor_sensor.inputs import Input
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Spent, Work
 
 MakeSensor = Callable[..., Sensor]

@@ -27,7 +27,7 @@ from litestar.exceptions import NotFoundException
 
 import divertor_sensor
 from divertor_sensor import DivertorASGI, DivertorWSGI
-from divertor_sensor.detection import Failure, Report
+from divertor_sensor.reports.detection import Failure, Report
 from divertor_sensor.sensor import Sensor
 
 with warnings.catch_warnings():  # Pyramid imports the standard library's cgi

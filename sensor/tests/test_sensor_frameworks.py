@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from divertor_sensor import DivertorASGI, DivertorWSGI, protect
-from divertor_sensor.detection import Detection
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.sensor import Sensor
 
 MakeSensor = Callable[..., Sensor]

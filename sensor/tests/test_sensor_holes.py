@@ -20,12 +20,12 @@ import flask
 import pytest
 from werkzeug.test import Client
 
-from divertor_sensor.detection import Detection, log_record
 from divertor_sensor.frameworks.asgi import DivertorASGI
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
-from divertor_sensor.inputs import Inputs, read_cookies, read_headers, read_line
+from divertor_sensor.reports.detection import Detection, log_record
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode
+from divertor_sensor.sources.inputs import Inputs, read_cookies, read_headers, read_line
 
 MakeSensor = Callable[..., Sensor]
 ATTACK = "' OR 1=1 OR 'mark'--"

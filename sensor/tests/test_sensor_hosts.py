@@ -15,7 +15,7 @@ import yarl
 
 from divertor_sensor.detectors import Candidate, ssrf
 from divertor_sensor.detectors.ssrf_hosts import canonical, is_inside
-from divertor_sensor.inputs import Input
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Work
 
 Target = tuple[str | None, int | None]

@@ -7,9 +7,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor_sensor.bodies import read_body
-from divertor_sensor.documents import MAX_DEPTH
-from divertor_sensor.inputs import (
+from divertor_sensor.sources.bodies import read_body
+from divertor_sensor.sources.documents import MAX_DEPTH
+from divertor_sensor.sources.inputs import (
     MAX_INPUTS,
     Inputs,
     cookie_pairs,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from divertor_sensor.frames import is_constant
 from divertor_sensor.memory import Site, StatementMemory
+from divertor_sensor.reports.frames import is_constant
 
 SITE: Site = ("app.py", 1, 2)
 STATEMENT = " ".join(["select", "1"])

@@ -10,9 +10,9 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from divertor_sensor.detection import Detection
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
 from divertor_sensor.modes import Mode, Modes, RouteRule
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Settings, read_settings
 

@@ -14,7 +14,7 @@ from pymongo import AsyncMongoClient, DeleteOne, MongoClient, UpdateOne
 from pymongo.errors import ServerSelectionTimeoutError
 
 from divertor_sensor import AttackInterrupted, context
-from divertor_sensor.detection import Detection
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 

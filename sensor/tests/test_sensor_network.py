@@ -25,7 +25,7 @@ import urllib3
 import uvloop
 
 from divertor_sensor import AttackInterrupted, DivertorWSGI, context
-from divertor_sensor.detection import Detection
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode

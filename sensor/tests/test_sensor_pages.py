@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor_sensor.detectors import Candidate, xss
-from divertor_sensor.inputs import Input
-from divertor_sensor.pages import Page, Segment, code_segments, tag_segments
+from divertor_sensor.detectors.pages import Page, Segment, code_segments, tag_segments
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Spent, Work
 
 MARKUP = st.lists(

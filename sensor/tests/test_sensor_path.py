@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor_sensor.detectors import Candidate, Finding, path
-from divertor_sensor.inputs import Input
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Work
 
 NAMES = st.lists(st.sampled_from(["..", ".", "a", "b", "", "..x"]), min_size=1, max_size=6).map("/".join)

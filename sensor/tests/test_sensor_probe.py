@@ -21,8 +21,8 @@ from sensor.tests.conftest import free_port
 from sensor.tests.probe_app import Gadget, Inside, ProbeApp
 from werkzeug.test import Client
 
-from divertor_sensor.detection import Detection
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode
 

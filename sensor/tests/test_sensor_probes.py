@@ -13,10 +13,10 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from divertor_sensor import Mode
-from divertor_sensor.detection import Detection, Report
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
 from divertor_sensor.modes import RouteRule
 from divertor_sensor.probes import IN_TOTAL, PER_CLIENT, WAVE, Probes, sign_of
+from divertor_sensor.reports.detection import Detection, Report
 from divertor_sensor.request import Head, Request
 from divertor_sensor.responses import Raw
 from divertor_sensor.sensor import Sensor

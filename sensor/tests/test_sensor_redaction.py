@@ -9,11 +9,11 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from divertor_sensor.detection import Detection
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
-from divertor_sensor.inputs import Input
-from divertor_sensor.redaction import is_secret, masked, secret_words, without_secrets
+from divertor_sensor.reports.detection import Detection
+from divertor_sensor.reports.redaction import is_secret, masked, secret_words, without_secrets
 from divertor_sensor.sensor import Sensor
+from divertor_sensor.sources.inputs import Input
 
 SECRET = ["password", "passwd", "user[pass]", "api_key", "X-Api-Key", "authorization", "csrf_token", "pin"]
 SECRET += ["card_number", "client_secret", "new-pwd", "sid", "otp", "private_key"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from divertor_sensor.detection import Detection, Subject, export_request
-from divertor_sensor.frames import Frame
-from divertor_sensor.report import MAX_QUEUED, LogReporter, OtlpReporter, make_reporter
+from divertor_sensor.reports.detection import Detection, Subject, export_request
+from divertor_sensor.reports.frames import Frame
+from divertor_sensor.reports.reporter import MAX_QUEUED, LogReporter, OtlpReporter, make_reporter
 from divertor_sensor.settings import Settings
 
 SUBJECT = Subject("POST", "/login", "10.0.0.9", "curl/8", "s-1", "session", "r-1")

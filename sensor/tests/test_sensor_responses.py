@@ -12,9 +12,9 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 
 from divertor_sensor import ConnectionCut, Mode
-from divertor_sensor.detection import Detection
 from divertor_sensor.frameworks.asgi import DivertorASGI
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.responses import LIMIT
 from divertor_sensor.sensor import Sensor
 

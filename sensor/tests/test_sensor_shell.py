@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor_sensor.detectors import Candidate, Finding, shell
-from divertor_sensor.inputs import Input
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Spent, Work
 
 HOSTILE = st.text(alphabet="ab'\"$(){}`;&|<>\\ \n*#-", min_size=2, max_size=16)

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor_sensor import AttackInterrupted, context
-from divertor_sensor.detection import Detection
 from divertor_sensor.detectors import Detector
 from divertor_sensor.detectors.skeleton import literals, skeleton
 from divertor_sensor.detectors.sql import DETECTOR, MYSQL, POSTGRESQL
 from divertor_sensor.guard import check
-from divertor_sensor.inputs import Input, Inputs, read_pairs
-from divertor_sensor.parts import Part, Searched, is_clear
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
+from divertor_sensor.sources.inputs import Input, Inputs, read_pairs
+from divertor_sensor.sources.parts import Part, Searched, is_clear
 from divertor_sensor.work import Work
 
 MakeSensor = Callable[..., Sensor]

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from divertor_sensor.bodies import read_body
-from divertor_sensor.documents import canonical
-from divertor_sensor.inputs import Inputs, read_cookies, read_headers, read_pairs
+from divertor_sensor.sources.bodies import read_body
+from divertor_sensor.sources.documents import canonical
+from divertor_sensor.sources.inputs import Inputs, read_cookies, read_headers, read_pairs
 
 ATTACK = "' or 1=1 --"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from divertor_sensor.detectors import Candidate, sql
 from divertor_sensor.detectors.sql_lexing import MYSQL, POSTGRESQL, SQLITE, Dialect
-from divertor_sensor.inputs import Input
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Spent, Work
 
 PIECES = st.sampled_from(

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from divertor_sensor import AttackInterrupted
 from divertor_sensor.detectors import Candidate, Finding, ldap, nosql, ssrf
 from divertor_sensor.detectors.ssrf_hosts import canonical, is_inside, named_hosts
-from divertor_sensor.inputs import Input
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.sinks import network
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.trail import Trail
 from divertor_sensor.work import Work
 

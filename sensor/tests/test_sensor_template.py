@@ -20,12 +20,12 @@ from tornado.template import DictLoader
 from tornado.template import Template as TornadoTemplate
 
 from divertor_sensor import AttackInterrupted, context
-from divertor_sensor.detection import Detection
 from divertor_sensor.detectors import Candidate
 from divertor_sensor.detectors.template import BOTTLE, BRACES, MAKO, Syntax, detector_for
-from divertor_sensor.inputs import Input
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Spent, Work
 
 MakeSensor = Callable[..., Sensor]

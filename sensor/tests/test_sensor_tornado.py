@@ -14,7 +14,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler, stream_request_body
 from tornado.websocket import WebSocketHandler, websocket_connect
 
-from divertor_sensor.detection import Detection, Failure, Outcome, Report
+from divertor_sensor.reports.detection import Detection, Failure, Outcome, Report
 
 UNION = "' union all select 1,2 from sqlite_master --"
 ORIGIN = {"x-divertor-origin": "http://shop.example/login"}

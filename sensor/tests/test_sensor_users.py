@@ -11,7 +11,7 @@ import pytest
 
 import divertor_sensor
 from divertor_sensor import Sensor, context
-from divertor_sensor.detection import Report, Session, Subject, export_request
+from divertor_sensor.reports.detection import Report, Session, Subject, export_request
 from divertor_sensor.request import Head, Request
 from divertor_sensor.settings import Mode, Settings, read_settings
 from divertor_sensor.users import AGAIN, MAX_SESSIONS, MAX_USER, Sessions

@@ -29,7 +29,7 @@ from divertor_sensor.detectors import (
     xml,
     xss,
 )
-from divertor_sensor.inputs import Input
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Work
 
 FOLDER = Path(detectors.__file__).parent

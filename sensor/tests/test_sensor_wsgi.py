@@ -13,8 +13,8 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 import pytest
 
 from divertor_sensor import AttackInterrupted, ConnectionCut, Mode, context
-from divertor_sensor.detection import Detection
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.sensor import Sensor
 
 ATTACK = "x' or '1'='1"

@@ -18,12 +18,12 @@ import pytest
 from lxml import etree, objectify  # type: ignore[import-untyped, unused-ignore]
 
 from divertor_sensor import AttackInterrupted, context
-from divertor_sensor.detection import Detection
 from divertor_sensor.detectors import Candidate
 from divertor_sensor.detectors import xml as detector
-from divertor_sensor.inputs import Input
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Spent, Work
 
 MakeSensor = Callable[..., Sensor]

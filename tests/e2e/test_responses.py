@@ -20,8 +20,8 @@ from tests.gateway.worlds import DIVERT, World, blueprint, cluster
 
 from divertor.errors import UnavailableError
 from divertor.gateway.planning import divert_token
-from divertor_sensor.detection import Detection, Report
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
+from divertor_sensor.reports.detection import Detection, Report
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode, Settings
 

@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from divertor_sensor import context
-from divertor_sensor.detection import Failure, Outcome
-from divertor_sensor.frames import MAX_FRAMES, Frame, is_app_file
-from divertor_sensor.redaction import secret_words, without_secrets
+from divertor_sensor.reports.detection import Failure, Outcome
+from divertor_sensor.reports.frames import MAX_FRAMES, Frame, is_app_file
+from divertor_sensor.reports.redaction import secret_words, without_secrets
 from divertor_sensor.request import Request
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from divertor_sensor import context
-from divertor_sensor.detection import MAX_PAYLOAD, MAX_STATEMENT, Detection
 from divertor_sensor.detectors import Finding
-from divertor_sensor.frames import Frame
 from divertor_sensor.modes import ATTACK, VULNERABILITY
-from divertor_sensor.redaction import is_secret, masked, secret_words, without_secrets
+from divertor_sensor.reports.detection import MAX_PAYLOAD, MAX_STATEMENT, Detection
+from divertor_sensor.reports.frames import Frame
+from divertor_sensor.reports.redaction import is_secret, masked, secret_words, without_secrets
 from divertor_sensor.request import Request
 
 

@@ -14,8 +14,8 @@ from divertor_sensor import context
 from divertor_sensor.detectors import Detector, Finding
 from divertor_sensor.detectors.skeleton import literals
 from divertor_sensor.findings import Kind, conclude
-from divertor_sensor.frames import app_frame, caller_of, capture, is_constant, site_of
 from divertor_sensor.memory import Path
+from divertor_sensor.reports.frames import app_frame, caller_of, capture, is_constant, site_of
 from divertor_sensor.request import AttackInterrupted, Request
 from divertor_sensor.work import Spent
 

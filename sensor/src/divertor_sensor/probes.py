@@ -20,9 +20,9 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from divertor_sensor import context
-from divertor_sensor.detection import Detection
 from divertor_sensor.findings import without_request_secrets
 from divertor_sensor.modes import PROBE
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Request
 from divertor_sensor.responses import Raw
 

@@ -13,13 +13,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from divertor_sensor import context
-from divertor_sensor.bodies import read_body, read_late_part, read_message
-from divertor_sensor.detection import Subject
 from divertor_sensor.detectors import Candidate, Detector
-from divertor_sensor.inputs import METHODS, Input, Inputs, cookie_pairs
-from divertor_sensor.parts import Part, Searched, cookie_part, header_parts, is_clear, path_part, query_part
-from divertor_sensor.raw import raw_text
-from divertor_sensor.recording import MAX_BODY, Body, Messages
+from divertor_sensor.reports.detection import Subject
+from divertor_sensor.sources.bodies import read_body, read_late_part, read_message
+from divertor_sensor.sources.inputs import METHODS, Input, Inputs, cookie_pairs
+from divertor_sensor.sources.parts import (
+    Part,
+    Searched,
+    cookie_part,
+    header_parts,
+    is_clear,
+    path_part,
+    query_part,
+)
+from divertor_sensor.sources.raw import raw_text
+from divertor_sensor.sources.recording import MAX_BODY, Body, Messages
 from divertor_sensor.work import Work
 
 if TYPE_CHECKING:

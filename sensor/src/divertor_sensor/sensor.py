@@ -13,7 +13,7 @@ from divertor_sensor.faults import Faults
 from divertor_sensor.memory import StatementMemory
 from divertor_sensor.modes import PROBE
 from divertor_sensor.probes import Probes
-from divertor_sensor.report import Reporter, make_reporter
+from divertor_sensor.reports.reporter import Reporter, make_reporter
 from divertor_sensor.request import Head, Request
 from divertor_sensor.settings import Mode, Settings
 from divertor_sensor.users import Sessions

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 
 from divertor_sensor import context
-from divertor_sensor.detection import Session, Subject
+from divertor_sensor.reports.detection import Session, Subject
 from divertor_sensor.request import Request
 
 #: Longest user id that is reported.

@@ -18,7 +18,7 @@ from sensor.tests.drivers import servers
 from sensor.tests.drivers.servers import Server
 
 from divertor_sensor import AttackInterrupted, context
-from divertor_sensor.detection import Detection
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 

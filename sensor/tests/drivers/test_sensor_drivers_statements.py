@@ -19,8 +19,8 @@ import pytest
 from sensor.tests.drivers.conftest import Trial, driver, find
 
 from divertor_sensor import context, patching
-from divertor_sensor.detection import Detection
 from divertor_sensor.detectors.sql import POSTGRESQL
+from divertor_sensor.reports.detection import Detection
 from divertor_sensor.request import AttackInterrupted, Head, Request
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.sinks.drivers import judged, rendered_by, text_of

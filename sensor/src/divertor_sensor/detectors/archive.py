@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement
 from divertor_sensor.detectors.path import select
-from divertor_sensor.inputs import Input
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Work
 
 _MAX_NAME = 4096

@@ -13,9 +13,9 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
-from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, worst
 from divertor_sensor.detectors.shell import STARTERS, program_name
+from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
 _MAX_LENGTH = 4096

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, worst
+from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
 _BREAK = re.compile(r"[\r\n\0]")

@@ -14,8 +14,8 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement
+from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
 _STEP = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")

@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
 _IGNORED = re.compile(r"[\t\n\r]")

@@ -17,8 +17,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
 #: A plain search looks at this many characters in the time of one step.

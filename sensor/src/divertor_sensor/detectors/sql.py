@@ -17,7 +17,7 @@ Not covered is a server whose setting is the other one than the dialect says, wh
 backslash there, or where an input ends in it and another goes on.
 
 What it does not do: follow input through storage (second order), or through a transformation other than those
-of `divertor_sensor.derived.derived_values`, doubled quotes and truncation; nor undo a charset whose
+of `divertor_sensor.sources.derived.derived_values`, doubled quotes and truncation; nor undo a charset whose
 characters may end in the byte of a backslash (GBK, Big5, Shift JIS): a statement is judged as the text the
 driver is given.
 """
@@ -28,12 +28,12 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
 from divertor_sensor.detectors import sql_lexing as lexing
 from divertor_sensor.detectors.skeleton import skeleton
 from divertor_sensor.detectors.sql_grammar import goes_on, unquoted_severity
 from divertor_sensor.detectors.sql_lexing import Dialect, Lexed, Shield
+from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
 #: A plain search looks at this many characters in the time of one step.

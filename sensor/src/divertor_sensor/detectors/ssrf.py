@@ -27,7 +27,6 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, worst
 from divertor_sensor.detectors.ssrf_hosts import (
     MAX_TEXT,
@@ -37,7 +36,8 @@ from divertor_sensor.detectors.ssrf_hosts import (
     is_numeric,
     named_hosts,
 )
-from divertor_sensor.inputs import Input
+from divertor_sensor.sources.derived import derived_values
+from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Work
 
 #: Headers in which honest clients and proxies name this server, where they come from, and themselves.

@@ -17,8 +17,8 @@ import re
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-from divertor_sensor.derived import base64_text
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.sources.derived import base64_text
 from divertor_sensor.work import Work
 
 #: Characters that a document may grow to.

@@ -16,9 +16,8 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from divertor_sensor.derived import derived_values
 from divertor_sensor.detectors import Candidate, Detector, Finding, Judgement, windows, worst
-from divertor_sensor.pages import (
+from divertor_sensor.detectors.pages import (
     CODE,
     COMMENT,
     NAME,
@@ -34,6 +33,7 @@ from divertor_sensor.pages import (
     code_segments,
     tag_segments,
 )
+from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
 #: A shorter input meets a page by chance.

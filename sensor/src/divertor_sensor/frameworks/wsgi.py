@@ -15,10 +15,10 @@ from typing import Any, TypeAlias, cast
 from divertor_sensor import context, runtime
 from divertor_sensor.behaviour import ended, failed
 from divertor_sensor.frameworks.refusal import refusal_for
-from divertor_sensor.recording import MAX_BODY, Body
 from divertor_sensor.request import AttackInterrupted, ConnectionCut, Head, Request
 from divertor_sensor.responses import Page, Raw, check_head
 from divertor_sensor.sensor import Sensor
+from divertor_sensor.sources.recording import MAX_BODY, Body
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]

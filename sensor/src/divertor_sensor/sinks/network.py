@@ -22,9 +22,9 @@ from divertor_sensor.detectors.ssrf import DETECTOR, is_named, statement_of
 from divertor_sensor.detectors.ssrf_hosts import canonical, locality, named_hosts
 from divertor_sensor.guard import check
 from divertor_sensor.patching import integrate, wrap
-from divertor_sensor.recording import MAX_BODY
 from divertor_sensor.request import AttackInterrupted, Request
 from divertor_sensor.sinks import audit
+from divertor_sensor.sources.recording import MAX_BODY
 from divertor_sensor.trail import Trail
 from divertor_sensor.work import Spent
 

@@ -2,8 +2,8 @@
 
 Pure. Which parser an app uses is not for the sensor to know (a content type can say one thing and the app do
 another), so every parser that could apply is run and all they find counts. Bounded: multipart no more than
-`MAX_PARTS` parts of `MAX_PART` bytes; hitting a bound is told. JSON is `divertor_sensor.documents`'s, XML
-`divertor_sensor.markup`'s.
+`MAX_PARTS` parts of `MAX_PART` bytes; hitting a bound is told. JSON is `sources.documents`'s, XML
+`sources.markup`'s.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from email.utils import collapse_rfc2231_value
 from itertools import islice
 from urllib.parse import unquote
 
-from divertor_sensor.binary import read_binary
-from divertor_sensor.derived import readings
-from divertor_sensor.documents import names_operator, read_brackets, read_json
-from divertor_sensor.inputs import Inputs, read_pairs
-from divertor_sensor.markup import read_xml
-from divertor_sensor.recording import LATE_PART
+from divertor_sensor.sources.binary import read_binary
+from divertor_sensor.sources.derived import readings
+from divertor_sensor.sources.documents import names_operator, read_brackets, read_json
+from divertor_sensor.sources.inputs import Inputs, read_pairs
+from divertor_sensor.sources.markup import read_xml
+from divertor_sensor.sources.recording import LATE_PART
 
 MAX_PARTS = 512
 #: Bytes of one part of a multipart form, a file's content included; a longer one is no value.
@@ -70,7 +70,7 @@ def read_body(into: Inputs, content_type: str, body: bytes, whole: bool) -> None
     if not has_parts:
         _read_plain(into, kind, body, is_json)
     if not whole and has_parts:
-        # The heads of the parts that follow are kept (`divertor_sensor.recording`).
+        # The heads of the parts that follow are kept (`sources.recording`).
         into.cut_content = True
     elif not whole:
         into.complete = False

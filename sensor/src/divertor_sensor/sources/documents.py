@@ -1,6 +1,6 @@
 """JSON as a source: the strings of a document under their paths, and its operator documents.
 
-Pure. Used for bodies (`divertor_sensor.bodies`) and for JSON inside another value (`divertor_sensor.nested`).
+Pure. Used for bodies (`sources.bodies`) and for JSON inside another value (`sources.nested`).
 Bounded: no deeper than `MAX_DEPTH`, no more than `_MAX_NODES` values; a bound that was hit is told.
 
 An *operator document* is an object with a key that begins with `$`: to a document database such an object is
@@ -16,10 +16,10 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from divertor_sensor.derived import JSON_STRING, json_unescaped
+from divertor_sensor.sources.derived import JSON_STRING, json_unescaped
 
 if TYPE_CHECKING:
-    from divertor_sensor.inputs import Inputs
+    from divertor_sensor.sources.inputs import Inputs
 
 MAX_DEPTH = 64
 _MAX_NODES = 32 * 1024

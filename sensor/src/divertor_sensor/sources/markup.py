@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from divertor_sensor.inputs import Inputs
+    from divertor_sensor.sources.inputs import Inputs
 
 _MAX_ELEMENTS = 32 * 1024
 #: Characters that entities may stand for, per document.

@@ -24,9 +24,9 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from divertor_sensor import context
-from divertor_sensor.detection import Detection, Failure, Report, export_request
 from divertor_sensor.faults import LOG
-from divertor_sensor.frames import with_source
+from divertor_sensor.reports.detection import Detection, Failure, Report, export_request
+from divertor_sensor.reports.frames import with_source
 from divertor_sensor.settings import Settings
 from divertor_sensor.version import VERSION
 

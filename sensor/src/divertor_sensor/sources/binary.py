@@ -10,7 +10,7 @@ import re
 import struct
 from collections.abc import Iterator
 
-from divertor_sensor.inputs import Inputs
+from divertor_sensor.sources.inputs import Inputs
 
 #: Local file headers and the central directory's (APPNOTE 6.3, sections 4.3.7 and 4.3.12).
 _HEADER = re.compile(rb"PK(?:\x03\x04|\x01\x02)")

@@ -4,7 +4,7 @@ detectors search for among them.
 Pure: a part is a function of its text, and most parts come again and again (a browser's headers, a session's
 cookies, a path), so those of a moderate length are kept, bounded. What a detector pays for a part is the same
 whether the part was kept or not: a budget must not depend on who asked before. Which values a text has is
-`divertor_sensor.inputs`'s and `divertor_sensor.bodies`'s.
+`sources.inputs`'s and `sources.bodies`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 from divertor_sensor.detectors import Candidate, Detector
-from divertor_sensor.inputs import Input, Inputs, read_cookies, read_headers, read_line, read_pairs, read_path
+from divertor_sensor.sources.inputs import (
+    Input,
+    Inputs,
+    read_cookies,
+    read_headers,
+    read_line,
+    read_pairs,
+    read_path,
+)
 from divertor_sensor.work import Work
 
 #: A longer text is extracted each time it comes: keeping it would cost more memory than it saves time.

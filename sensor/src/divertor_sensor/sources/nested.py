@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from divertor_sensor.derived import base64_text
-from divertor_sensor.documents import read_json
-from divertor_sensor.graphql import is_graphql, read_graphql
-from divertor_sensor.markup import read_xml
+from divertor_sensor.sources.derived import base64_text
+from divertor_sensor.sources.documents import read_json
+from divertor_sensor.sources.graphql import is_graphql, read_graphql
+from divertor_sensor.sources.markup import read_xml
 
 if TYPE_CHECKING:
-    from divertor_sensor.inputs import Inputs
+    from divertor_sensor.sources.inputs import Inputs
 
 _MAX_DEPTH = 3
 _MAX_LENGTH = 256 * 1024

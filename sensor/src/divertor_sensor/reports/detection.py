@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from divertor_sensor.frames import Frame
 from divertor_sensor.modes import ATTACK, PROBE, VULNERABILITY
+from divertor_sensor.reports.frames import Frame
 
 MAX_PAYLOAD = 1024
 MAX_STATEMENT = 2048

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from divertor_sensor.inputs import Input
+from divertor_sensor.sources.inputs import Input
 
 HIDDEN = "***"
 _SECRET_NAME = re.compile(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from divertor_sensor.derived import json_unescaped
+from divertor_sensor.sources.derived import json_unescaped
 
 if TYPE_CHECKING:
-    from divertor_sensor.inputs import Inputs
+    from divertor_sensor.sources.inputs import Inputs
 
 _OPERATION = re.compile(
     r"""(?:[\s,\ufeff]|\#[^\n]*+)*+(?:\{(?!\s*")|(?:query|mutation|subscription|fragment)\b)"""

@@ -1,7 +1,7 @@
 """Turns the parts of a request's head into the list of values an attacker controls.
 
 Pure: text in, `Input` values out, nothing is read from a socket and no clock is used. Bodies are
-`divertor_sensor.bodies`'s. Everything is bounded, at most `MAX_INPUTS` values. A bound that was hit is told
+`sources.bodies`'s. Everything is bounded, at most `MAX_INPUTS` values. A bound that was hit is told
 (`Inputs.complete` is False): nothing is learned from a partial view, and a statement that it cannot clear
 does not run.
 """
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import unquote_plus, unquote_to_bytes
 
-from divertor_sensor.derived import base64_text, readings, text_readings
-from divertor_sensor.documents import read_brackets
-from divertor_sensor.nested import may_hold, read_nested, read_token
+from divertor_sensor.sources.derived import base64_text, readings, text_readings
+from divertor_sensor.sources.documents import read_brackets
+from divertor_sensor.sources.nested import may_hold, read_nested, read_token
 
 MAX_INPUTS = 2048
 #: Path segments whose tails (what a catch-all route captures) are looked at; a longer path is incomplete.
@@ -48,7 +48,7 @@ class Inputs:
     values: list[Input] = field(default_factory=list)
     complete: bool = True
     cut_content: bool = False
-    #: How deep inside other values the value is that is being read (`divertor_sensor.nested`).
+    #: How deep inside other values the value is that is being read (`sources.nested`).
     depth: int = 0
 
     def add(self, source: str, name: str, value: str) -> bool:
