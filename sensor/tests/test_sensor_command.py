@@ -93,8 +93,8 @@ def test_a_bad_setting_is_told_and_the_host_starts(tmp_path: Path) -> None:
 
 def test_nothing_waits_at_exit_when_the_collector_is_gone(port: int) -> None:
     code = (
-        "import time, divertor_sensor as d; from divertor_sensor import report, detection as n\n"
-        f"r = report.OtlpReporter(d.Settings(endpoint='http://127.0.0.1:{port}'))\n"
+        "import time, divertor_sensor as d; from divertor_sensor.reports import reporter, detection as n\n"
+        f"r = reporter.OtlpReporter(d.Settings(endpoint='http://127.0.0.1:{port}'))\n"
         "s = n.Subject('', '', '', '', '', '', '')\n"
         "r.submit(n.Detection('i', 1, 't', 'c', 's', 'o', 's', 'p', 'p', 's', 's', s, ()))\n"
         "import atexit; start = time.monotonic()\n"

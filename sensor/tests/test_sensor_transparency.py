@@ -382,5 +382,7 @@ def test_the_number_of_callables_and_shapes_is_what_it_was(everything: list[Patc
     total = sum(sum(1 for _ in all_shapes(each)) for each in literal(everything))
     print(f"{len(everything)} callables, {len(literal(everything))} of them in {total} call shapes each way")
     print(dict(sorted(callables.items())))
+    # python-ldap is not installed: another test's stand-in for it may be patched in this process.
+    callables.pop("ldap", None)
     assert dict(callables) == {name: CALLABLES.get(name, 0) for name in callables}
     assert total >= SHAPES.get(sys.version_info[:2], 0)
