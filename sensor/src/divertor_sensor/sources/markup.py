@@ -137,6 +137,9 @@ class _Reader:
         element = self._open.pop()
         if not (element.holds and element.mixed):
             return
+        if self._joined > _MAX_EXPANDED:
+            self._into.complete = False
+            return
         whole = "".join(self._texts[element.first :])
         self._joined += len(whole)
         if self._joined > _MAX_EXPANDED:
@@ -166,8 +169,9 @@ class _Reader:
             if end < 0 or self._into.is_full():
                 return -1
             if mark in "\"'":
-                head = text[declared : found.start()]
-                self._literal(head if len(head) <= _MAX_DECLARATION else "", text[start:end], depth)
+                # A declaration of many literals would be copied for each of them.
+                is_short = found.start() - declared <= _MAX_DECLARATION
+                self._literal(text[declared : found.start()] if is_short else "", text[start:end], depth)
             at = end + len(_ENDS[mark])
         return -1
 
