@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 
 from divertor_sensor import behaviour
-from divertor_sensor.behaviour import ERRORS_A_SECOND, Behaviour, fingerprint_of, traceback_frames
+from divertor_sensor.behaviour import (
+    ERRORS_A_SECOND,
+    Behaviour,
+    fingerprint_of,
+    traceback_frames,
+    without_values,
+)
 from divertor_sensor.frameworks.asgi import DivertorASGI
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
-from divertor_sensor.reports.detection import Failure, Outcome, Report, export_request
+from divertor_sensor.reports.detection import Failure, Outcome, Report, Slow, export_request
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 
@@ -205,3 +213,69 @@ def test_an_outcome_carries_status_and_duration(make_sensor: MakeSensor, reporte
     record, attributes = exported(reported[0])
     assert (record["eventName"], attributes["http.response.status_code"]) == ("divertor.request", "500")
     assert 0 < attributes["divertor.request.duration_ms"] < 1000
+
+
+def slow_calls(reported: list[Report]) -> list[Slow]:
+    return [each for each in reported if isinstance(each, Slow)]
+
+
+def counting(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute(
+            "with recursive n(i) as (select 1 union all select i + 1 from n where i < 30000)"
+            " select count(*), 'hunter2' from n"
+        ).fetchall()
+        database.execute("select 1")
+    start_response("200 OK", [])
+    return [b"ok"]
+
+
+def test_a_call_that_took_long_is_told_without_its_values(
+    make_sensor: MakeSensor, reported: list[Report]
+) -> None:
+    ask(counting, make_sensor(slow=1))
+    (told,) = slow_calls(reported)
+    assert told.sink == "sqlite3.Connection.execute" and told.duration > 1
+    assert told.statement.endswith("where i < ?) select count(*), ? from n")
+    assert told.frames[0].function == "counting" and told.count == 1
+
+
+def test_a_place_that_stays_slow_is_told_once_in_a_while(
+    reported: list[Report], make_sensor: MakeSensor
+) -> None:
+    times = iter((0.0, 0.0, 1.0, 2.0, 11.0, 11.0))
+    measured = Behaviour(0, lambda: next(times))
+    request = Request(make_sensor(), lambda: Head("GET", "/", "", {}, ""))
+    for _ in range(4):
+        measured.note_slow(request, "x", "select 1", 2.0, ())
+    assert [each.count for each in slow_calls(reported)] == [1, 3]
+
+
+def test_nothing_is_slow_when_nobody_wants_to_know(make_sensor: MakeSensor, reported: list[Report]) -> None:
+    ask(counting, make_sensor(slow=0))
+    assert not slow_calls(reported)
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("SELECT * FROM t2 WHERE a = 'it''s' AND b < 1.5e3", "select * from t2 where a = ? and b < ?"),
+        ("select 1 -- 'secret'", ""),
+        (r"select '\'secret'", ""),
+    ],
+)
+def test_a_statement_is_told_without_its_values_or_not_at_all(statement: str, told: str) -> None:
+    assert without_values(statement) == told
+
+
+def test_a_slow_call_has_its_names_on_the_wire(make_sensor: MakeSensor, reported: list[Report]) -> None:
+    ask(counting, make_sensor(slow=1))
+    (record,) = export_request({}, slow_calls(reported), "1")["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    names = {item["key"] for item in record["attributes"]}
+    assert record["eventName"] == "divertor.slow"
+    assert names >= {
+        "divertor.slow.sink",
+        "divertor.slow.statement",
+        "divertor.slow.duration_ms",
+        "code.line.number",
+    }

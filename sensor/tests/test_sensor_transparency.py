@@ -87,9 +87,13 @@ def everything() -> Iterator[list[Patched]]:
     frameworks.instrument(lambda: made)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own, about each other
-        for _, module in list(patching.integrations):
-            with suppress(ImportError):
-                importlib.import_module(module)
+        imported: set[str] = set()
+        # What is imported may ask for more.
+        while missing := [module for _, module in patching.integrations if module not in imported]:
+            imported.update(missing)
+            for module in missing:
+                with suppress(ImportError):
+                    importlib.import_module(module)
     yield sorted(_found(), key=lambda each: each.name)
     patching.restore_all(but=before)
 

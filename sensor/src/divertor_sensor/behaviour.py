@@ -1,9 +1,10 @@
-"""What field metrics need of an app: the errors nobody handled, and how its requests end.
+"""What field metrics need of an app: the errors nobody handled, the calls that took long, how requests end.
 
 Sampled and bounded. An error is told with a fingerprint that groups it with its like, at most once in
-`ERROR_PAUSE` seconds for each fingerprint, with the number of those before it; the end of a request when the
-app failed at it, and of one in so many others (`Settings.sample`). It judges nothing, and the count of one
-process is its own. `failed` is what the frameworks call that answer an error by themselves.
+`PAUSE` seconds for each fingerprint, with the number of those before it; a slow call likewise for each place
+in the app; the end of a request when the app failed at it, and of one in so many others (`Settings.sample`).
+It judges nothing, and the count of one process is its own. `failed` is what the frameworks call that answer
+an error by themselves, `slow` what the sinks of databases call.
 """
 
 from __future__ import annotations
@@ -11,26 +12,30 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
+import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from divertor_sensor import context
-from divertor_sensor.reports.detection import Failure, Outcome
-from divertor_sensor.reports.frames import MAX_FRAMES, Frame, is_app_file
+from divertor_sensor.detectors.skeleton import skeleton
+from divertor_sensor.reports.detection import MAX_STATEMENT, Failure, Outcome, Slow
+from divertor_sensor.reports.frames import MAX_FRAMES, Frame, capture, is_app_file
 from divertor_sensor.reports.redaction import secret_words, without_secrets
 from divertor_sensor.request import Request
 
 if TYPE_CHECKING:
     from divertor_sensor.responses import Raw
 
-#: Seconds between two reports of the same error, and the most reports of errors and of outcomes in a second.
-ERROR_PAUSE, ERRORS_A_SECOND, OUTCOMES_A_SECOND = 10.0, 10, 50
+#: Seconds between two reports of the same error or place, and the most reports of each kind in a second.
+PAUSE, ERRORS_A_SECOND, SLOW_A_SECOND, OUTCOMES_A_SECOND = 10.0, 10, 10, 50
 _MAX_GROUPS = 512
 _MAX_MESSAGE = 1024
 _MAX_WALK = 400
 _SERVER_ERROR = 500
+_VALUE = re.compile(r"'+|(?<![\w.])\d[\w.]*")
 
 
 class Behaviour:
@@ -43,12 +48,13 @@ class Behaviour:
         #: By fingerprint: when it was told last, and how many were not since.
         self._groups: dict[str, tuple[float, int]] = {}
         self._errors = _Allowance(ERRORS_A_SECOND)
+        self._slow = _Allowance(SLOW_A_SECOND)
         self._outcomes = _Allowance(OUTCOMES_A_SECOND)
 
     @property
     def dropped(self) -> int:
         """Reports that were not made because there were too many."""
-        return self._errors.dropped + self._outcomes.dropped
+        return self._errors.dropped + self._slow.dropped + self._outcomes.dropped
 
     def note_failure(self, request: Request, problem: BaseException) -> None:
         """Tell of an exception that no handler of the app's took."""
@@ -65,6 +71,27 @@ class Behaviour:
                     type=name,
                     message=_message(request, problem),
                     fingerprint=fingerprint,
+                    count=missed + 1,
+                    subject=request.subject(),
+                    frames=frames,
+                )
+            )
+
+    def note_slow(
+        self, request: Request, sink: str, statement: str, seconds: float, frames: tuple[Frame, ...]
+    ) -> None:
+        """Tell of a call that took `seconds`."""
+        place = f"{frames[0].file}:{frames[0].line}" if frames else sink
+        missed = self._missed(place)
+        if missed is None or not self._slow.take(self._clock()):
+            return
+        with context.suspended():
+            request.sensor.reporter.submit(
+                Slow(
+                    time=time.time_ns(),
+                    sink=sink,
+                    statement=without_values(statement),
+                    duration=round(seconds * 1000, 3),
                     count=missed + 1,
                     subject=request.subject(),
                     frames=frames,
@@ -89,8 +116,8 @@ class Behaviour:
     def _missed(self, fingerprint: str) -> int | None:
         """How many of this group were not told since the last that was; None when this one is not either."""
         now = self._clock()
-        told, missed = self._groups.get(fingerprint, (now - ERROR_PAUSE, 0))
-        if now - told < ERROR_PAUSE:
+        told, missed = self._groups.get(fingerprint, (now - PAUSE, 0))
+        if now - told < PAUSE:
             self._groups[fingerprint] = (told, missed + 1)
             return None
         if len(self._groups) >= _MAX_GROUPS:
@@ -130,6 +157,26 @@ def failed(request: Request, problem: BaseException) -> None:
             request.sensor.behaviour.note_failure(request, problem)
     except Exception as fault:
         request.sensor.faults.contain("reporting an error", fault)
+
+
+def slow(request: Request, sink: str, statement: str, seconds: float) -> None:
+    """Tell that a call of the app's, whose frame is two above this one, took long.
+
+    Never raises into the host, except under `DIVERTOR_SENSOR_STRICT=1`.
+    """
+    try:
+        frames = capture(sys._getframe(2))
+        request.sensor.behaviour.note_slow(request, sink, statement, seconds, frames)
+    except Exception as fault:
+        request.sensor.faults.contain("reporting a slow call", fault)
+
+
+def without_values(statement: str) -> str:
+    """An SQL statement in lower case with `?` for its literals and numbers; empty when it is not plain which
+    these are: a report must not carry what users typed.
+    """
+    left = skeleton(statement)
+    return "" if left is None else _VALUE.sub("?", left)[:MAX_STATEMENT]
 
 
 def ended(request: Request, raw: Raw) -> None:

@@ -52,6 +52,8 @@ class Sensor:
         self.sessions = Sessions()
         self.probes = Probes()
         self.behaviour = Behaviour(settings.sample)
+        #: Seconds from which on a guarded call counts as slow.
+        self.slow = settings.slow / 1000 if settings.slow else float("inf")
         #: Whether anybody wants to hear of probes at all.
         self.is_probed = self.modes.may_report(PROBE)
 

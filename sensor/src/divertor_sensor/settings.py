@@ -22,6 +22,7 @@ DEFAULT_SERVICE = "unknown_service"
 _MAX_HOPS = 16
 _MAX_RULES = 256
 _MAX_SAMPLE = 1_000_000
+_MAX_SLOW = 3_600_000
 #: What a signal may lead to: a probe reached nothing, so there is nothing to stop.
 _ALLOWED = {ATTACK: tuple(Mode), VULNERABILITY: tuple(Mode), PROBE: (Mode.REPORT, Mode.OFF)}
 
@@ -37,6 +38,7 @@ class Settings:
     whose word (`divert`, `report`) counts instead of `mode` at the moment an attack is found.
     `sample` reports the outcome of one request in so many; 0 only of those the app failed at.
     `inside_hosts` are `host` or `host:port` (lower case) that inputs may name although they are inside.
+    `slow` is the milliseconds from which on a guarded call of a database is told; 0 tells of none.
     `strict` lets the sensor's own faults out instead of containing them: for tests only.
     """
 
@@ -58,6 +60,7 @@ class Settings:
     detectors: tuple[tuple[str, Mode], ...] = ()
     sample: int = 0
     inside_hosts: tuple[str, ...] = ()
+    slow: int = 1000
 
     def modes(self) -> Modes:
         """The modes as one table."""
@@ -92,6 +95,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]
             routes=_routes(environ.get("DIVERTOR_ROUTES", ""), warnings),
             detectors=_detectors(environ.get("DIVERTOR_DETECTORS", ""), warnings),
             sample=_number("DIVERTOR_SAMPLE", _MAX_SAMPLE, environ, warnings),
+            slow=_number("DIVERTOR_SLOW", _MAX_SLOW, environ, warnings, 1000),
             inside_hosts=_words(environ.get("DIVERTOR_INSIDE_HOSTS", "")),
         ),
         tuple(warnings),
@@ -190,11 +194,13 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in text.split(",") if name.strip())
 
 
-def _number(name: str, largest: int, environ: Mapping[str, str], warnings: list[str]) -> int:
+def _number(
+    name: str, largest: int, environ: Mapping[str, str], warnings: list[str], otherwise: int = 0
+) -> int:
     text = environ.get(name, "").strip()
     if not text:
-        return 0
+        return otherwise
     if text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= largest:
         return int(text)
-    warnings.append(f"{name} is {text!r}; expected a number from 0 to {largest}: using 0")
-    return 0
+    warnings.append(f"{name} is {text!r}; expected a number from 0 to {largest}: using {otherwise}")
+    return otherwise

@@ -86,6 +86,22 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Slow:
+    """A guarded call that took long: `duration` in milliseconds, `statement` without the values in it.
+
+    `count` is how many of its place it stands for; `time` as in `Detection`.
+    """
+
+    time: int
+    sink: str
+    statement: str
+    duration: float
+    count: int
+    subject: Subject
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
     """One finding: `signal` is `attack`, `vulnerability` or `probe` (shaped like an attack, reached nothing);
     `outcome` is `diverted`, `blocked` or `reported`, and `simulated` what it would have been otherwise.
@@ -126,7 +142,7 @@ class Detection:
 
 
 #: What a reporter is given.
-Report: TypeAlias = Detection | Session | Failure | Outcome
+Report: TypeAlias = Detection | Session | Failure | Outcome | Slow
 
 
 def export_request(resource: dict[str, str | int], reports: Iterable[Report], version: str) -> dict[str, Any]:
@@ -151,6 +167,8 @@ def _record(report: Report) -> dict[str, Any]:
             return failure_record(report)
         case Outcome():
             return outcome_record(report)
+        case Slow():
+            return slow_record(report)
         case Session():
             return session_record(report)
 
@@ -222,6 +240,30 @@ def outcome_record(outcome: Outcome) -> dict[str, Any]:
         "severityNumber": 17 if outcome.status >= 500 else 9,
         "eventName": "divertor.request",
         "attributes": attributes + _who(outcome.subject),
+    }
+
+
+def slow_record(slow: Slow) -> dict[str, Any]:
+    """A call that took long as an OTLP log record."""
+    attributes = _attributes(
+        [
+            *_request_pairs(slow.subject),
+            ("divertor.slow.sink", slow.sink),
+            ("divertor.slow.statement", slow.statement),
+            ("divertor.slow.duration_ms", slow.duration),
+            ("divertor.slow.count", slow.count),
+            *_code_pairs(slow.frames),
+        ]
+    )
+    said = f"{slow.sink} took {slow.duration:.0f} ms: {slow.statement}"
+    return {
+        "timeUnixNano": str(slow.time),
+        "observedTimeUnixNano": str(slow.time),
+        "severityNumber": 13,
+        "severityText": "WARN",
+        "eventName": "divertor.slow",
+        "body": {"stringValue": _clean(said[:MAX_STATEMENT])},
+        "attributes": attributes + _who(slow.subject),
     }
 
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Collection
+from time import perf_counter
 from typing import Any, TypeAlias
 
 from divertor_sensor import context
+from divertor_sensor.behaviour import slow
 from divertor_sensor.detectors import Detector
 from divertor_sensor.guard import check
 from divertor_sensor.patching import Wrapper
@@ -60,7 +62,8 @@ def judged(
     """A wrapper that judges one argument: that at `position`, or else the one named `parameter`.
 
     `within` tells what the driver makes of it. Calls that come from a module named in `own` are passed on as
-    they are; so is what `render` gives no text for, and a call that lacks the argument.
+    they are; so is what `render` gives no text for, and a call that lacks the argument. A call that takes
+    long is told; not that of a coroutine function, which returns at once.
     """
 
     def wrapper(
@@ -72,6 +75,13 @@ def judged(
             text = given if type(given) is str else _rendered(request, sink, render, given, instance)
             if text is not None and not (request.interrupted and _UNDOING.fullmatch(text)):
                 check(request, detector, sink, text if within == "%s" else within % text)
+                started = perf_counter()
+                try:
+                    return wrapped(*args, **kwargs)
+                finally:
+                    took = perf_counter() - started
+                    if took > request.sensor.slow:
+                        slow(request, sink, text, took)
         return wrapped(*args, **kwargs)
 
     return wrapper

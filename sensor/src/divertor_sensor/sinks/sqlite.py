@@ -10,10 +10,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
 from divertor_sensor import context
+from divertor_sensor.behaviour import slow
 from divertor_sensor.detectors.sql import DETECTOR
 from divertor_sensor.guard import check
 from divertor_sensor.patching import integrate, share, wrap
@@ -52,19 +54,34 @@ class GuardedCursor(sqlite3.Cursor):
         request = context.current.get()
         if request is not None and isinstance(sql, str):
             check(request, DETECTOR, "sqlite3.Cursor.execute", sql)
-        return sqlite3.Cursor.execute(self, sql, parameters)
+        started = perf_counter()
+        try:
+            return sqlite3.Cursor.execute(self, sql, parameters)
+        finally:
+            if request is not None and perf_counter() - started > request.sensor.slow:
+                slow(request, "sqlite3.Cursor.execute", sql, perf_counter() - started)
 
     def executemany(self, sql: str, seq_of_parameters: Any, /) -> Any:
         request = context.current.get()
         if request is not None and isinstance(sql, str):
             check(request, DETECTOR, "sqlite3.Cursor.executemany", sql)
-        return sqlite3.Cursor.executemany(self, sql, seq_of_parameters)
+        started = perf_counter()
+        try:
+            return sqlite3.Cursor.executemany(self, sql, seq_of_parameters)
+        finally:
+            if request is not None and perf_counter() - started > request.sensor.slow:
+                slow(request, "sqlite3.Cursor.executemany", sql, perf_counter() - started)
 
     def executescript(self, sql_script: str, /) -> sqlite3.Cursor:
         request = context.current.get()
         if request is not None and isinstance(sql_script, str):
             check(request, DETECTOR, "sqlite3.Cursor.executescript", sql_script)
-        return sqlite3.Cursor.executescript(self, sql_script)
+        started = perf_counter()
+        try:
+            return sqlite3.Cursor.executescript(self, sql_script)
+        finally:
+            if request is not None and perf_counter() - started > request.sensor.slow:
+                slow(request, "sqlite3.Cursor.executescript", sql_script, perf_counter() - started)
 
 
 class GuardedConnection(sqlite3.Connection):
@@ -80,25 +97,40 @@ class GuardedConnection(sqlite3.Connection):
         request = context.current.get()
         if request is not None and isinstance(sql, str):
             check(request, DETECTOR, "sqlite3.Connection.execute", sql)
-        if type(self).cursor is not GuardedConnection.cursor:
-            return sqlite3.Connection.execute(self, sql, parameters)
-        return sqlite3.Cursor.execute(sqlite3.Connection.cursor(self, GuardedCursor), sql, parameters)
+        started = perf_counter()
+        try:
+            if type(self).cursor is not GuardedConnection.cursor:
+                return sqlite3.Connection.execute(self, sql, parameters)
+            return sqlite3.Cursor.execute(sqlite3.Connection.cursor(self, GuardedCursor), sql, parameters)
+        finally:
+            if request is not None and perf_counter() - started > request.sensor.slow:
+                slow(request, "sqlite3.Connection.execute", sql, perf_counter() - started)
 
     def executemany(self, sql: str, parameters: Any, /) -> Any:
         request = context.current.get()
         if request is not None and isinstance(sql, str):
             check(request, DETECTOR, "sqlite3.Connection.executemany", sql)
-        if type(self).cursor is not GuardedConnection.cursor:
-            return sqlite3.Connection.executemany(self, sql, parameters)
-        return sqlite3.Cursor.executemany(sqlite3.Connection.cursor(self, GuardedCursor), sql, parameters)
+        started = perf_counter()
+        try:
+            if type(self).cursor is not GuardedConnection.cursor:
+                return sqlite3.Connection.executemany(self, sql, parameters)
+            return sqlite3.Cursor.executemany(sqlite3.Connection.cursor(self, GuardedCursor), sql, parameters)
+        finally:
+            if request is not None and perf_counter() - started > request.sensor.slow:
+                slow(request, "sqlite3.Connection.executemany", sql, perf_counter() - started)
 
     def executescript(self, sql_script: str, /) -> Any:
         request = context.current.get()
         if request is not None and isinstance(sql_script, str):
             check(request, DETECTOR, "sqlite3.Connection.executescript", sql_script)
-        if type(self).cursor is not GuardedConnection.cursor:
-            return sqlite3.Connection.executescript(self, sql_script)
-        return sqlite3.Cursor.executescript(sqlite3.Connection.cursor(self, GuardedCursor), sql_script)
+        started = perf_counter()
+        try:
+            if type(self).cursor is not GuardedConnection.cursor:
+                return sqlite3.Connection.executescript(self, sql_script)
+            return sqlite3.Cursor.executescript(sqlite3.Connection.cursor(self, GuardedCursor), sql_script)
+        finally:
+            if request is not None and perf_counter() - started > request.sensor.slow:
+                slow(request, "sqlite3.Connection.executescript", sql_script, perf_counter() - started)
 
     def cursor(self, factory: Any = sqlite3.Cursor) -> Any:
         return sqlite3.Connection.cursor(self, guarded_cursor(factory))
