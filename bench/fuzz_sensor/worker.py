@@ -24,7 +24,8 @@ with atheris.instrument_imports(include=["divertor_sensor"]):
 _MAX_FAILURES = 20
 _SLOWEST = 60
 _SAMPLE = 60
-_LONGEST = 2048
+#: Bytes of an input. `growth` makes longer ones of them, up to many times that.
+_LONGEST = 768
 _TIMEOUT = 20
 
 
@@ -64,11 +65,11 @@ class Run:
     def _note(self, seconds: float, data: bytes) -> None:
         if self.count % self._every == 0:
             self.sample.append(data.hex())
-        entry = (seconds / (len(data) + 64), self.count, data.hex())
+        slowness = seconds / (len(data) + 64)
         if len(self.slowest) < _SLOWEST:
-            heapq.heappush(self.slowest, entry)
-        elif entry[0] > self.slowest[0][0]:
-            heapq.heapreplace(self.slowest, entry)
+            heapq.heappush(self.slowest, (slowness, self.count, data.hex()))
+        elif slowness > self.slowest[0][0]:
+            heapq.heapreplace(self.slowest, (slowness, self.count, data.hex()))
 
     def _finish(self) -> None:
         result = {
