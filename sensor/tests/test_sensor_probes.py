@@ -110,8 +110,18 @@ BENIGN = [
     "a;b;c",
     "echo & the bunnymen",
     "fish && chips",
+    "Dear all,\nping me when you are there",
+    "eat & sleep well",
+    "dogs; cat people",
 ]
 COUNT = 50
+
+
+def form(name: str, value: bytes, file: str = "") -> bytes:
+    head = f'--b\r\nContent-Disposition: form-data; name="{name}"'
+    if file:
+        head += f'; filename="{file}"\r\nContent-Type: text/plain'
+    return f"{head}\r\n\r\n".encode() + value + b"\r\n--b--\r\n"
 
 
 def raw(query: str = "", path: str = "/", cookie: str = "", agent: str = "curl/8") -> Raw:
@@ -129,7 +139,12 @@ def test_the_shape_of_an_attack_is_known_in_a_query_and_a_form(kind: str, text: 
 
 
 def test_every_shape_was_tried() -> None:
-    assert (len(CASES), len(BENIGN)) == (COUNT, 32)
+    assert (len(CASES), len(BENIGN)) == (COUNT, 35)
+
+
+def test_a_path_of_the_system_needs_no_encoding_to_be_a_probe() -> None:
+    sign = sign_of(raw("file=/etc/passwd"), b"", 200)
+    assert sign is not None and (sign.type, sign.name) == ("path_traversal", "file")
 
 
 @pytest.mark.parametrize("text", BENIGN)
@@ -137,6 +152,37 @@ def test_ordinary_text_is_no_probe(text: str) -> None:
     piece = f"q={quote_plus(text)}&page=2"
     assert sign_of(raw(piece, cookie=f"theme={text}; session=a.b-c_d"), piece.encode(), 200) is None
     assert sign_of(raw(), f'{{"q": "{text}"}}'.encode(), 200) is None
+
+
+@pytest.mark.parametrize("text", BENIGN)
+def test_ordinary_text_in_a_multipart_form_is_no_probe(text: str) -> None:
+    assert sign_of(raw(), form("q", text.encode()), 200) is None
+    assert sign_of(raw(), form("note", b"", "O'Brien & Sons (1).txt") + form("q", text.encode()), 200) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"plain", b"select 1 union select 2", b"<script>run()</script>", b"\0\1\2 ../ ' or 1=1 --"],
+)
+def test_what_an_uploaded_file_holds_is_no_probe(content: bytes) -> None:
+    assert sign_of(raw(), form("file", content, "a.bin"), 200) is None
+
+
+def test_a_body_that_is_no_text_is_no_probe() -> None:
+    assert sign_of(raw(), b"\x89PNG\r\n\x1a\n\0\0\0../;id", 200) is None
+
+
+@pytest.mark.parametrize(("kind", "text"), CASES)
+def test_the_shape_of_an_attack_is_known_in_a_multipart_form(kind: str, text: str) -> None:
+    sign = sign_of(raw(), form("q", text.encode()), 200)
+    # Such a form is not percent-encoded.
+    expected = None if text.startswith("%2e") else (kind, "form", "q")
+    assert (sign and (sign.type, sign.source, sign.name)) == expected
+
+
+def test_a_file_name_with_the_shape_of_an_attack_is_a_probe() -> None:
+    sign = sign_of(raw(), form("file", b"x", "../../etc/passwd"), 200)
+    assert sign is not None and (sign.type, sign.source, sign.name) == ("path_traversal", "form", "file")
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,20 @@ _MAX_PIECES = 64
 _DECODINGS = 2
 
 _NAME = re.compile(r"[\w.-]+")
+_DISPOSITION = b"content-disposition:"
+#: The names in the head of a part of a form: its own, and that of its file.
+_PART_NAMES = re.compile(r"name\*?\s{0,8}=\s{0,8}(\"(?:[^\"\\\r\n]|\\.)*+\"?|[^;\r\n]*+)", re.IGNORECASE)
 _PLAIN = re.compile(r"[\w.~@,:=&/-]*(?:\+[\w.~@,:&-]+)*+")
+#: What such signs can be made into nevertheless.
+_NOT_PLAIN = ("..", "://", "--", "rO0AB", "/etc/", "/proc/")
 _PLAIN_COOKIES = re.compile(r"[\w.~@,:=&/-]*+(?:; [\w.~@,:=&/-]*+)*+")
 _COMMANDS = (
     "cat|ls|id|whoami|uname|wget|curl|nc|ncat|bash|sh|ping|sleep|python\\d?|perl|nslookup|dig|powershell|cmd"
     "|rm|touch|ifconfig|ipconfig|netstat|certutil"
+)
+#: Those that are no words: anything may follow them.
+_PLAIN_COMMANDS = (
+    "ls|whoami|uname|wget|curl|nc|ncat|sh|nslookup|powershell|ifconfig|ipconfig|netstat|certutil"
 )
 #: Type, weakness, what one of a text must hold for the pattern to be tried (a plain search is fast where a
 #: pattern is not), and the pattern; in this order.
@@ -132,7 +141,8 @@ _PATTERNS: tuple[tuple[str, str, tuple[str, ...], re.Pattern[str]], ...] = tuple
             "shell_injection",
             "CWE-78",
             "; | & ` \n",
-            rf"[;|&`\n]\s{{0,20}}(?:/(?:usr/)?bin/)?(?:{_COMMANDS})(?=[\s;|&`)'\"<>]|\Z)",
+            rf"[;|&`\n]\s{{0,20}}(?:/(?:usr/)?bin/)?(?:(?:{_COMMANDS})(?=\s{{0,20}}(?:[;|&`)'\"<>]|\Z)"
+            rf"|\s{{1,20}}[-/$~.\d])|(?:{_PLAIN_COMMANDS})\s)",
         ),
         (
             "shell_injection",
@@ -240,19 +250,38 @@ def _is_scanned(path: str) -> bool:
 
 
 def _in_body(body: bytes) -> Sign | None:
+    if body.startswith(b"--") and _DISPOSITION in body.lower():
+        return _in_parts(body.decode("utf-8", "replace"))
+    if b"\0" in body:  # no text: its bytes come as they will
+        return None
     text = body.decode("utf-8", "replace")
-    # Only a form of pairs is taken apart; a multipart form's own lines are no input's, but hurt nobody.
     if text.lstrip()[:1] not in {"{", "[", "<", "-"} and "=" in text and "\n" not in text:
         return _in_pairs("form", text)
     kind = _shape(text)
     return Sign(*kind, "body", "", text) if kind else None
 
 
+def _in_parts(text: str) -> Sign | None:
+    """In the names and values of a multipart form. What a file holds is what somebody keeps in files: a
+    program, a page, a picture; only its name is looked at.
+    """
+    boundary = text.partition("\n")[0].rstrip("\r")
+    for part in text.split(boundary, _MAX_PIECES)[1:]:
+        head, _, value = part.partition("\r\n\r\n")
+        names = [name.strip('"') for name in _PART_NAMES.findall(head)]
+        is_file = "filename" in head.lower()
+        for given in names if is_file else [*names, value.removesuffix("\r\n")]:
+            kind = None if _is_plain(given) else _shape(given)
+            if kind:
+                return Sign(*kind, "form", names[0][:256], given)
+    return None
+
+
 def _is_plain(text: str) -> bool:
     """Whether nothing can be made of a text: words and signs that do nothing by themselves."""
     if not _PLAIN.fullmatch(text):
         return False
-    return ".." not in text and "://" not in text and "--" not in text and "rO0AB" not in text
+    return not any(sign in text for sign in _NOT_PLAIN)
 
 
 def _in_pairs(source: str, text: str) -> Sign | None:
