@@ -28,13 +28,6 @@ from divertor_sensor.request import Request
 #: the cursor or connection it is for.
 Render: TypeAlias = Callable[[Any, Any], str | None]
 
-#: What an app sends to clean up, also in a request that was interrupted: it ends things, and reads nothing.
-_UNDOING = re.compile(
-    r"""\s*+(?:rollback|abort)(?:\s++(?:work|transaction))?+
-        (?:\s++to(?:\s++savepoint)?+\s++["`]?\w++["`]?)?+\s*+;?+\s*+""",
-    re.IGNORECASE | re.VERBOSE,
-)
-
 
 def text_of(statement: Any, owner: Any = None) -> str | None:
     """A statement given as text or bytes. Bytes are read as UTF-8, or else as Latin-1, which always can."""
@@ -73,7 +66,7 @@ def judged(
         if request is not None and not (own and sys._getframe(1).f_globals.get("__name__") in own):
             given = args[position] if len(args) > position else kwargs.get(parameter)
             text = given if type(given) is str else _rendered(request, sink, render, given, instance)
-            if text is not None and not (request.interrupted and _UNDOING.fullmatch(text)):
+            if text is not None:
                 check(request, detector, sink, text if within == "%s" else within % text)
                 started = perf_counter()
                 try:
