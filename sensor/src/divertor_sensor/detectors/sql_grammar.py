@@ -83,6 +83,12 @@ _NOT_NAMES = re.compile(
     r"\b(?:select|union|from|where|and|or|not|in|like|case|null|exists|between|is|glob|limit|offset|join)\b"
 )
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|\[[^\]]*\]""")
+#: What ends things, and reads nothing.
+_UNDOING = re.compile(
+    r"""\s*+(?:rollback|abort)(?:\s++(?:work|transaction))?+
+        (?:\s++to(?:\s++savepoint)?+\s++["`]?\w++["`]?)?+\s*+;?+\s*+""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _PAGING = re.compile(r"\b(?:limit|offset)\b(?=\s+\d)")
 
 
@@ -108,6 +114,11 @@ def goes_on(rest: str) -> bool:
     if not words:
         return False
     return words[0] in _KEYWORDS or words[0] in _AFTER_A_LITERAL or not _CLAUSES.isdisjoint(words)
+
+
+def is_undoing(statement: str) -> bool:
+    """Whether a statement does nothing but end a transaction, or take it back to a savepoint."""
+    return _UNDOING.fullmatch(statement) is not None
 
 
 def _holds_keyword(text: str) -> bool:

@@ -30,6 +30,7 @@ _TELLING = frozenset(
 #: How much of the secrets of one request is looked at.
 _MAX_SECRETS = 64
 _SHORT_NAME = 64
+_MAX_NAME = 1024
 _MAX_VALUE = 1024
 _MAX_WORDS = 256
 
@@ -38,7 +39,10 @@ def is_secret(source: str, name: str) -> bool:
     """Whether a value that came in as `name` is hidden: every cookie is, and what is named like a secret."""
     if source == "cookie":
         return True
-    return _names_secret(name) if len(name) <= _SHORT_NAME else _SECRET_NAME.search(name) is not None
+    if len(name) <= _SHORT_NAME:
+        return _names_secret(name)
+    # Nobody's own field has a longer name; an attacker's may be as long as a request.
+    return _SECRET_NAME.search(name, 0, _MAX_NAME) is not None
 
 
 @lru_cache(maxsize=512)

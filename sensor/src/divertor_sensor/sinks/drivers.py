@@ -11,7 +11,6 @@ request must not leave a transaction open.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Collection
 from time import perf_counter

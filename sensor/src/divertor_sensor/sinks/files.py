@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from divertor_sensor import context
@@ -56,6 +56,7 @@ EVENTS: dict[str, tuple[int, ...]] = {
 }
 #: Without an event.
 PROBES = ("access", "lstat", "readlink", "stat")
+_MAX_WALK = 64
 _IMPORTERS = ("importlib._bootstrap_external", "zipimport")
 #: Stands for every path among the statements a request is clear of.
 _NOTHING = (DETECTOR, "")
@@ -116,11 +117,23 @@ def _probe(sink: str) -> Wrapper:
 def _is_suspect(request: Request, path: str) -> bool:
     """Whether a call with `path` has to be judged, or refused because the request was interrupted.
 
-    Imports are not refused: the app cleans up, and may need a module for that.
+    Imports are not refused: the app cleans up, and may need a module for that; nor is what removes temporary
+    files, which attacks could fill the disk with otherwise.
     """
     if request.interrupted:
-        return sys._getframe(3).f_globals.get("__name__") not in _IMPORTERS
+        caller = sys._getframe(3)
+        return caller.f_globals.get("__name__") not in _IMPORTERS and not _removes_temporary(caller)
     return _LEADS.search(path) is not None and not _is_at_rest(request)
+
+
+def _removes_temporary(frame: FrameType | None) -> bool:
+    """Whether `tempfile` makes this call, by itself or through `shutil.rmtree`, which goes into directories."""
+    for _ in range(_MAX_WALK):
+        name = None if frame is None else frame.f_globals.get("__name__")
+        if frame is None or name != "shutil":
+            return name == "tempfile"
+        frame = frame.f_back
+    return False
 
 
 def _is_at_rest(request: Request) -> bool:

@@ -47,7 +47,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _TAG = re.compile(r"<[^<>]*+>")
 _BLANKS = "\t\n\r\f\v"
 _ASCII_RUN = re.compile(rf"[\x00-\x7f]{{{_MIN_RUN},}}")
-_UNDECODABLE = re.compile("[\udc80-\udcff]")
+_UNDECODABLE = re.compile("[\udc80-\udcff]+")
 JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
 
 
@@ -92,7 +92,8 @@ def ascii_runs(text: str) -> list[str]:
 
 
 def _requoted(match: re.Match[str]) -> str:
-    return f"%{ord(match[0]) - 0xDC00:02X}"
+    # `hex` writes its separator between the bytes only.
+    return "%" + match[0].encode("ascii", "surrogateescape").hex("%").upper()
 
 
 def derived_values(value: str) -> Sequence[str]:

@@ -64,7 +64,7 @@ class _Reader:
     def read(self, text: str) -> None:
         """One pass over `text`."""
         at = 0
-        while at >= 0 and not self._into.is_full():
+        while at >= 0 and self._elements <= _MAX_ELEMENTS and not self._into.is_full():
             opened = text.find("<", at)
             if opened != at:
                 self._take(self._entities.resolved(text[at:] if opened < 0 else text[at:opened]))
