@@ -91,6 +91,14 @@ def test_a_bad_setting_is_told_and_the_host_starts(tmp_path: Path) -> None:
     assert python("-m", "divertor_sensor", "run", sys.executable, "-c", PROOF, **environ) == "True"
 
 
+def test_a_bad_setting_is_told_once_however_often_the_sensor_is_turned_on() -> None:
+    code = (
+        "import io, logging, divertor_sensor as d; told = io.StringIO(); logging.basicConfig(stream=told);"
+        "d.instrument(); d.instrument(); d.protect(); print(told.getvalue().count('DIVERTOR_MODE'))"
+    )
+    assert python("-c", code, PYTHONPATH=SOURCE, DIVERTOR_MODE="destroy") == "1"
+
+
 def test_nothing_waits_at_exit_when_the_collector_is_gone(port: int) -> None:
     code = (
         "import time, divertor_sensor as d; from divertor_sensor.reports import reporter, detection as n\n"

@@ -14,6 +14,7 @@ import pytest
 import divertor_sensor
 from divertor_sensor import unsupported
 from divertor_sensor.doctor import shown
+from divertor_sensor.modes import Mode, RouteRule
 from divertor_sensor.settings import Settings
 
 SOURCE = str(Path(divertor_sensor.__file__).parents[1])
@@ -97,6 +98,11 @@ def test_bad_settings_are_problems_and_secrets_are_not_shown() -> None:
     )
     assert status == 1 and "attacks are blocked" in text and "DIVERTOR_TRUSTED_HOPS is 'x'" in text
     assert "set (hidden)" in text and "s3cret" not in text
+
+
+def test_modes_are_shown_as_they_are_set() -> None:
+    told = shown(Settings(routes=(RouteRule("/a", Mode.OFF, "GET"),), detectors=(("xss", Mode.BLOCK),)))
+    assert (told["routes"], told["detectors"]) == ("GET /a=off", "xss=block")
 
 
 def test_an_address_is_shown_without_who_logs_in() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sqlite3
 from collections.abc import Callable, Iterable
 from io import BytesIO
@@ -10,8 +12,9 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
+from divertor_sensor import detectors, probes
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
-from divertor_sensor.modes import Mode, Modes, RouteRule
+from divertor_sensor.modes import TYPES, Mode, Modes, RouteRule
 from divertor_sensor.reports.detection import Detection
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Settings, read_settings
@@ -73,7 +76,7 @@ GOOD = [
     ("DIVERTOR_MODE_VULNERABILITY", "Divert", {"mode_vulnerability": Mode.DIVERT}),
     ("DIVERTOR_MODE_PROBE", "off", {"mode_probe": Mode.OFF}),
     ("DIVERTOR_ROUTES", "POST /a=b=off", {"routes": (RouteRule("/a=b", Mode.OFF, "POST"),)}),
-    ("DIVERTOR_DETECTORS", "-xss, a_b=block", {"detectors": (("xss", Mode.OFF), ("a_b", Mode.BLOCK))}),
+    ("DIVERTOR_DETECTORS", "-xss, ssrf=block", {"detectors": (("xss", Mode.OFF), ("ssrf", Mode.BLOCK))}),
     ("DIVERTOR_SAMPLE", "100", {"sample": 100}),
 ]
 
@@ -95,6 +98,7 @@ BAD = [
     ("DIVERTOR_DETECTORS", "xss"),
     ("DIVERTOR_DETECTORS", "-xss=report"),
     ("DIVERTOR_DETECTORS", "x y=off"),
+    ("DIVERTOR_DETECTORS", "-sqli"),
     ("DIVERTOR_SAMPLE", "0.5"),
 ]
 
@@ -103,6 +107,20 @@ BAD = [
 def test_what_cannot_be_read_is_left_out_with_a_warning(name: str, value: str) -> None:
     settings, warnings = read_settings({name: value})
     assert settings == Settings() and len(warnings) == 1 and name in warnings[0]
+
+
+def test_every_type_of_finding_can_be_named() -> None:
+    names = [name for _, name, _ in pkgutil.iter_modules(detectors.__path__, f"{detectors.__name__}.")]
+    found = {vars(importlib.import_module(name)).get("DETECTOR") for name in names}
+    found_types = {each.type for each in found if each is not None}
+    probed = {kind for kind, *_ in probes._PATTERNS}
+    assert found_types | probed | {"attack_wave", "forced_browsing", "scanner"} == set(TYPES)
+
+
+@pytest.mark.parametrize("text", ["POST /a=b=off", "/x*=block:vulnerability", "GET /=simulate"])
+def test_a_route_is_shown_as_it_was_written(text: str) -> None:
+    (route,) = read_settings({"DIVERTOR_ROUTES": text})[0].routes
+    assert str(route) == text
 
 
 def test_a_bad_route_does_not_take_the_others_with_it() -> None:

@@ -131,8 +131,13 @@ def shown(settings: Settings) -> dict[str, str]:
 
 def _text(value: object) -> str:
     if isinstance(value, (tuple, list, frozenset, set)):
-        return ", ".join(map(str, value)) or "none"
+        return ", ".join(map(_word, value)) or "none"
     return str(value) or "not set"
+
+
+def _word(value: object) -> str:
+    """One of several; the mode of a type comes as a pair."""
+    return "=".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _without_user(url: str) -> str:

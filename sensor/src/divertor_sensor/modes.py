@@ -13,6 +13,28 @@ from enum import StrEnum
 
 ATTACK, VULNERABILITY, PROBE = SIGNALS = ("attack", "vulnerability", "probe")
 
+#: What a finding can be of: the detectors' types, then those that only probes have.
+TYPES = (
+    "argument_injection",
+    "code_injection",
+    "header_injection",
+    "ldap_injection",
+    "nosql_injection",
+    "open_redirect",
+    "path_traversal",
+    "shell_injection",
+    "sql_injection",
+    "ssrf",
+    "template_injection",
+    "unsafe_deserialisation",
+    "xml_external_entity",
+    "xss",
+    "attack_wave",
+    "forced_browsing",
+    "jndi_lookup",
+    "scanner",
+)
+
 
 class Mode(StrEnum):
     """What happens to a request with a finding.
@@ -41,6 +63,11 @@ class RouteRule:
     mode: Mode
     method: str = ""
     signal: str = ""
+
+    def __str__(self) -> str:
+        """As it is written in the setting."""
+        method, limit = self.method and f"{self.method} ", self.signal and f":{self.signal}"
+        return f"{method}{self.path}={self.mode}{limit}"
 
     def applies(self, signal: str, method: str, path: str) -> bool:
         """Whether the rule decides for `signal` of a request.

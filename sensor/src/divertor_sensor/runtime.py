@@ -63,8 +63,8 @@ def instrument(settings: Settings | None = None) -> None:
     environment is read. It never raises into the host, except under `DIVERTOR_SENSOR_STRICT=1`. An
     interpreter that is not supported is left as it is (`refusal` says why).
     """
-    chosen = settings_from(os.environ) if settings is None else settings
-    current = configure(chosen) if settings is not None or _sensor is None else _sensor
+    # A virtual environment runs its start-up hooks twice: the second time there is nothing to read or tell.
+    current = sensor() if settings is None else configure(settings)
     reason = unsupported()
     if reason:
         refuse(reason)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from divertor_sensor.modes import ATTACK, PROBE, SIGNALS, VULNERABILITY, Mode, Modes, RouteRule
+from divertor_sensor.modes import ATTACK, PROBE, SIGNALS, TYPES, VULNERABILITY, Mode, Modes, RouteRule
 
 __all__ = ["DEFAULT_SERVICE", "DEFAULT_SESSION_COOKIES", "Mode", "Settings", "is_enabled", "read_settings"]
 
@@ -155,6 +155,9 @@ def _detectors(text: str, warnings: list[str]) -> tuple[tuple[str, Mode], ...]:
         mode = Mode.OFF if piece.startswith("-") and not word else _known_mode(word, ATTACK)
         if mode is None or piece.startswith("-") and word or not name.strip().isidentifier():
             warnings.append(f"DIVERTOR_DETECTORS has {piece!r}; expected -TYPE or TYPE=MODE: ignoring it")
+        elif name.strip() not in TYPES:
+            known = ", ".join(sorted(TYPES))
+            warnings.append(f"DIVERTOR_DETECTORS has {piece!r}; expected a type among {known}: ignoring it")
         else:
             found.append((name.strip(), mode))
     return tuple(found)

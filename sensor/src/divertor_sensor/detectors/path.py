@@ -1,4 +1,4 @@
-"""Path traversal (CWE-22, CWE-36 absolute path, CWE-158 NUL; OWASP A01:2021 Broken Access Control).
+"""Path traversal (CWE-22, CWE-36 absolute path, CWE-158 NUL; CAPEC-126, 597, 52; OWASP A01:2021).
 
 Rule: an input that ends up in a path to be opened must not decide the directory. It does when it holds `..`
 steps that lead out of the directory the app put before it, when it is absolute and the opened path begins

@@ -1,4 +1,4 @@
-"""Open redirect (CWE-601; OWASP A01:2021 Broken Access Control).
+"""Open redirect (CWE-601; OWASP A01:2021 Broken Access Control; CAPEC-98, its use for phishing).
 
 Rule: the host that a `Location` or `Refresh` header sends the browser to must not be decided by an input. The
 address is read as browsers read it (WHATWG URL): backslashes are slashes, blanks and control characters are

@@ -1,4 +1,4 @@
-"""Shell command injection (CWE-78; OWASP A03:2021 Injection).
+"""Shell command injection (CWE-78; OWASP A03:2021 Injection; CAPEC-88).
 
 Rule: where an input occurs in a command line that a POSIX shell will read, it must stay within one word:
 unquoted and free of everything the shell acts on, or inside single quotes without one, or inside double
