@@ -54,8 +54,8 @@ def check(request: Request, detector: Detector, sink: str, statement: str, depth
 
 
 def _may_clean_up(request: Request, detector: Detector, statement: str) -> bool:
-    """Whether a call runs although its request was interrupted: it ends a transaction, which others would wait
-    for; or it is that of a thread or task which the request once started, and which serves everybody since.
+    """Whether a call runs although its request was interrupted: it ends a transaction, which others would
+    wait for; or it is that of a thread or task the request once started, and which serves everybody since.
     """
     return request.lapsed or (detector.type == "sql_injection" and is_undoing(statement))
 

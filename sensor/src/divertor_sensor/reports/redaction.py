@@ -30,7 +30,7 @@ _TELLING = frozenset(
 #: How much of the secrets of one request is looked at.
 _MAX_SECRETS = 64
 _SHORT_NAME = 64
-_MAX_NAME = 1024
+_MAX_NAME = 256
 _MAX_VALUE = 1024
 _MAX_WORDS = 256
 

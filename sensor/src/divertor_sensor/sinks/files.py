@@ -127,7 +127,7 @@ def _is_suspect(request: Request, path: str) -> bool:
 
 
 def _removes_temporary(frame: FrameType | None) -> bool:
-    """Whether `tempfile` makes this call, by itself or through `shutil.rmtree`, which goes into directories."""
+    """Whether `tempfile` makes this call, by itself or through `shutil.rmtree`, which calls itself."""
     for _ in range(_MAX_WALK):
         name = None if frame is None else frame.f_globals.get("__name__")
         if frame is None or name != "shutil":

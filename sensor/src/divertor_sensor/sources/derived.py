@@ -48,6 +48,8 @@ _TAG = re.compile(r"<[^<>]*+>")
 _BLANKS = "\t\n\r\f\v"
 _ASCII_RUN = re.compile(rf"[\x00-\x7f]{{{_MIN_RUN},}}")
 _UNDECODABLE = re.compile("[\udc80-\udcff]+")
+_FEW_RUNS = 256
+_REQUOTED = {chr(0xDC00 + byte): f"%{byte:02X}" for byte in range(0x80, 0x100)}
 JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
 
 
@@ -60,7 +62,7 @@ def readings(raw: bytes) -> list[str]:
     kept = raw.decode("utf-8", "surrogateescape")
     texts = [raw.decode("utf-8", "replace")]
     if _UNDECODABLE.search(kept):
-        texts += [kept, _UNDECODABLE.sub(_requoted, kept)]
+        texts += [kept, _all_requoted(kept)]
     texts.append(raw.decode("latin-1"))
     return list(dict.fromkeys([*texts, *ascii_runs(kept)]))
 
@@ -89,6 +91,16 @@ def ascii_runs(text: str) -> list[str]:
                 found.append(text[match.end() :])
                 break
     return found
+
+
+def _all_requoted(text: str) -> str:
+    """`text` with what could not be decoded percent-encoded: run by run, and where there are too many runs
+    for that to be quick, character by character.
+    """
+    text = _UNDECODABLE.sub(_requoted, text, _FEW_RUNS)
+    if _UNDECODABLE.search(text):
+        text = "".join(map(_REQUOTED.get, text, text))
+    return text
 
 
 def _requoted(match: re.Match[str]) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from urllib.parse import unquote_plus, unquote_to_bytes
 
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
-_BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
 
 
 def raw_text(query: str, path: str, headers: Mapping[str, str], body: bytes) -> str:
@@ -28,7 +27,8 @@ def _body_texts(body: bytes) -> list[str]:
         texts.append(unquote_to_bytes(body.replace(b"+", b" ")).decode("utf-8", "replace"))
     if b"\\" in body:
         resolved = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
-        texts.append(_BACKSLASH.sub(r"\1", resolved))
+        # Each backslash gives way to the character after it, a second one included.
+        texts.append("\\".join([piece.replace("\\", "") for piece in resolved.split("\\\\")]))
     if b"\0" in body:
         texts.append(body.replace(b"\0", b"").decode("utf-8", "replace"))
     return texts

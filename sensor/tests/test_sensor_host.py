@@ -1,0 +1,143 @@
+"""What the sensor must not do to its host: cost too much, keep things from being cleaned up, leave anything broken
+behind a request that was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from divertor_sensor import AttackInterrupted, context
+from divertor_sensor.reports.redaction import is_secret
+from divertor_sensor.request import Head, Request
+from divertor_sensor.sensor import Sensor
+from divertor_sensor.sources.bodies import read_body
+from divertor_sensor.sources.derived import readings
+from divertor_sensor.sources.inputs import Inputs
+from divertor_sensor.sources.raw import raw_text
+
+MakeSensor = Callable[..., Sensor]
+MIB = 1 << 20
+
+
+@pytest.fixture
+def interrupted(make_sensor: MakeSensor) -> Request:
+    asked = Request(make_sensor(), lambda: Head("GET", "/", "q=x", {}, ""))
+    asked.interrupted = True
+    return asked
+
+
+def test_an_interrupted_request_removes_its_temporary_files(interrupted: Request, tmp_path: Path) -> None:
+    """An attacker could fill the disk with them otherwise."""
+    directory = tempfile.TemporaryDirectory(dir=tmp_path)
+    (Path(directory.name) / "a" / "b").mkdir(parents=True)
+    (Path(directory.name) / "a" / "b" / "c").write_text("")
+    file = tempfile.NamedTemporaryFile(dir=tmp_path)
+    context.run_in(interrupted, file.close)
+    context.run_in(interrupted, directory.cleanup)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("remove", [os.remove, shutil.rmtree])
+def test_an_interrupted_request_removes_nothing_else(
+    remove: Callable[[Any], None], interrupted: Request, tmp_path: Path
+) -> None:
+    with pytest.raises(AttackInterrupted):
+        context.run_in(interrupted, remove, tmp_path)
+    assert tmp_path.exists()
+
+
+@pytest.mark.parametrize("end", ["rollback", "ROLLBACK TRANSACTION;", 'rollback to savepoint "a"'])
+def test_an_interrupted_request_ends_its_transaction(end: str, interrupted: Request) -> None:
+    """Everybody else would wait for its locks."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript("begin; savepoint a")
+    context.run_in(interrupted, connection.execute, end)
+    with pytest.raises(AttackInterrupted):
+        context.run_in(interrupted, connection.execute, "commit")
+    connection.close()
+
+
+def test_a_thread_that_an_interrupted_request_started_works_for_others_later(
+    interrupted: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker thread is often started by the first request that needs it."""
+    jobs: Queue[Path | None] = Queue()
+    results: Queue[Any] = Queue()
+
+    def work() -> None:
+        while (path := jobs.get()) is not None:
+            try:
+                results.put(path.write_text("done"))
+            except AttackInterrupted as refused:
+                results.put(refused)
+
+    thread = threading.Thread(target=work)
+    context.run_in(interrupted, thread.start)
+    interrupted.close()
+    jobs.put(tmp_path / "x")
+    assert isinstance(results.get(), AttackInterrupted)
+    monkeypatch.setattr("divertor_sensor.request._AFTERLIFE", 0.0)
+    jobs.put(tmp_path / "x")
+    assert results.get() == 4
+    jobs.put(None)
+    thread.join()
+
+
+def test_a_statement_of_a_class_of_its_own_is_judged_as_the_text_it_is(make_sensor: MakeSensor) -> None:
+    class Odd(str):
+        def lower(self) -> Any:
+            raise ValueError
+
+    value = "x' or 1=1 --"
+    asked = Request(make_sensor(), lambda: Head("GET", "/", f"q={value}", {}, ""))
+    connection = sqlite3.connect(":memory:")
+    with pytest.raises(AttackInterrupted):
+        context.run_in(asked, connection.execute, Odd(f"select 1 where 'a' = '{value}'"))
+    connection.close()
+
+
+def test_much_that_cannot_be_decoded_reads_as_little_does() -> None:
+    for repeated in (1, 2000):
+        text = readings(b"\xc3\xa9 a'\xff\xfe" * repeated)[2]
+        assert text == "\xe9 a'%FF%FE" * repeated
+
+
+def test_a_backslash_gives_way_to_what_follows_it() -> None:
+    assert raw_text("", "", {}, rb"a\"b\\c\\\n\\").splitlines()[-1] == r'a"b\c\n' + "\\"
+
+
+COSTLY: dict[str, tuple[str, bytes]] = {
+    "broken bytes": ("application/octet-stream", b"\x93" * MIB),
+    "elements in elements": ("application/xml", b"<a>" * (MIB // 3)),
+    "signs and broken bytes": ("application/octet-stream", b"a=\xff" * (MIB // 3)),
+    "escapes": ("application/json", b'"' + b"\\\\" * (MIB // 2) + b'"'),
+}
+
+
+@pytest.mark.parametrize("case", COSTLY)
+def test_a_mebibyte_of_anything_is_read_quickly(case: str) -> None:
+    kind, body = COSTLY[case]
+    inputs = Inputs()
+    began = time.process_time()
+    read_body(inputs, kind, body, True)
+    raw_text("", "", {}, body)
+    for found in inputs.values:
+        is_secret(found.source, found.name)
+    assert time.process_time() - began < 1 and len(COSTLY) == 4
+
+
+def test_a_name_as_long_as_a_request_costs_no_more_than_a_long_one() -> None:
+    began = time.process_time()
+    assert not any(is_secret("form", "-" * MIB) for _ in range(1000))
+    assert time.process_time() - began < 1
