@@ -1,15 +1,17 @@
-"""What the sensor must not do to its host: cost too much, keep things from being cleaned up, leave anything broken
+"""What the sensor must not do to its host: cost too much, keep it from cleaning up, leave anything broken
 behind a request that was interrupted.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sqlite3
 import tempfile
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from queue import Queue
@@ -18,6 +20,7 @@ from typing import Any
 import pytest
 
 from divertor_sensor import AttackInterrupted, context
+from divertor_sensor.frameworks.wsgi import DivertorWSGI
 from divertor_sensor.reports.redaction import is_secret
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
@@ -141,3 +144,28 @@ def test_a_name_as_long_as_a_request_costs_no_more_than_a_long_one() -> None:
     began = time.process_time()
     assert not any(is_secret("form", "-" * MIB) for _ in range(1000))
     assert time.process_time() - began < 1
+
+
+def test_long_texts_are_not_kept_in_memory(make_sensor: MakeSensor) -> None:
+    """Each of these requests is another one, as a hostile client would send them."""
+    app = DivertorWSGI(page, make_sensor())
+    texts = [f"{number}{'x' * 50_000}" for number in range(120)]
+    ask_for(app, texts[:20])
+    tracemalloc.start()
+    ask_for(app, texts[20:])
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 2 * MIB
+
+
+def page(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Type", "text/html")])
+    return [b"hello"]
+
+
+def ask_for(app: Any, texts: list[str]) -> None:
+    for text in texts:
+        environ: dict[str, Any] = {"QUERY_STRING": text, "PATH_INFO": f"/{text}", "HTTP_COOKIE": f"a={text}"}
+        environ |= {"HTTP_USER_AGENT": text, "HTTP_REFERER": text}
+        app(environ, lambda status, headers, exc_info=None: None)
+    gc.collect()

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from divertor_sensor import context
@@ -35,6 +35,8 @@ PER_CLIENT, IN_TOTAL = 5, 60
 _MAX_CLIENTS = 2048
 _MAX_PIECES = 64
 _DECODINGS = 2
+#: Characters of a text up to which what was found in it is remembered.
+_MAX_KEPT = 1024
 
 _NAME = re.compile(r"[\w.-]+")
 _DISPOSITION = b"content-disposition:"
@@ -208,12 +210,21 @@ def sign_of(raw: Raw, body: bytes, status: int) -> Sign | None:
     """The first sign of an attack in a request, or None. A path that only scanners ask for is one when the
     app has nothing there (`status` is an error of the client's, or 0 when it is not known).
     """
-    found = _in_query(raw.query) or _in_text("path", raw.path) or _in_text("cookie", raw.cookie)
+    found = (
+        _kept(_in_query, raw.query)(raw.query)
+        or _kept(_in_text, raw.path)("path", raw.path)
+        or _kept(_in_text, raw.cookie)("cookie", raw.cookie)
+    )
     if found is None and raw.agent:
-        found = _in_agent(raw.agent)
-    if found is None and (400 <= status < 500 or not status) and _is_scanned(raw.path):
+        found = _kept(_in_agent, raw.agent)(raw.agent)
+    if found is None and (400 <= status < 500 or not status) and _kept(_is_scanned, raw.path)(raw.path):
         found = Sign("forced_browsing", "CWE-425", "path", "", raw.path[:LOOKED_AT])
     return found or (_in_body(body[:LOOKED_AT]) if body else None)
+
+
+def _kept(look: Any, text: str) -> Any:
+    """`look`, which remembers its answers; for a long text, which would fill the memory, without doing so."""
+    return look if len(text) <= _MAX_KEPT else look.__wrapped__
 
 
 @lru_cache(maxsize=1024)

@@ -26,6 +26,8 @@ LIMIT = 256 * 1024
 _MAX_READINGS = 4
 _AROUND = 120
 _MAX_ASKED = 64 * 1024
+#: Characters of a text up to which the answer is remembered.
+_MAX_KEPT = 1024
 #: A plain search looks at this many characters in the time of one step.
 _SEARCH = 16
 _PAGES = ("text/html", "application/xhtml", "image/svg", "text/xml", "application/xml")
@@ -230,23 +232,27 @@ def _charset(content_type: str) -> str:
 def _may_change_a_page(request: Request, raw: Raw) -> bool:
     """Whether the request holds anything that could be more than text on a page."""
     return (
-        _has_markup(raw.query)
-        or _has_markup(raw.path)
-        or _has_tags(raw.cookie)
-        or _has_tags(raw.referer)
-        or _has_tags(raw.agent)
+        _holds(_MARKUP, raw.query)
+        or _holds(_MARKUP, raw.path)
+        or _holds(_TAGS, raw.cookie)
+        or _holds(_TAGS, raw.referer)
+        or _holds(_TAGS, raw.agent)
         or (request.body.size > 0 and _body_has_markup(request.body.content()))
     )
 
 
-@lru_cache(maxsize=1024)
-def _has_markup(text: str) -> bool:
-    return _MARKUP.search(text[:_MAX_ASKED]) is not None or len(text) > _MAX_ASKED
+def _holds(pattern: re.Pattern[str], text: str) -> bool:
+    """Whether a text holds what `pattern` looks for; of a very long one that is taken for granted."""
+    if not text:
+        return False
+    if len(text) <= _MAX_KEPT:
+        return _is_in(pattern, text)
+    return len(text) > _MAX_ASKED or pattern.search(text) is not None
 
 
-@lru_cache(maxsize=1024)
-def _has_tags(text: str) -> bool:
-    return _TAGS.search(text[:_MAX_ASKED]) is not None or len(text) > _MAX_ASKED
+@lru_cache(maxsize=2048)
+def _is_in(pattern: re.Pattern[str], text: str) -> bool:
+    return pattern.search(text) is not None
 
 
 def _body_has_markup(body: bytes) -> bool:
