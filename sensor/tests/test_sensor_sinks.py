@@ -6,7 +6,7 @@ import asyncio
 import codecs
 import ctypes
 import glob
-import importlib
+import importlib.util
 import io
 import os
 import pty
@@ -18,6 +18,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from importlib.machinery import SourceFileLoader
 from os import system as early_system
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,36 @@ def test_after_an_interruption_files_are_refused_and_imports_are_not(
     for path in (tmp_path / "x", Path("x")):
         with pytest.raises(AttackInterrupted):
             context.run_in(asked, path.write_text, "")
+
+
+def test_a_request_too_large_to_judge_may_still_make_the_app_import(
+    make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    compiled = Path(importlib.util.cache_from_source("colorsys.py")).name
+    many = "&".join([f"p{number}=1" for number in range(4000)] + [f"name={compiled}"])
+    sys.modules.pop("colorsys", None)
+    asked = request(make_sensor(), many)
+    assert context.run_in(asked, importlib.import_module, "colorsys").__name__ == "colorsys"
+    assert kept == []
+
+
+def test_a_module_loaded_from_elsewhere_is_judged_in_a_large_request_too(
+    make_sensor: MakeSensor, tmp_path: Path
+) -> None:
+    (tmp_path / "brought.py").write_text("")
+    many = "&".join([f"p{number}=1" for number in range(4000)] + [f"name={tmp_path}/brought.py"])
+    loader = SourceFileLoader("brought", f"{tmp_path}/brought.py")
+    with pytest.raises(AttackInterrupted):
+        context.run_in(request(make_sensor(), many), loader.get_data, loader.path)
+
+
+def test_a_large_request_is_read_once_however_many_files_it_makes_the_app_open(
+    make_sensor: MakeSensor, kept: list[Detection], tmp_path: Path
+) -> None:
+    asked = request(make_sensor(), "&".join(f"page{number}=some+words" for number in range(30_000)))
+    for number in range(12):
+        context.run_in(asked, (tmp_path / f"log-{number}.txt").write_text, "x")
+    assert kept == []
 
 
 def test_a_directory_in_a_link_does_not_keep_the_app_from_its_own_files(

@@ -257,7 +257,8 @@ class Request:
         """
         if self.body.size > MAX_BODY:
             return False
-        self._searching.spend(self.body.size)
+        if self._raw is None:
+            self._searching.spend(self.body.size)
         raw = self.raw()
         self._searching.spend(len(marks) * (8 + len(raw) // 32))
         return not any(mark in raw for mark in marks)

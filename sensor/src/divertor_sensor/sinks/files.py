@@ -81,7 +81,7 @@ def _on_open(request: Request, args: tuple[Any, ...]) -> None:
     path = args[0]
     if type(path) is not str:
         path = _path(path)
-    if path is not None and _is_suspect(request, path):
+    if path is not None and _is_suspect(request, path) and not _is_own_import(request, path):
         # `os.open` names no mode.
         check(request, DETECTOR, "open" if args[1] is not None else "os.open", path, 3)
         _come_to_rest(request)
@@ -91,7 +91,7 @@ def _handler(event: str, places: tuple[int, ...]) -> Handler:
     def handle(request: Request, args: tuple[Any, ...]) -> None:
         for place in places:
             path = _path(args[place])
-            if path is not None and _is_suspect(request, path):
+            if path is not None and _is_suspect(request, path) and not _is_own_import(request, path):
                 check(request, DETECTOR, event, path, 3)
                 _come_to_rest(request)
 
@@ -124,6 +124,20 @@ def _is_suspect(request: Request, path: str) -> bool:
         caller = sys._getframe(3)
         return caller.f_globals.get("__name__") not in _IMPORTERS and not _removes_temporary(caller)
     return _LEADS.search(path) is not None and not _is_at_rest(request)
+
+
+def _is_own_import(request: Request, path: str) -> bool:
+    """Whether the interpreter imports from where modules are, for a request that cannot be judged: it is not
+    to blame for what the app imports late.
+    """
+    if sys._getframe(3).f_globals.get("__name__") not in _IMPORTERS or ".." in path or "\0" in path:
+        return False
+    if not any(entry and path.startswith(entry) for entry in sys.path if type(entry) is str):
+        return False
+    try:
+        return not request.is_complete(DETECTOR)
+    except Spent:
+        return True
 
 
 def _removes_temporary(frame: FrameType | None) -> bool:
