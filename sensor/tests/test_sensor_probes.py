@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 from urllib.parse import quote_plus
@@ -168,6 +169,13 @@ def test_what_an_uploaded_file_holds_is_no_probe(content: bytes) -> None:
     assert sign_of(raw(), form("file", content, "a.bin"), 200) is None
 
 
+@pytest.mark.parametrize("head", ["", '; name="filename"', "; name=q"])
+def test_a_part_is_no_file_because_of_its_name(head: str) -> None:
+    body = f"--b\r\nContent-Disposition: form-data{head}\r\n\r\n' or 1=1 --\r\n--b--\r\n"
+    sign = sign_of(raw(), body.encode(), 200)
+    assert sign is not None and (sign.type, sign.source) == ("sql_injection", "form")
+
+
 def test_a_body_that_is_no_text_is_no_probe() -> None:
     assert sign_of(raw(), b"\x89PNG\r\n\x1a\n\0\0\0../;id", 200) is None
 
@@ -182,7 +190,7 @@ def test_the_shape_of_an_attack_is_known_in_a_multipart_form(kind: str, text: st
 
 def test_a_file_name_with_the_shape_of_an_attack_is_a_probe() -> None:
     sign = sign_of(raw(), form("file", b"x", "../../etc/passwd"), 200)
-    assert sign is not None and (sign.type, sign.source, sign.name) == ("path_traversal", "form", "file")
+    assert sign is not None and (sign.type, sign.source, sign.name) == ("path_traversal", "file", "file")
 
 
 @pytest.mark.parametrize(
@@ -366,6 +374,16 @@ def test_an_attack_that_was_stopped_is_no_probe_as_well(
 ) -> None:
     post(make_sensor(), "/careless", ATTACK)
     assert [each.signal for each in reported if isinstance(each, Detection)] == ["attack"]
+
+
+def test_a_customer_whose_name_breaks_a_careless_statement_makes_no_wave(
+    make_sensor: MakeSensor, reported: list[Report]
+) -> None:
+    sensor = make_sensor()
+    for number in range(WAVE):
+        with suppress(sqlite3.OperationalError):
+            post(sensor, "/careless", f"O'Brien {number}".encode())
+    assert {each.signal for each in reported if isinstance(each, Detection)} == {"vulnerability"}
 
 
 @pytest.mark.parametrize("settings", [{"mode_probe": Mode.OFF}, {"routes": (RouteRule("/", Mode.OFF),)}])

@@ -43,6 +43,7 @@ def conclude(
     verdict = sensor.decide(request, kind.type, signal)
     if verdict is None:
         return request.interrupted
+    request.hostile = request.hostile or finding.hostile
     if verdict.stops:
         request.outcome = request.outcome or verdict.outcome
         request.interrupted = True

@@ -39,6 +39,7 @@ _DECODINGS = 2
 _MAX_KEPT = 1024
 
 _NAME = re.compile(r"[\w.-]+")
+_PART_FILE = re.compile(r";\s{0,8}filename\*?\s{0,8}=", re.IGNORECASE)
 _DISPOSITION = b"content-disposition:"
 #: The names in the head of a part of a form: its own, and that of its file.
 _PART_NAMES = re.compile(r"name\*?\s{0,8}=\s{0,8}(\"(?:[^\"\\\r\n]|\\.)*+\"?|[^;\r\n]*+)", re.IGNORECASE)
@@ -279,12 +280,12 @@ def _in_parts(text: str) -> Sign | None:
     boundary = text.partition("\n")[0].rstrip("\r")
     for part in text.split(boundary, _MAX_PIECES)[1:]:
         head, _, value = part.partition("\r\n\r\n")
-        names = [name.strip('"') for name in _PART_NAMES.findall(head)]
-        is_file = "filename" in head.lower()
+        names = [name.strip('"') for name in _PART_NAMES.findall(head)] or [""]
+        is_file = _PART_FILE.search(head) is not None
         for given in names if is_file else [*names, value.removesuffix("\r\n")]:
             kind = None if _is_plain(given) else _shape(given)
             if kind:
-                return Sign(*kind, "form", names[0][:256], given)
+                return Sign(*kind, "file" if is_file else "form", names[0][:256], given)
     return None
 
 
@@ -363,10 +364,11 @@ class Probes:
 
     def judge(self, request: Request, raw: Raw) -> None:
         """Tell whether this request, which is over, was a probe, or one of a wave. A request that had a
-        finding is none, but counts for the wave.
+        finding is none, but an attack counts for the wave.
         """
         if request.has_findings():
-            self._count(request, "attack")
+            if request.hostile:
+                self._count(request, "attack")
             return
         body = request.body.content() if request.body.size else b""
         sign = sign_of(raw, body, request.status)

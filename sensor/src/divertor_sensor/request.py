@@ -98,6 +98,7 @@ class Request:
         "_whole",
         "body",
         "cleared",
+        "hostile",
         "interrupted",
         "outcome",
         "replaceable",
@@ -114,6 +115,8 @@ class Request:
     ) -> None:
         self.sensor = sensor
         self.interrupted = False
+        #: Whether an attack was found in it, stopped or not.
+        self.hostile = False
         #: What became of it: "" while nothing was stopped, then `diverted` or `blocked`.
         self.outcome = ""
         self.replaceable = True
