@@ -87,7 +87,7 @@ def proxy(original: Any, wrapper: Wrapper) -> Any:
     return _Proxy(original, wrapper)
 
 
-class _BoundProxy(wrapt.BoundFunctionWrapper):  # type: ignore[misc, unused-ignore]
+class _BoundProxy(wrapt.BoundFunctionWrapper):  # type: ignore[misc, type-arg, unused-ignore]
     """A proxied method of an object; copied and pickled as a method is, which wrapt's own refuses."""
 
     def __copy__(self) -> Any:
@@ -100,7 +100,7 @@ class _BoundProxy(wrapt.BoundFunctionWrapper):  # type: ignore[misc, unused-igno
         return getattr, (self.__self__, self.__name__)
 
 
-class _Proxy(wrapt.FunctionWrapper):  # type: ignore[misc, unused-ignore]
+class _Proxy(wrapt.FunctionWrapper):  # type: ignore[misc, type-arg, unused-ignore]
     """wrapt's proxy, which copies and pickles as a function does: as itself, and by its name."""
 
     __bound_function_wrapper__ = _BoundProxy
