@@ -49,7 +49,7 @@ COUNTED: dict[str, tuple[ModuleType, int]] = {
     "ssrf": (ssrf, 137),
     "template": (template, 38),
     "xml": (xml, 21),
-    "xss": (xss, 138),
+    "xss": (xss, 141),
 }
 DETECTORS = {name: module for name, (module, _) in COUNTED.items()}
 VERDICTS = {"attack": True, "vulnerability": False, "benign": None}

@@ -167,9 +167,12 @@ def _within(page: Page, segment: Segment, start: int, end: int, work: Work) -> b
 def _in_value(page: Page, segment: Segment, start: int, end: int, work: Work) -> bool | None:
     if segment.name.startswith("on"):
         work.spend(segment.end - segment.start)
-        return _in_code(
-            page.text[segment.start : segment.end], start - segment.start, end - segment.start, False
+        # A browser resolves entities before it reads the code, so that a quote may be written as one.
+        before, given, after = (
+            html.unescape(page.text[begin:until])
+            for begin, until in ((segment.start, start), (start, end), (end, segment.end))
         )
+        return _in_code(before + given + after, len(before), len(before + given), False)
     is_first = start == segment.start
     return True if is_first and _is_address(segment) and _is_code_address(page.text[start:end]) else None
 
