@@ -20,12 +20,14 @@ import flask
 import pytest
 from werkzeug.test import Client
 
+from divertor_sensor.detectors import Candidate, sql
 from divertor_sensor.frameworks.asgi import DivertorASGI
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
 from divertor_sensor.reports.detection import Detection, log_record
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode
-from divertor_sensor.sources.inputs import Inputs, read_cookies, read_headers, read_line
+from divertor_sensor.sources.inputs import Input, Inputs, read_cookies, read_headers, read_line
+from divertor_sensor.work import Work
 
 MakeSensor = Callable[..., Sensor]
 ATTACK = "' OR 1=1 OR 'mark'--"
@@ -420,3 +422,63 @@ def test_a_socket_that_lives_long_is_judged_by_what_it_said_last(shop: Shop, mak
     messages = [f"{number} it's {'x' * 5000}" for number in range(200)] + [ATTACK]
     ran = asyncio.run(_socket(make_sensor(mode=Mode.BLOCK), messages, lambda text: shop.look_up(text[-60:])))
     assert ran == ["websocket.accept", *["websocket.send"] * 200, "websocket.close"]
+
+
+def judged(statement: str, *values: str, dialect: str = "sqlite") -> bool:
+    """Whether the SQL detector stops a statement, given these inputs of one request."""
+    detector = sql.dialect(dialect)
+    found = [
+        Candidate(text, Input("query", f"p{place}", value))
+        for place, value in enumerate(values)
+        for text in detector.select(value)
+    ]
+    finding = detector.judge(statement, found, Work()).finding
+    return finding is not None and finding.hostile
+
+
+#: Statements in which inputs too short for a statement of their own work together: (statement, inputs).
+TOGETHER = {
+    "signs": ("SELECT 1 WHERE u = ''=' AND p = '<''", ("'=", "<'")),
+    "signs of subtraction": ("SELECT 1 WHERE u = ''-' AND p = '-''", ("'-", "-'")),
+    "quotes around signs": ("SELECT 1 WHERE u = ''' AND p = '<>' AND o = '''", ("'", "<>", "'")),
+    "brackets": ("SELECT 1 WHERE o = 7 AND (a = 9) OR b = (1)", ("9)", "(1")),
+    "an input cut short": ("SELECT 1 WHERE u = ''or 1=1--'", ("'or 1=1--AAAAAAAAAAAA",)),
+    "a number cut short": ("SELECT 1 WHERE id = 1 or 1=1", ("1 or 1=1 or AAAAAAAAAAAA",)),
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_short_inputs_do_not_work_together(name: str) -> None:
+    statement, values = TOGETHER[name]
+    assert judged(statement, *values)
+
+
+def test_a_backslash_that_shifts_the_quotes_is_stopped() -> None:
+    statement = "SELECT 1 WHERE u = '\\' AND p = '=' AND o = '''"
+    assert judged(statement, "\\", "=", "'", dialect="mysql")
+
+
+def test_signs_that_are_escaped_or_the_programs_own_are_left_alone() -> None:
+    for value in ("'", "'=", "=", "Jess'", "x'"):
+        escaped = value.replace("'", "''")
+        assert not judged(f"SELECT 1 WHERE u = '{escaped}' AND p LIKE '{escaped}%' AND o = ''", value)
+    assert not judged("SELECT ';' || a || ',' WHERE b IN ('a','b')", "',", "')")
+    assert not judged(
+        "SELECT name FROM t WHERE is_new AND price < 7", "select it", "where is it", "price < 100"
+    )
+
+
+def test_a_login_is_not_passed_with_signs(make_sensor: MakeSensor) -> None:
+    app = flask.Flask("login")
+
+    @app.get("/")
+    def login() -> str:
+        database = sqlite3.connect(":memory:")
+        database.execute("create table u (name, word)")
+        name, word = flask.request.args["u"], flask.request.args["p"]
+        database.execute(f"SELECT * FROM u WHERE name = '{name}' AND word = '{word}'")
+        return "ok"
+
+    client = Client(DivertorWSGI(app.wsgi_app, make_sensor(mode=Mode.BLOCK)), use_cookies=False)
+    assert client.get("/?u=%27%3D&p=%3C%27").status_code == 403
+    assert client.get("/?u=bob&p=%3C").status_code == 200

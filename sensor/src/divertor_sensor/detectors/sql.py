@@ -42,12 +42,23 @@ _SEARCH = 16
 _CHANCE = 6
 #: An input cut by the app is recognised by its first characters; fewer would meet by chance.
 _HEAD = 16
+#: One with a quote, or one that computes with a number, meets less by chance.
+_SHORT_HEAD = 6
+_TELLING = re.compile(r".*['\"]|-?\d.*[=<>|(]", re.DOTALL)
 
 _PLAIN = re.compile(r"[\w$]*|[\d\s,]*")
 #: What is above ASCII is a letter to a database, whatever it is to us.
-_SHORT_PUNCTUATION = re.compile(r"(?!.?(?:--|/\*))[^\w'\"`#\x80-\U0010ffff]{1,3}")
+_SHORT_PUNCTUATION = re.compile(r"(?!.?(?:--|/\*))[^\w'\"`#\\\x80-\U0010ffff]{1,3}")
 #: One or two signs, of which no comment can be made, nor a second statement; or quotes only.
 _SIGNS = re.compile(r"\s*+(?!--|/\*)(?:[^\w\s#;]{1,2}|['\"`]++)\s*+")
+#: A quote with an operator: two such inputs make the program's text between them a literal.
+_QUOTE_AND_OPERATOR = re.compile(r"\s*+(?:(['\"`])[=<>!|&+*/%~^-]|[=<>!|&+*/%~^-](['\"`]))\s*+")
+#: What a program writes before a literal: a literal that ends in it holds a piece of the program.
+_BEFORE_A_LITERAL = re.compile(
+    r"(?:[=(,<>|+~]|\b(?:and|between|by|else|glob|ilike|in|is|like|not|or|regexp|rlike|select|then|values|when))"
+    r"\s*+\Z"
+)
+_MAX_BEFORE = 64
 
 
 def select(value: str) -> list[str]:
@@ -56,7 +67,7 @@ def select(value: str) -> list[str]:
     for form in derived_values(value):
         if _PLAIN.fullmatch(form) or _SHORT_PUNCTUATION.fullmatch(form):
             continue
-        if form is not value and _SIGNS.fullmatch(form):
+        if form != value and _SIGNS.fullmatch(form):
             continue
         texts.append(form.lower())
     if "\\" in value and '"' in value:
@@ -78,7 +89,7 @@ def judge(
     work.spend(len(candidates) * (2 + len(text) // _SEARCH))
     for candidate in candidates:
         at = text.find(candidate.text)
-        if at < 0 and (len(candidate.text) <= _HEAD or candidate.text[:_HEAD] not in text):
+        if at < 0 and not _cut_length(text, candidate.text):
             continue
         if lexed is None:
             lexed = _lex(dialect, statement, text, work)
@@ -101,6 +112,8 @@ def _worst_occurrence(
     finding: Finding | None = None
     for start, end in _occurrences(lexed.text, candidate.text, at, work):
         severity = _severity(lexed, start, end)
+        if severity is None and _shifts_quotes(lexed, candidate, start, end):
+            severity = True
         if severity is None and "\\" in candidate.text:
             work.spend(len(candidate.origin.value))
             severity = _other_reading(dialect, lexed, candidate, start, end)
@@ -155,11 +168,23 @@ def _occurrences(text: str, needle: str, at: int, work: Work) -> Iterator[tuple[
         at = following
 
 
+def _cut_length(text: str, needle: str) -> int:
+    """How many of an input's first characters tell that `text` holds an input that the app cut; 0 when it
+    holds none.
+    """
+    if len(needle) > _HEAD and needle[:_HEAD] in text:
+        return _HEAD
+    if needle[:_SHORT_HEAD] not in text or len(needle) <= _SHORT_HEAD:
+        return 0
+    length = next(n for n in range(min(_HEAD, len(needle)) - 1, 0, -1) if needle[:n] in text)
+    return length if _TELLING.match(needle[:length]) else 0
+
+
 def _cut_occurrence(text: str, needle: str, work: Work) -> tuple[int, int]:
     """Where an app cut a long input: as much of it as the statement holds."""
-    work.spend(8 + len(needle))
-    at = text.find(needle[:_HEAD])
-    low, high = _HEAD, len(needle)
+    work.spend(8 + len(needle) + len(text) // 2)
+    low, high = _cut_length(text, needle), len(needle)
+    at = text.find(needle[:low])
     while low < high:
         middle = (low + high + 1) // 2
         if text.startswith(needle[:middle], at):
@@ -176,7 +201,8 @@ def _severity(lexed: Lexed, start: int, end: int) -> bool | None:
         return False if lexed.is_open and _pairs_up(text, shield, end) else None
     if _SIGNS.fullmatch(text, start, end):
         # Too short to go on: it leaves a literal open, or it is the program's own (`')`).
-        return False if lexed.is_open else None
+        is_broken = lexed.is_open or (end - start > 2 and len(set(text[start:end])) > 1)
+        return _is_lever(text, start, end) or (False if is_broken else None)
     if shield is None or start == shield.start:
         # Or the input brought the quote or comment itself: nothing shielded it.
         return unquoted_severity(text[start:end])
@@ -199,6 +225,36 @@ def _pairs_up(text: str, shield: Shield, end: int) -> bool:
     return shield.kind == "quoted" and text[end - 1 : end + 1] == text[shield.start] * 2
 
 
+def _shifts_quotes(lexed: Lexed, candidate: Candidate, start: int, end: int) -> bool:
+    """Whether the quote that an input ends in makes a doubled one of the program's, so that the literal goes
+    on up to where the program began its next one.
+    """
+    text, shield = lexed.text, lexed.shield_at(start)
+    if shield is None or lexed.is_open or not _holds(shield, start, end) or not _pairs_up(text, shield, end):
+        return False
+    # A piece of an input may go on in the literal as the input does: only a whole one is plainly over.
+    is_whole = text[start:end] == candidate.origin.value.strip().lower()
+    return is_whole and _holds_program(text, shield, end + 1)
+
+
+def _holds_program(text: str, shield: Shield, start: int) -> bool:
+    """Whether a literal goes on from `start` as a program does up to its next literal: what stands in that
+    is code now, even a word or a sign.
+    """
+    end = shield.end - 1
+    return _BEFORE_A_LITERAL.search(text[max(start, end - _MAX_BEFORE) : end]) is not None
+
+
+def _is_lever(text: str, start: int, end: int) -> bool:
+    """Whether an input of two signs ends the literal it is put into and operates on it, or the reverse."""
+    signs = _QUOTE_AND_OPERATOR.fullmatch(text, start, end)
+    if signs is None:
+        return False
+    if signs[1]:
+        return text[end : end + 1] == signs[1]
+    return start > 0 and text[start - 1] == signs[2]
+
+
 def _other_reading(dialect: Dialect, lexed: Lexed, candidate: Candidate, start: int, end: int) -> bool | None:
     """The severity of an input within a literal when backslashes are not read as `dialect` does by
     default."""
@@ -209,7 +265,7 @@ def _other_reading(dialect: Dialect, lexed: Lexed, candidate: Candidate, start: 
     if not _is_as_sent(candidate, text, start, end):
         return None
     if (quote in dialect.escapes or is_settled) and _ends_in_half_an_escape(text, quote, start, end):
-        return False
+        return not lexed.is_open and _holds_program(text, shield, end + 1)
     if quote not in dialect.unsettled or is_settled:
         return None
     at = text.find("\\" + quote, start, end)

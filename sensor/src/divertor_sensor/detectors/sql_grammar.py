@@ -72,7 +72,9 @@ _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 # No backslash: whether it escapes the quote after it is for the dialect to say.
 _LITERAL = rf"(?:{_NUMBER}|'[^'\\]*+'|\"[^\"\\]*+\")"
 #: As long as a list may be.
-_LITERALS = re.compile(rf"[(]?\s*+{_LITERAL}(?:\s*+,\s*+{_LITERAL})*+\s*+[)]?\s*+,?\s*+")
+_LIST = rf"\s*+{_LITERAL}(?:\s*+,\s*+{_LITERAL})*+\s*+"
+# Half a pair of brackets could regroup the program's conditions.
+_LITERALS = re.compile(rf"(?:\({_LIST}\)|{_LIST})\s*+,?\s*+")
 _HARMLESS = re.compile(
     rf"\s*,?\s*(?:(?:distinct\s+)?{_LISTED}(?:\s*,\s*{_LISTED})*"
     r"|(?:asc|desc)?(?:\s*nulls\s+(?:first|last))?"

@@ -32,8 +32,11 @@ _MAX_KEPT = 2048
 _SHORT_VALUE = 256
 #: Skeletons that one part is remembered to be clear of.
 _MAX_CLEAR = 64
-#: An input that an app cut is recognised by so many first characters (`divertor_sensor.detectors.sql`).
+#: An input that an app cut is recognised by so many first characters (`divertor_sensor.detectors.sql`), one
+#: that begins with a number by fewer.
 _HEAD = 16
+_SHORT_HEAD = 6
+_NUMERIC = frozenset("-0123456789")
 #: Headers whose value is another one in every request: kept apart, so that the others stay the same together.
 _VOLATILE = frozenset(
     """
@@ -82,7 +85,7 @@ class Part:
         candidates = _candidates(detector, self.inputs.values, work)
         heads, quoted = [], False
         for text in candidates:
-            heads.append(text[:_HEAD])
+            heads.append(text[: _SHORT_HEAD if text[0] in _NUMERIC else _HEAD])
             quoted = quoted or "'" in text
         clear_of: dict[str, bool] | None
         cost, clear_of = before - work.left, {} if self._is_common else None
