@@ -44,6 +44,11 @@ def test_what_the_host_may_do_without_is_not_imported() -> None:
     assert python(*run, PYTHONPATH=SOURCE) == "set()"
 
 
+def test_one_import_turns_it_on_and_the_package_alone_does_not() -> None:
+    assert python("-c", f"import divertor_sensor.auto; {PROOF}", PYTHONPATH=SOURCE) == "True"
+    assert python("-c", f"import divertor_sensor; {PROOF}", PYTHONPATH=SOURCE) == "False"
+
+
 def test_turning_it_on_twice_changes_nothing() -> None:
     again = (
         "import divertor_sensor as d, sqlite3; from divertor_sensor import patching as p; d.instrument();"

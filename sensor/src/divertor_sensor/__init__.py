@@ -1,8 +1,7 @@
 """Divertor's in-app sensor: sees an attack at the sink, before it runs, and hands the request to a version
 you trust.
 
-    import divertor_sensor
-    divertor_sensor.instrument()          # before the app is imported
+    import divertor_sensor.auto           # before the app is imported
 
 or `DIVERTOR_SENSOR=1` in the environment, or `divertor-sensor run COMMAND…`. A WSGI or ASGI app that neither
 its framework nor its server brings under guard (`divertor-sensor doctor MODULE:APP` says so):
