@@ -114,6 +114,7 @@ BENIGN = [
     "Dear all,\nping me when you are there",
     "eat & sleep well",
     "dogs; cat people",
+    "<!DOCTYPE html PUBLIC '-//W3C//DTD XHTML 1.0//EN' 'http://www.w3.org/TR/xhtml1/DTD/xhtml1.dtd'>",
 ]
 COUNT = 50
 
@@ -140,7 +141,7 @@ def test_the_shape_of_an_attack_is_known_in_a_query_and_a_form(kind: str, text: 
 
 
 def test_every_shape_was_tried() -> None:
-    assert (len(CASES), len(BENIGN)) == (COUNT, 35)
+    assert (len(CASES), len(BENIGN)) == (COUNT, 36)
 
 
 def test_a_path_of_the_system_needs_no_encoding_to_be_a_probe() -> None:

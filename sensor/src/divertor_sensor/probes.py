@@ -123,7 +123,9 @@ _PATTERNS: tuple[tuple[str, str, tuple[str, ...], re.Pattern[str]], ...] = tuple
             "xml_external_entity",
             "CWE-611",
             "<!doctype <!entity",
-            r"<!(?:doctype|entity)\b[^>]{0,200}(?:\bsystem\b|\bpublic\b|\[)",
+            # Pages and drawings of the old school name their document type's address.
+            r"<!(?:doctype(?!\s{1,20}(?:html|svg)\s{1,20}public\b)|entity)\b"
+            r"[^>]{0,200}(?:\bsystem\b|\bpublic\b|\[)",
         ),
         (
             "template_injection",
