@@ -5,6 +5,8 @@ behind a request that was interrupted.
 from __future__ import annotations
 
 import gc
+import io
+import logging
 import os
 import shutil
 import sqlite3
@@ -20,14 +22,19 @@ from typing import Any
 import pytest
 
 from divertor_sensor import AttackInterrupted, context
+from divertor_sensor.faults import LOG
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
+from divertor_sensor.reports.detection import Outcome, Subject
 from divertor_sensor.reports.redaction import is_secret
+from divertor_sensor.reports.reporter import OtlpReporter
 from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
+from divertor_sensor.settings import Settings
 from divertor_sensor.sources.bodies import read_body
 from divertor_sensor.sources.derived import readings
 from divertor_sensor.sources.inputs import Inputs
 from divertor_sensor.sources.raw import raw_text
+from divertor_sensor.work import BUDGET
 
 MakeSensor = Callable[..., Sensor]
 MIB = 1 << 20
@@ -169,3 +176,84 @@ def ask_for(app: Any, texts: list[str]) -> None:
         environ |= {"HTTP_USER_AGENT": text, "HTTP_REFERER": text}
         app(environ, lambda status, headers, exc_info=None: None)
     gc.collect()
+
+
+SUBJECT = Subject("GET", "/", "", "", "", "", "")
+
+
+class FullDisk(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def broken(*_: Any) -> Any:
+    raise ZeroDivisionError
+
+
+def test_a_fault_that_cannot_even_be_logged_stays_inside(make_sensor: MakeSensor) -> None:
+    sensor = make_sensor(strict=False)
+    handler = FullDisk()
+    LOG.addHandler(handler)
+    try:
+        sensor.faults.contain("place", ValueError())
+    finally:
+        LOG.removeHandler(handler)
+    assert sensor.faults.count == 1
+
+
+def test_a_fault_before_anything_is_judged_stays_inside(make_sensor: MakeSensor) -> None:
+    sensor = make_sensor(strict=False)
+    sensor.memory.knows = broken  # type: ignore[method-assign, assignment]
+    connection = sqlite3.connect(":memory:")
+    asked = Request(sensor, lambda: Head("GET", "/", "", {}, ""))
+    assert context.run_in(asked, connection.execute, "select 1").fetchall() == [(1,)]
+    connection.close()
+    assert sensor.faults.count == 1
+
+
+def test_a_collector_that_refuses_does_not_fill_the_log(
+    collector: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector.statuses += [401] * 20
+    reporter = OtlpReporter(Settings(endpoint=collector.url))
+    for _ in range(20):
+        reporter.submit(Outcome(0, 200, 1.0, SUBJECT))
+        assert reporter.flush(5)
+    assert (len(caplog.records), reporter.dropped) == (1, 20)
+
+
+def test_many_calls_do_not_use_up_what_a_short_request_may_cost(make_sensor: MakeSensor) -> None:
+    asked = Request(make_sensor(), lambda: Head("GET", "/", "q=abc", {}, ""))
+    asked.work.left = 1000
+    connection = sqlite3.connect(":memory:")
+
+    def work() -> None:
+        for number in range(500):
+            connection.execute(f"select {number} where 'a' = 'abc{number}'")
+
+    context.run_in(asked, work)
+    assert 1000 < asked.work.left <= BUDGET and not asked.interrupted
+    connection.close()
+
+
+def test_a_child_is_not_held_to_the_request_that_forked_it_forever(make_sensor: MakeSensor) -> None:
+    """A pool of processes is often started by the first request that needs it."""
+    asked = Request(make_sensor(), lambda: Head("GET", "/", "", {}, ""))
+
+    def is_closed_in_child() -> bool:
+        child = os.fork()
+        if not child:
+            os._exit(0 if not asked.replaceable else 1)
+        return os.waitpid(child, 0)[1] == 0
+
+    assert context.run_in(asked, is_closed_in_child) and asked.replaceable
+
+
+def test_a_recorded_body_can_be_asked_for_its_next_line(make_sensor: MakeSensor) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [next(environ["wsgi.input"])]
+
+    environ: dict[str, Any] = {"wsgi.input": io.BytesIO(b"a\nb\n"), "CONTENT_LENGTH": "4"}
+    answer = DivertorWSGI(app, make_sensor())(environ, lambda status, headers, exc_info=None: None)
+    assert list(answer) == [b"a\n"]

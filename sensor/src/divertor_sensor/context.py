@@ -7,6 +7,7 @@ is None.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +20,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 current: ContextVar[Request | None] = ContextVar("divertor_sensor_request", default=None)
+
+
+def _after_fork() -> None:
+    """In a child: nobody will tell it when the request is over, and it may work for others for long."""
+    request = current.get()
+    if request is not None:
+        request.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ a fault is raised instead, so that tests see it.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from divertor_sensor import context
 
@@ -35,6 +36,6 @@ class Faults:
         self.count += 1
         if place not in self._told:
             self._told.add(place)
-            # Printing a traceback reads files: not the request's doing.
-            with context.suspended():
+            # Printing a traceback reads files: not the request's doing. And a handler may raise.
+            with context.suspended(), suppress(Exception):
                 LOG.error("fault in %s, ignored (further ones are only counted)", place, exc_info=problem)

@@ -35,20 +35,21 @@ def check(request: Request, detector: Detector, sink: str, statement: str, depth
             return
         raise AttackInterrupted
     sensor = request.sensor
-    caller = sys._getframe(depth)
-    at = app_frame(caller)
-    site = site_of(at)
-    if sensor.memory.knows(site, statement) or request.lapsed:
-        return
-    # Judging may import a codec, say, and that opens files: its own calls are not the app's.
-    token = context.current.set(None)
     try:
-        interrupt = _examine(request, detector, sink, statement, (site, caller_of(at)), caller)
+        caller = sys._getframe(depth)
+        at = app_frame(caller)
+        site = site_of(at)
+        if sensor.memory.knows(site, statement) or request.lapsed:
+            return
+        # Judging may import a codec, say, and that opens files: its own calls are not the app's.
+        token = context.current.set(None)
+        try:
+            interrupt = _examine(request, detector, sink, statement, (site, caller_of(at)), caller)
+        finally:
+            context.current.reset(token)
     except Exception as problem:
         sensor.faults.contain(f"detector {detector.type}", problem)
         interrupt = request.interrupted
-    finally:
-        context.current.reset(token)
     if interrupt:
         raise AttackInterrupted
 
@@ -63,6 +64,7 @@ def _may_clean_up(request: Request, detector: Detector, statement: str) -> bool:
 def _examine(
     request: Request, detector: Detector, sink: str, statement: str, path: Path, caller: FrameType
 ) -> bool:
+    request.begin_call(statement)
     memory, site = request.sensor.memory, path[0]
     skeleton = None if detector.skeleton is None else detector.skeleton(statement)
     if skeleton is not None and memory.knows_skeleton(path, skeleton) and request.is_plain():

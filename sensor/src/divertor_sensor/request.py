@@ -195,6 +195,11 @@ class Request:
         self.work = Work()
         self._searching = Work()
 
+    def begin_call(self, statement: str) -> None:
+        """`statement` is about to be judged by this request's inputs."""
+        self.work.earn(len(statement))
+        self._searching.earn(len(statement))
+
     def is_current(self) -> bool:
         """Whether the inputs are those of all that was read of the body so far."""
         return self._extracted == self.body.size

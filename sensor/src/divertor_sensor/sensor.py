@@ -101,7 +101,7 @@ class Sensor:
 def _word_in(path: str) -> bytes:
     """The first bytes of a file; none where it cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait
     except OSError:
         return b""
     try:

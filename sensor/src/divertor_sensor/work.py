@@ -9,6 +9,9 @@ from __future__ import annotations
 
 #: Character steps per request, over all its guarded calls: some tens of milliseconds at worst.
 BUDGET = 2_000_000
+#: What each guarded call adds, beside its length: many calls are not much input, and the app pays more for
+#: them than judging costs.
+A_CALL = 4096
 
 
 class Spent(Exception):
@@ -16,17 +19,22 @@ class Spent(Exception):
 
 
 class Work:
-    """A budget that only shrinks."""
+    """A budget; it grows with the calls that are judged, and never above what it was."""
 
-    __slots__ = ("left",)
+    __slots__ = ("_most", "left")
 
     def __init__(self, steps: int = BUDGET) -> None:
-        self.left = steps
+        self.left = self._most = steps
+
+    def earn(self, length: int) -> None:
+        """One more call is to be judged, of so many characters."""
+        if self.left < self._most:
+            self.left = min(self._most, self.left + A_CALL + length)
 
     def spend(self, steps: int) -> None:
         """Pay for `steps` characters.
 
-        :raises Spent: they are not left, now or for anything that follows.
+        :raises Spent: they are not left; what could not be paid is owed.
         """
         self.left -= steps
         if self.left < 0:

@@ -61,7 +61,7 @@ def read_head(scope: Scope) -> Head:
     return Head(
         method=scope.get("method", "GET"),
         path=scope.get("path", ""),
-        query=scope.get("query_string", b"").decode("latin-1"),
+        query=(scope.get("query_string") or b"").decode("latin-1"),
         headers=headers,
         peer=str(client[0]) if client else "",
         raw_path=(scope.get("raw_path") or b"").decode("latin-1").partition("?")[0],
@@ -71,7 +71,7 @@ def read_head(scope: Scope) -> Head:
 def _head_texts(scope: Scope) -> list[str]:
     """Every text of the request's head."""
     values = b"\n".join([value for _, value in scope.get("headers", ())])
-    line = scope.get("query_string", b"") + b"\n" + (scope.get("raw_path") or b"")
+    line = (scope.get("query_string") or b"") + b"\n" + (scope.get("raw_path") or b"")
     return [scope.get("path", ""), line.decode("latin-1"), values.decode("latin-1")]
 
 
@@ -83,7 +83,7 @@ def read_raw(scope: Scope, request: Request) -> Raw:
     texts = [named.get(name, b"").decode("latin-1") for name in _ASKED]
     if len(named) != len(headers):
         texts = [request.head.headers.get(name.decode("latin-1"), "") for name in _ASKED]
-    return Raw(scope.get("query_string", b"").decode("latin-1"), scope.get("path", ""), *texts)
+    return Raw((scope.get("query_string") or b"").decode("latin-1"), scope.get("path", ""), *texts)
 
 
 class _Exchange:

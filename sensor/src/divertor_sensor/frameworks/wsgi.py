@@ -108,7 +108,8 @@ class _RecordingInput:
         self._body = body
 
     def _took(self, chunk: bytes) -> bytes:
-        self._body.record(chunk)
+        if chunk:  # a stream that does not block may have nothing yet, and give None
+            self._body.record(chunk)
         return chunk
 
     def read(self, *args: Any) -> bytes:
@@ -125,6 +126,9 @@ class _RecordingInput:
     def __iter__(self) -> Iterator[bytes]:
         for line in self._stream:
             yield self._took(line)
+
+    def __next__(self) -> bytes:
+        return self._took(next(self._stream))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

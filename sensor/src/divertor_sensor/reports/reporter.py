@@ -35,6 +35,8 @@ MAX_BATCH = 64
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _TIMEOUT = 5.0
+#: Seconds between two lines in the log about a collector that refuses.
+_LOG_PAUSE = 60.0
 #: Seconds that leaving the process may wait for what is still queued.
 EXIT_WAIT = 2.0
 _RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
@@ -65,6 +67,7 @@ class OtlpReporter:
         self._resource = _resource(settings)
         self._first_pause = first_pause
         self.sent = self.dropped = self.failed = 0
+        self._told_at = float("-inf")
         self._start_lock = threading.Lock()
         self._reset()
         _reporters.add(self)
@@ -155,11 +158,18 @@ class OtlpReporter:
                 return
             self.failed += 1
             if status and status not in _RETRYABLE:
-                LOG.error("the collector refused %d detections with status %d", len(batch), status)
                 self.dropped += len(batch)
+                self._tell_refusal(status)
                 return
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _tell_refusal(self, status: int) -> None:
+        """Log that the collector wants none of it; now and then, as an attacker can make many detections."""
+        now = time.monotonic()
+        if now - self._told_at >= _LOG_PAUSE:
+            self._told_at = now
+            LOG.error("the collector refuses detections with status %d; %d are lost", status, self.dropped)
 
     def _post(self, body: bytes) -> int:
         """The status of one POST, 0 when it did not get through. A kept connection that went stale is
