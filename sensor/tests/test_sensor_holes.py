@@ -6,10 +6,14 @@ import asyncio
 import base64
 import html
 import json
+import os
+import pickle
+import shlex
 import sqlite3
 import subprocess
 import time
 import unicodedata
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from xml.etree import ElementTree
 
 import flask
 import pytest
+import requests
 from werkzeug.test import Client
 
 from divertor_sensor.detectors import Candidate, sql
@@ -482,3 +487,108 @@ def test_a_login_is_not_passed_with_signs(make_sensor: MakeSensor) -> None:
     client = Client(DivertorWSGI(app.wsgi_app, make_sensor(mode=Mode.BLOCK)), use_cookies=False)
     assert client.get("/?u=%27%3D&p=%3C%27").status_code == 403
     assert client.get("/?u=bob&p=%3C").status_code == 200
+
+
+class Machine:
+    """An app that hands one value of each request to the system it runs on."""
+
+    def __init__(self, sensor: Sensor, base: Path) -> None:
+        app = flask.Flask("machine")
+        uses: dict[str, Callable[[str], object]] = {
+            "normal": lambda text: open(os.path.normpath(os.path.join(base, text))).read(),
+            "suffixed": lambda text: open(os.path.normpath(f"{base}/{text}.txt")).read(),
+            "joined": lambda text: (base / text).read_text(),
+            "once": lambda text: open(f"{base}/{text.replace('../', '')}").read(),
+            "pipefail": lambda text: subprocess.run(["bash", "-euo", "pipefail", "-c", f"true {text}"]),
+            "later": lambda text: subprocess.run(["sh", "-c", "-e", f"true {text}"]),
+            "su": lambda text: subprocess.run(["su", "root", "-c", f"true {text}"]),
+            "split": lambda text: subprocess.run(shlex.split(f"git ls-remote {text}")),
+            "command": lambda text: subprocess.run(shlex.split(text)),
+            "word": lambda text: subprocess.run(["git", "ls-remote", text, "."]),
+            "pickle": lambda text: pickle.loads(base64.b64decode(text)),
+            "packed": lambda text: pickle.loads(zlib.decompress(base64.b64decode(text))),
+            "fetch": lambda text: requests.get(text, timeout=1),
+        }
+        for name, use in uses.items():
+            app.add_url_rule(f"/{name}", name, self._view(use), methods=["POST"])
+        self._client = Client(DivertorWSGI(app.wsgi_app, sensor), use_cookies=False)
+
+    def _view(self, use: Callable[[str], object]) -> Callable[[], str]:
+        def view() -> str:
+            try:
+                use(flask.request.form["q"])
+            except (OSError, ValueError, subprocess.SubprocessError):
+                return "failed"
+            return "ok"
+
+        return view
+
+    def ask(self, path: str, text: str) -> int:
+        return self._client.post(path, data={"q": text}).status_code
+
+
+class Gadget:
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("true",)
+
+
+def text_made_by(function: bytes, *arguments: bytes) -> bytes:
+    """The instructions of a pickle that call a function of text."""
+    module, name = function.split(b":")
+    words = [b"\x8c" + bytes([len(word)]) + word for word in (module, name)]
+    made = [b"C" + bytes([len(word)]) + word for word in arguments[:1]]
+    made += [b"\x8c" + bytes([len(word)]) + word for word in arguments[1:]]
+    return b"".join(words) + b"\x93" + b"".join(made) + b"\x86R"
+
+
+SPELT = (
+    b"\x80\x04"
+    + text_made_by(b"builtins:str", b"+AHAAbwBzAGkAeA-", b"utf-7")
+    + text_made_by(b"builtins:str", b"+AHMAeQBzAHQAZQBt-", b"utf-7")
+    + b"\x93\x8c\x04true\x85R."
+)
+MISUSES: dict[str, tuple[str, str]] = {
+    "steps in the middle": ("/normal", "x/../../../../../../../../etc/passwd"),
+    "steps behind the root": ("/normal", "/x/../etc/passwd"),
+    "steps before a suffix": ("/suffixed", "../../../../../../etc/apt/sources"),
+    "5000 slashes": ("/joined", "/" * 5000 + "etc/passwd"),
+    "steps within steps": ("/once", "....//" * 8 + "etc/passwd"),
+    "a line behind an option with a value": ("/pipefail", "; true"),
+    "a line behind a late option": ("/later", "; true"),
+    "a line for another user": ("/su", "; true"),
+    "an option among words": ("/split", ". --upload-pack=true"),
+    "a whole command": ("/command", "true -v"),
+    "a long option": ("/word", "--upload-pack=true #" + "A" * 6000),
+    "a long pickle": ("/pickle", base64.b64encode(pickle.dumps(["x" * 300_000, Gadget()])).decode()),
+    "a long packed pickle": (
+        "/packed",
+        base64.b64encode(zlib.compress(pickle.dumps(["x" * 2_000_000, Gadget()]))).decode(),
+    ),
+    "names that a pickle spells": ("/pickle", base64.b64encode(SPELT).decode()),
+    "a host behind a long name": ("/fetch", f"http://{'a' * 400}@127.0.0.1:9/"),
+    "a host behind a very long name": ("/fetch", f"http://{'a' * 70_000}@127.0.0.1:9/"),
+    "a host behind signs": ("/fetch", "http://a<b@127.0.0.1:9/"),
+    "a host behind blanks": ("/fetch", " " * 70_000 + "http://127.0.0.1:9/"),
+}
+
+
+@pytest.mark.parametrize("name", MISUSES)
+def test_a_misuse_is_stopped(name: str, make_sensor: MakeSensor, tmp_path: Path) -> None:
+    assert Machine(make_sensor(mode=Mode.BLOCK), tmp_path).ask(*MISUSES[name]) == 403
+
+
+HONEST_USES = {
+    "/normal": "a/../b.txt",
+    "/suffixed": "notes/today",
+    "/joined": "./a//b.txt",
+    "/once": "a/b",
+    "/pipefail": "word",
+    "/split": ".",
+    "/word": ".",
+    "/pickle": base64.b64encode(pickle.dumps(["x" * 300_000])).decode(),
+}
+
+
+@pytest.mark.parametrize("path", HONEST_USES)
+def test_an_honest_use_is_not_stopped(path: str, make_sensor: MakeSensor, tmp_path: Path) -> None:
+    assert Machine(make_sensor(mode=Mode.BLOCK), tmp_path).ask(path, HONEST_USES[path]) == 200

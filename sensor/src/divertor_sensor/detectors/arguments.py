@@ -1,8 +1,9 @@
 """Argument injection (CWE-88; CAPEC-6; OWASP A03:2021 Injection).
 
-Rule: an input that is a whole argument of a program, begins with `-` and stands before any `--` is read as
-an option. Where the program runs, writes or reads what an option says, such an option is an attack; any
-other option of such a program shows that the call is vulnerable.
+Rule: an input that is a whole argument of a program (or several words, that are arguments one after the
+other), begins with `-` and stands before any `--` is read as an option. Where the program runs, writes or
+reads what an option says, such an option is an attack; any other option of such a program shows that the call
+is vulnerable. Several words that are a program and all its arguments are an attack: the input is the command.
 
 What it does not do: judge programs that are not in its table, or options that the app put there itself.
 """
@@ -18,7 +19,10 @@ from divertor_sensor.detectors.shell import STARTERS, program_name
 from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
-_MAX_LENGTH = 4096
+#: Longer words are no arguments on Linux.
+_MAX_LENGTH = 128 * 1024
+#: Longer texts are not split into words.
+_MAX_SPLIT = 4096
 _END_OF_OPTIONS = "--"
 
 
@@ -126,7 +130,11 @@ def select(value: str) -> list[str]:
     """The forms of an input that begin as an option does."""
     if len(value) > _MAX_LENGTH:
         return []
-    return [form for form in derived_values(value) if form[:1] == "-" and len(form) > 1]
+    return [form for form in derived_values(value) if len(form) > 1 and (form[0] == "-" or _is_several(form))]
+
+
+def _is_several(text: str) -> bool:
+    return len(text) <= _MAX_SPLIT and len(text.split(None, 1)) > 1
 
 
 def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
@@ -134,22 +142,43 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
 
     :raises Spent: there is too much to look at.
     """
-    present = [candidate for candidate in candidates if candidate.text in statement or "'" in candidate.text]
+    present = [each for each in candidates if each.text in statement or "'" in each.text or " " in each.text]
     work.spend(len(candidates) * (2 + len(statement) // 16))
     if not present:
         return UNTOUCHED
     work.spend(16 * len(statement))
     words = _split(statement)
+    several = _several(words, present, work)
+    for one, _, length in several:
+        if length == len(words):
+            return Judgement(True, Finding(one.origin, True))
+    brought = {word: one for one, at, length in several for word in words[at : at + length]}
     start = _program_at(words)
     if start < 0:
         return UNTOUCHED
     executing, finding = _EXECUTING[_name(words[start])], None
     for word in _options_of(words, start):
         work.spend(8 * len(present))
-        found = next((one for one in present if word.startswith(one.text)), None)
+        found = brought.get(word) or next((one for one in present if word.startswith(one.text)), None)
         if found is not None:
             finding = worst(finding, Finding(found.origin, executing.match(word) is not None))
     return Judgement(True, finding)
+
+
+def _several(
+    words: Sequence[str], candidates: Sequence[Candidate], work: Work
+) -> list[tuple[Candidate, int, int]]:
+    """The inputs of several words that stand as several arguments: where, and how many."""
+    found = []
+    for one in candidates:
+        if not _is_several(one.text):
+            continue
+        work.spend(16 * len(one.text))
+        given = _split(one.text)
+        work.spend(len(words) * len(given))
+        places = range(len(words) - len(given) + 1 if len(given) > 1 else 0)
+        found += [(one, at, len(given)) for at in places if list(words[at : at + len(given)]) == given]
+    return found
 
 
 def _split(statement: str) -> list[str]:

@@ -23,8 +23,13 @@ from urllib.parse import unquote
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
 from divertor_sensor.work import Work
 
-_MAX_LENGTH = 256 * 1024
-_MAX_INFLATED = 64 * 1024
+#: As much as is recorded of a body.
+_MAX_LENGTH = 1024 * 1024
+_MAX_INFLATED = 1024 * 1024
+#: What a document needs to ask for to put names together while it is read.
+_MAKES_TEXT = re.compile(r"_codecs|__builtin__|builtins|copy_?reg")
+#: Stands for the rest of a pickle that is longer: a name that could be any.
+_ANYTHING = b"\x93\\x"
 _MAX_PIECES = 6
 #: A plain search looks at this many characters in the time of one step.
 _SEARCH = 16
@@ -112,7 +117,9 @@ def _decoded(text: str) -> Iterator[bytes]:
 
 def _inflated(raw: bytes) -> bytes:
     try:
-        return zlib.decompressobj(_ANY_HEADER).decompress(raw, _MAX_INFLATED)
+        reader = zlib.decompressobj(_ANY_HEADER)
+        text = reader.decompress(raw, _MAX_INFLATED)
+        return text + _ANYTHING if reader.unconsumed_tail and text[:1] == b"\x80" else text
     except zlib.error:
         return b""
 
@@ -146,7 +153,9 @@ def _asks_for(text: str, module: str, name: str) -> bool:
         return name in text and (module in text or module == "builtins")
     if "\x93" not in text:
         return False
-    return (module in text and name in text) or "\\u" in text or "\\x" in text
+    if "\\u" in text or "\\x" in text or _MAKES_TEXT.search(text):
+        return True
+    return module in text and name in text
 
 
 def is_innocent(statement: str) -> bool:

@@ -36,6 +36,8 @@ def select(value: str) -> list[str]:
     texts: list[str] = []
     for form in _converted(derived_values(value)):
         if len(form) > _MAX_LENGTH:
+            form = posixpath.normpath(form)  # as pathlib does, of `/////etc`
+        if len(form) > _MAX_LENGTH:
             continue
         if "\0" in form or _STEP.search(form) or (form.startswith("/") and len(form) > 1):
             texts.append(form)
@@ -53,6 +55,8 @@ def _converted(forms: Iterable[str]) -> Iterator[str]:
             yield form.replace("\\", "/")
         if form[:5].lower() == "file:":
             yield "/" + form[5:].partition("?")[0].removeprefix("//").removeprefix("localhost").lstrip("/")
+        if "..../" in form or ".../" in form:
+            yield form.replace("../", "")
         if ";" in form:
             yield _PARAMETERS.sub("", form)
 
@@ -109,10 +113,21 @@ def _resolved(path: str, text: str) -> bool:
     """Whether `path` looks like `text` after normalisation: absolute, without steps, ending as the input
     does.
     """
-    if ".." in path or not path.startswith("/"):
+    if ".." in path or not path.startswith("/") or not _STEP.search(text):
         return False
-    tail = posixpath.normpath(_LEADING_STEPS.sub("/", text)) if _LEADING_STEPS.match(text) else ""
-    return len(tail) > _MIN_TAIL and ".." not in tail and path.endswith(tail)
+    tidy = posixpath.normpath(text)
+    if tidy.startswith("/"):
+        return _absolute(path, tidy) if path.startswith(tidy) else False
+    tail = _LEADING_STEPS.sub("/", tidy) if _LEADING_STEPS.match(tidy) else ""
+    return len(tail) > _MIN_TAIL and ".." not in tail and _ends_in(path, tail)
+
+
+def _ends_in(path: str, tail: str) -> bool:
+    """Whether a path ends as an input does, or goes on behind several directories of it."""
+    if path.endswith(tail):
+        return True
+    at = path.rfind(tail)
+    return at >= 0 and tail.count("/") > 1 and path[at + len(tail)] in "./"
 
 
 def is_innocent(path: str) -> bool:

@@ -41,13 +41,19 @@ _SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", 
 #: Programs whose arguments name the program that runs in the end.
 STARTERS = frozenset(
     "env nice nohup timeout time sudo doas setsid stdbuf ionice chrt taskset xargs parallel flock watch"
-    " unshare nsenter chroot strace ltrace".split()
+    " unshare nsenter chroot strace ltrace docker podman kubectl systemd-run firejail bwrap gosu su-exec tini"
+    " dumb-init setpriv faketime eatmydata unbuffer".split()
 )
 _MAX_WORDS = 32
 #: ssh(1)'s options that take the next word.
 _SSH_VALUED = frozenset("BbcDEeFIiJLlmOopQRSWw")
 _STARTED = _SHELLS | {"ssh"}
 _COMMAND_OPTION = re.compile(r"-[A-Za-z]*c[A-Za-z]*")
+#: Options of shells that take the next word.
+_VALUED_OPTION = re.compile(r"[-+][A-Za-z]*[oO]|--rcfile|--init-file")
+#: Programs that give a line to a shell by an option that stands anywhere.
+_BY_OPTION = frozenset({"su", "runuser", "script", "sg", "flock"})
+_LONG_COMMAND = "--command="
 
 
 def select(value: str) -> list[str]:
@@ -169,6 +175,8 @@ def shell_line(argv: Sequence[object]) -> str | None:
     words = [word if isinstance(word, str) else "" for word in argv[:_MAX_WORDS]]
     if not words:
         return None
+    if program_name(words[0]) in _BY_OPTION:
+        return _line_by_option(words)
     if program_name(words[0]) in STARTERS:
         at = next((at for at, word in enumerate(words) if at and program_name(word) in _STARTED), 0)
         words = words[at:]
@@ -176,11 +184,27 @@ def shell_line(argv: Sequence[object]) -> str | None:
         return _remote_line(words)
     if program_name(words[0]) not in _SHELLS:
         return None
-    for index, word in enumerate(words[1:-1], start=1):
-        if _COMMAND_OPTION.fullmatch(word):
+    at, seen = 1, False
+    while at < len(words):
+        word = words[at]
+        if not word.startswith(("-", "+")) and word not in _SHELLS:
+            return word if seen else None
+        if word == "--" and at + 1 < len(words):
+            return words[at + 1] if seen else None
+        seen = seen or _COMMAND_OPTION.fullmatch(word) is not None
+        at += 2 if _VALUED_OPTION.fullmatch(word) else 1
+    return None
+
+
+def _line_by_option(words: Sequence[str]) -> str | None:
+    """The line in `su USER -c LINE` and its like; what they start without one is a program as any."""
+    for index, word in enumerate(words[1:], start=1):
+        if word.startswith(_LONG_COMMAND):
+            return word.removeprefix(_LONG_COMMAND)
+        if (word == "--command" or _COMMAND_OPTION.fullmatch(word)) and index + 1 < len(words):
             return words[index + 1]
-        if not word.startswith("-") and word not in _SHELLS:
-            return None
+        if program_name(word) in _STARTED:
+            return shell_line(words[index:])
     return None
 
 

@@ -93,7 +93,10 @@ def parsed(statement: str) -> Connection | None:
 def select(value: str) -> list[str]:
     """The hosts that an input names, as `how host:port`, and itself when it is a URL of another scheme."""
     texts: dict[str, None] = {}
-    for form in derived_values(value[:MAX_TEXT]):
+    text = value.strip()
+    # What stands before an `@` may be of any length.
+    ends = (text,) if len(text) <= MAX_TEXT else (text[:MAX_TEXT], text[-MAX_TEXT:])
+    for form in (form for end in ends if end for form in derived_values(end)):
         compact = _SEPARATORS.sub("", form)
         for named in named_hosts(compact):
             texts[f"{named.how} {named.host}:{named.port}"] = None

@@ -67,7 +67,9 @@ _METADATA_V6 = (ipaddress.IPv6Network("fe80::/10"), ipaddress.IPv6Network("fd00:
 
 #: What follows two slashes (or a web scheme's colon), up to the path. Backslashes: some parsers take them for
 #: slashes, so both readings are tried.
-_AUTHORITY = re.compile(r"(?:https?:[/\\]?(?![/\\])|(?<![/\\])[/\\]{2,}+)([^\s<>/?#]{1,300})", re.IGNORECASE)
+_AUTHORITY = re.compile(
+    r"(?:https?:[/\\]?(?![/\\])|(?<![/\\])[/\\]{2,}+)((?:[^\s/?#@]*+@)*+[^\s<>/?#]++)", re.I
+)
 _STRAY = re.compile(r"[\"'`{}|^,;()<>]")
 _BARE_END = re.compile(r"[/?#\\]")
 _NAME_AND_PORT = re.compile(r"(.*?):(\d{1,5})?(?::.*)?", re.DOTALL)
@@ -163,10 +165,10 @@ def named_hosts(text: str) -> Iterator[Named]:
 
 def _of_bare(text: str) -> Iterator[Named]:
     """A text that an app puts behind slashes of its own."""
-    host = _BARE_END.split(text[: _MAX_HOST + 1].strip(), 1)[0]
-    if not host or len(host) > _MAX_HOST or any(character.isspace() for character in host):
-        return
+    host = _BARE_END.split(text.strip(), 1)[0]
     user, found, rest = host.rpartition("@")
+    if not rest or len(rest) > _MAX_HOST or any(character.isspace() for character in rest):
+        return
     if not found:
         yield from _of_authority(host, "bare")
     elif not _is_mail(user, rest) or len(host) < len(text.strip()):
@@ -186,7 +188,8 @@ def _of_authority(authority: str, how: str) -> Iterator[Named]:
     for piece in pieces:
         ends = dict.fromkeys([piece.rpartition("@")[2], piece.partition("@")[2].partition("@")[0]])
         for end in filter(None, ends):
-            yield from _host_and_port(end, how)
+            if len(end) <= _MAX_HOST:
+                yield from _host_and_port(end, how)
 
 
 def _host_and_port(text: str, how: str) -> Iterator[Named]:

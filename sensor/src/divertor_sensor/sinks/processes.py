@@ -124,7 +124,7 @@ def _judge(request: Request, sink: str, program: object, argv: object, depth: in
     line = shell.shell_line(words)
     if line is not None:
         check(request, shell.DETECTOR, sink, line, depth)
-    if arguments.is_steerable(words):
+    if arguments.is_steerable(words) or (len(words) > 1 and words[0].lower() in request.raw()):
         check(request, arguments.DETECTOR, sink, arguments.joined(words), depth)
 
 
