@@ -38,7 +38,7 @@ class Settings:
     whose word (`divert`, `report`) counts instead of `mode` at the moment an attack is found.
     `sample` reports the outcome of one request in so many; 0 only of those the app failed at.
     `inside_hosts` are `host` or `host:port` (lower case) that inputs may name although they are inside.
-    `slow` is the milliseconds from which on a guarded call of a database is told; 0 tells of none.
+    `slow` is the milliseconds from which on a call of a database or another service is told; 0 tells of none.
     `strict` lets the sensor's own faults out instead of containing them: for tests only.
     """
 

@@ -9,10 +9,12 @@ address or known, else they are the proxy's to resolve.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
 from divertor_sensor import context
+from divertor_sensor.behaviour import slow
 from divertor_sensor.detectors.ssrf_hosts import locality
 from divertor_sensor.patching import integrate, wrap
 from divertor_sensor.request import AttackInterrupted, Request
@@ -26,6 +28,9 @@ from divertor_sensor.sinks.network import (
     own_faults,
     remember,
 )
+
+_HTTPX = "httpx.HTTPTransport.handle_request"
+_HTTPX_ASYNC = "httpx.AsyncHTTPTransport.handle_async_request"
 
 
 def instrument() -> None:
@@ -99,8 +104,14 @@ def _handle_request(
     if request is None:
         return wrapped(*args, **kwargs)
     sent = args[0] if args else kwargs.get("request")
-    _judge_sent(request, "httpx.HTTPTransport.handle_request", sent)
-    response = wrapped(*args, **kwargs)
+    _judge_sent(request, _HTTPX, sent)
+    started = perf_counter()
+    try:
+        response = wrapped(*args, **kwargs)
+    finally:
+        took = perf_counter() - started
+        if took > request.sensor.slow:
+            slow(request, _HTTPX, _host(sent), took)
     _note_answer(request, sent, response)
     return response
 
@@ -112,11 +123,12 @@ def _handle_async_request(
     if request is None:
         return wrapped(*args, **kwargs)
     sent = args[0] if args else kwargs.get("request")
-    _judge_sent(request, "httpx.AsyncHTTPTransport.handle_async_request", sent)
+    _judge_sent(request, _HTTPX_ASYNC, sent)
     return _sent(request, sent, wrapped(*args, **kwargs))
 
 
 async def _sent(request: Request, sent: Any, sending: Any) -> Any:
+    started = perf_counter()
     try:
         response = await sending
     except BaseExceptionGroup:
@@ -124,6 +136,10 @@ async def _sent(request: Request, sent: Any, sending: Any) -> Any:
         if request.interrupted:
             raise AttackInterrupted from None
         raise
+    finally:
+        took = perf_counter() - started
+        if took > request.sensor.slow:
+            slow(request, _HTTPX_ASYNC, _host(sent), took)
     _note_answer(request, sent, response)
     return response
 
@@ -141,6 +157,10 @@ def _note_answer(request: Request, sent: Any, response: Any) -> None:
         if getattr(response, "status_code", 0) in REDIRECTS:
             port = sent.url.port or DEFAULT_PORTS.get(sent.url.scheme, 0)
             note_redirect(request, sent.url.host, port, response.headers.get("location") or "")
+
+
+def _host(sent: Any) -> str:
+    return str(getattr(getattr(sent, "url", None), "host", None) or "")
 
 
 def _aiohttp_send(
@@ -177,7 +197,13 @@ def _aiohttp_start(
 
 
 async def _started(request: Request, response: Any, answering: Any) -> Any:
-    answer = await answering
+    started = perf_counter()
+    try:
+        answer = await answering
+    finally:
+        took = perf_counter() - started
+        if took > request.sensor.slow:
+            slow(request, "aiohttp.ClientResponse.start", _host(response), took)
     with own_faults(request):
         if getattr(response, "status", 0) in REDIRECTS:
             url = response.url

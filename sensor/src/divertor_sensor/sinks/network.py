@@ -14,10 +14,12 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
 from divertor_sensor import context
+from divertor_sensor.behaviour import slow
 from divertor_sensor.detectors.ssrf import DETECTOR, is_named, statement_of
 from divertor_sensor.detectors.ssrf_hosts import canonical, locality, named_hosts
 from divertor_sensor.guard import check
@@ -232,9 +234,17 @@ def _resolving(parameter: str, addresses_of: Callable[[Any], Iterable[object]]) 
 def _getresponse(
     wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    response = wrapped(*args, **kwargs)
     request = context.current.get()
-    if request is not None and getattr(response, "status", 0) in REDIRECTS:
+    if request is None:
+        return wrapped(*args, **kwargs)
+    started = perf_counter()
+    try:
+        response = wrapped(*args, **kwargs)
+    finally:
+        took = perf_counter() - started
+        if took > request.sensor.slow:
+            slow(request, "http.client.HTTPConnection.getresponse", str(getattr(instance, "host", "")), took)
+    if getattr(response, "status", 0) in REDIRECTS:
         with own_faults(request):
             note_redirect(request, str(instance.host), instance.port, response.headers.get("location") or "")
     return response
