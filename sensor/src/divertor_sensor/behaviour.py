@@ -4,7 +4,7 @@ Sampled and bounded. An error is told with a fingerprint that groups it with its
 `PAUSE` seconds for each fingerprint, with the number of those before it; a slow call likewise for each place
 in the app; the end of a request when the app failed at it, and of one in so many others (`Settings.sample`).
 It judges nothing, and the count of one process is its own. `failed` is what the frameworks call that answer
-an error by themselves, `slow` what those of databases and HTTP clients call.
+an error by themselves, `slow` what sinks of databases and HTTP clients call.
 """
 
 from __future__ import annotations
