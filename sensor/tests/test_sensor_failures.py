@@ -30,8 +30,8 @@ from divertor_sensor import DivertorASGI, DivertorWSGI
 from divertor_sensor.reports.detection import Failure, Report
 from divertor_sensor.sensor import Sensor
 
-with warnings.catch_warnings():  # Pyramid imports the standard library's cgi
-    warnings.simplefilter("ignore", DeprecationWarning)
+with warnings.catch_warnings():  # Pyramid imports the standard library's cgi, and pkg_resources
+    warnings.simplefilter("ignore")
     from pyramid.config import Configurator  # type: ignore[import-untyped, unused-ignore]
     from pyramid.httpexceptions import HTTPNotFound  # type: ignore[import-untyped, unused-ignore]
     from pyramid.response import Response  # type: ignore[import-untyped, unused-ignore]
