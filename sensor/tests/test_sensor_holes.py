@@ -29,8 +29,10 @@ from divertor_sensor.detectors import Candidate, sql
 from divertor_sensor.frameworks.asgi import DivertorASGI
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
 from divertor_sensor.reports.detection import Detection, log_record
+from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode
+from divertor_sensor.sources.charsets import foreign_charset
 from divertor_sensor.sources.inputs import Input, Inputs, read_cookies, read_headers, read_line
 from divertor_sensor.work import Work
 
@@ -592,3 +594,34 @@ HONEST_USES = {
 @pytest.mark.parametrize("path", HONEST_USES)
 def test_an_honest_use_is_not_stopped(path: str, make_sensor: MakeSensor, tmp_path: Path) -> None:
     assert Machine(make_sensor(mode=Mode.BLOCK), tmp_path).ask(path, HONEST_USES[path]) == 200
+
+
+#: As Django and aiohttp read them: (body, content type), in a charset that the client names.
+FOREIGN: dict[str, tuple[str | bytes, str]] = {
+    "a form": ("q=+ACc- OR 1", "application/x-www-form-urlencoded; charset=utf-7"),
+    "JSON": ('{"q": "+ACc- OR 1"}', "application/json; charset=UTF-7"),
+    "JSON in EBCDIC": ('{"q": "\' OR 1"}'.encode("cp037"), "application/json; charset=cp037"),
+    "a part": (field("q", "+ACc- OR 1") + END, f'{PARTS}; charset="utf-7"'),
+    "a part's own": (field("q", "+ACc- OR 1", "\r\nContent-Type: text/plain; charset=utf-7") + END, PARTS),
+    "a quoted part": (
+        field("q", "=27 OR =\r\n1", "\r\nContent-Transfer-Encoding: quoted-printable") + END,
+        PARTS,
+    ),
+    "the query": ("", "text/plain; charset=utf-7"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_charset_that_is_no_ascii_hides_nothing(name: str, make_sensor: MakeSensor) -> None:
+    body, kind = FOREIGN[name]
+    head = Head("POST", "/", "" if body else "q=%2BACc- OR 1", {"content-type": kind}, "")
+    request = Request(make_sensor(), lambda: head)
+    request.body.record(body.encode() if isinstance(body, str) else body)
+    assert "' OR 1" in [found.value for found in request.inputs().values]
+    assert not request.is_plain() or "charset" not in kind.partition(";")[2]
+
+
+def test_a_usual_charset_costs_nothing(make_sensor: MakeSensor) -> None:
+    for charset in ("utf-8", "ISO-8859-1", "windows-1252", "gbk", "shift_jis", "hex", "nonsense", "ü"):
+        assert foreign_charset(f"text/plain; charset={charset}") == ""
+    assert foreign_charset("text/plain") == ""

@@ -16,6 +16,7 @@ from divertor_sensor import context
 from divertor_sensor.detectors import Candidate, Detector
 from divertor_sensor.reports.detection import Subject
 from divertor_sensor.sources.bodies import read_body, read_late_part, read_message
+from divertor_sensor.sources.charsets import decoded, foreign_charset, reread
 from divertor_sensor.sources.inputs import METHODS, Input, Inputs, cookie_pairs
 from divertor_sensor.sources.parts import (
     Part,
@@ -191,7 +192,7 @@ class Request:
         if not isinstance(self.body, Messages):
             self.body = Messages()
         self.body.record(message.encode("utf-8", "replace") if isinstance(message, str) else message)
-        self._extracted = -1
+        self._extracted = self._plain_at = -1
         self.work = Work()
         self._searching = Work()
 
@@ -236,6 +237,8 @@ class Request:
                 return False
             text += self.body.content().decode("latin-1")
         if "'" in text or "\\" in text or "&#" in text or "\0" in text or not text.isascii():
+            return False
+        if "charset" in text and foreign_charset(self.head.headers.get("content-type", "")):
             return False
         return "%" not in text or _ENCODED.search(text) is None
 
@@ -338,8 +341,24 @@ class Request:
         if cookies:
             parts.append(cookie_part(cookies))
         parts.append(path_part(head.method, head.path, head.raw_path))
+        charset = foreign_charset(head.headers.get("content-type", ""))
+        if charset:
+            parts.append(self._foreign_part(parts, charset))
         parts += header_parts(head.headers)
         return parts
+
+    def _foreign_part(self, parts: Iterable[Part], charset: str) -> Part:
+        """What a framework makes of the same bytes that believes the charset the client names."""
+        self.work.spend(min(self.body.size, MAX_BODY))
+        inputs = Inputs()
+        for part in parts:
+            for found in reread(part.inputs.values, charset):
+                inputs.add(*found)
+        text = decoded(self.body.content(), charset)
+        if text:
+            content_type = self.head.headers.get("content-type", "")
+            read_body(inputs, content_type, text.encode("utf-8", "replace"), self.body.size <= MAX_BODY)
+        return Part(inputs)
 
     def _body_inputs(self) -> Inputs:
         size, inputs = self.body.size, Inputs()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from binascii import a2b_qp
 from collections.abc import Iterator
 from email.errors import MessageError
 from email.message import Message
@@ -19,6 +20,7 @@ from itertools import islice
 from urllib.parse import unquote
 
 from divertor_sensor.sources.binary import read_binary
+from divertor_sensor.sources.charsets import decoded, foreign_charset
 from divertor_sensor.sources.derived import readings
 from divertor_sensor.sources.documents import names_operator, read_brackets, read_json
 from divertor_sensor.sources.inputs import Inputs, read_pairs
@@ -187,7 +189,9 @@ def _read_part(into: Inputs, part: bytes) -> tuple[str, str]:
     if len(content) > MAX_PART:
         _leave_out(into, head)
         return name, ""
-    texts: list[str] = []
+    texts = _transferred(head, content)
+    if texts:
+        into.add_all("form", name, texts)
     if b"\0" not in content[:1024]:
         texts = readings(content)
     elif (text := content.replace(b"\0", b"").lstrip(b"\xff\xfe")).isascii():
@@ -195,6 +199,16 @@ def _read_part(into: Inputs, part: bytes) -> tuple[str, str]:
     # Other content with NUL is binary: a database, a shell and a file system all refuse it as it is.
     into.add_all("form", name, texts)
     return name, texts[0] if texts else ""
+
+
+def _transferred(head: bytes, content: bytes) -> list[str]:
+    """What a reader makes of a part's content that follows its head: quoted-printable, or another charset."""
+    if b"charset" not in (lowered := head.lower()) and b"quoted-printable" not in lowered:
+        return []
+    plain = a2b_qp(content) if b"quoted-printable" in lowered else content
+    charset = foreign_charset(head.decode("latin-1"))
+    texts = [decoded(plain, charset)] if charset else []
+    return [text for text in (texts if plain is content else [*texts, *readings(plain)]) if text]
 
 
 def read_late_part(into: Inputs, part: bytes) -> None:
