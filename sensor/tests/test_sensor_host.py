@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 import threading
 import time
@@ -257,3 +258,33 @@ def test_a_recorded_body_can_be_asked_for_its_next_line(make_sensor: MakeSensor)
     environ: dict[str, Any] = {"wsgi.input": io.BytesIO(b"a\nb\n"), "CONTENT_LENGTH": "4"}
     answer = DivertorWSGI(app, make_sensor())(environ, lambda status, headers, exc_info=None: None)
     assert list(answer) == [b"a\n"]
+
+
+def test_an_attack_at_the_end_of_the_stack_does_not_run(make_sensor: MakeSensor) -> None:
+    """Who chooses how deep an app recurses could leave the sensor no room to judge."""
+    value = "x' or 1=1 --"
+    connection = sqlite3.connect(":memory:")
+    ran: list[str] = []
+
+    def recurse(levels: int) -> None:
+        if levels:
+            recurse(levels - 1)
+        else:
+            connection.execute(f"select 1 where 'a' = '{value}'")
+            ran.append("attack")
+
+    sensor = make_sensor(strict=False)
+    ends: set[type[BaseException]] = set()
+    for levels in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit()):
+        asked = Request(sensor, lambda: Head("GET", "/", f"q={value}", {}, ""))
+        with pytest.raises((AttackInterrupted, RecursionError)) as caught:
+            context.run_in(asked, recurse, levels)
+        ends.add(caught.type)
+    connection.close()
+    assert (ran, ends) == ([], {AttackInterrupted, RecursionError})
+
+
+def test_a_recursion_of_its_own_is_a_fault_like_any_other(make_sensor: MakeSensor) -> None:
+    sensor = make_sensor(strict=False)
+    sensor.faults.contain("place", RecursionError())
+    assert sensor.faults.count == 1
