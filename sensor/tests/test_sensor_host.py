@@ -250,6 +250,22 @@ def test_a_child_is_not_held_to_the_request_that_forked_it_forever(make_sensor: 
     assert context.run_in(asked, is_closed_in_child) and asked.replaceable
 
 
+def test_a_body_that_is_read_as_text_is_recorded(make_sensor: MakeSensor) -> None:
+    seen: list[int] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        text = "".join(io.TextIOWrapper(environ["wsgi.input"]))
+        request = context.current.get()
+        seen.append(request.body.size if request is not None else -1)
+        return [text.encode()]
+
+    stream = io.BufferedReader(io.BytesIO(b"a=1"))  # type: ignore[arg-type, unused-ignore]
+    environ: dict[str, Any] = {"wsgi.input": stream, "CONTENT_LENGTH": "3"}
+    answer = DivertorWSGI(app, make_sensor())(environ, lambda status, headers, exc_info=None: None)
+    assert (list(answer), seen) == ([b"a=1"], [3])
+
+
 def test_a_recorded_body_can_be_asked_for_its_next_line(make_sensor: MakeSensor) -> None:
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("200 OK", [])

@@ -131,7 +131,10 @@ class _RecordingInput:
         return self._took(next(self._stream))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        value = getattr(self._stream, name)
+        if name == "read1":  # which not every stream has, and `io.TextIOWrapper` prefers
+            return lambda *args: self._took(value(*args))
+        return value
 
 
 class _RecordingBuffer(_RecordingInput):
