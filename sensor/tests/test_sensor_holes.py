@@ -625,3 +625,55 @@ def test_a_usual_charset_costs_nothing(make_sensor: MakeSensor) -> None:
     for charset in ("utf-8", "ISO-8859-1", "windows-1252", "gbk", "shift_jis", "hex", "nonsense", "ü"):
         assert foreign_charset(f"text/plain; charset={charset}") == ""
     assert foreign_charset("text/plain") == ""
+
+
+#: A page, and the input that acts in it.
+ACTING = {
+    "in code": ("<script>var id = {};</script>", "1;alert(document.cookie)"),
+    "in a handler": ("<a onclick='show({})'>x</a>", "1),alert(1"),
+    "as an attribute": ("<input {}>", "onfocus=alert(1) autofocus"),
+    "in a page within": ('<iframe srcdoc="{}"></iframe>', "&lt;script>alert(1)&lt;/script>"),
+}
+
+
+def page_of(name: str, value: str, sensor: Sensor) -> int:
+    app = flask.Flask("page")
+    app.add_url_rule("/", "page", lambda: ACTING[name][0].replace("{}", flask.request.args["q"]))
+    return (
+        Client(DivertorWSGI(app.wsgi_app, sensor), use_cookies=False).get("/?q=" + quote(value)).status_code
+    )
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_an_input_without_markup_that_acts_is_stopped(name: str, make_sensor: MakeSensor) -> None:
+    assert page_of(name, ACTING[name][1], make_sensor(mode=Mode.BLOCK)) == 403
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_an_input_without_markup_that_does_nothing_is_not(name: str, make_sensor: MakeSensor) -> None:
+    assert page_of(name, "12", make_sensor(mode=Mode.BLOCK)) == 200
+
+
+def test_a_page_within_an_escaped_attribute_is_read(make_sensor: MakeSensor) -> None:
+    app = flask.Flask("page")
+    app.add_url_rule(
+        "/", "page", lambda: f'<iframe srcdoc="{html.escape(flask.request.args["q"])}"></iframe>'
+    )
+    client = Client(DivertorWSGI(app.wsgi_app, make_sensor(mode=Mode.BLOCK)), use_cookies=False)
+    assert client.get("/?q=" + quote("<script>alert(1)</script>")).status_code == 403
+    assert client.get("/?q=" + quote("a < b (really)")).status_code == 200
+
+
+def test_harmless_markup_does_not_tire_the_reader_of_a_streamed_page(
+    make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    app = flask.Flask("stream")
+
+    @app.get("/")
+    def stream() -> flask.Response:
+        given = flask.request.args
+        return flask.Response(f"<p>{given['w']}</p>" if at < 6 else given["q"] for at in range(7))
+
+    client = Client(DivertorWSGI(app.wsgi_app, make_sensor(mode=Mode.REPORT)), use_cookies=False)
+    client.get("/?w=" + quote("<b>bold!</b>") + "&q=" + quote("<script>alert(1)</script>")).get_data()
+    assert "attack" in {found.signal for found in kept}

@@ -195,3 +195,16 @@ def test_the_file_that_holds_diverting_back_holds_back_routes_too(
     (tmp_path / "mode").write_text("report")
     sensor = make_sensor(mode_file=str(tmp_path / "mode"), routes=(RouteRule("/a", Mode.DIVERT),))
     assert status(sensor, ATTACK, "/a") == "200"
+
+
+def test_a_rule_that_stops_holds_for_head_and_for_a_slash_more() -> None:
+    modes = Modes({"attack": Mode.REPORT}, (RouteRule("/a", Mode.BLOCK, "GET"),))
+    for method, path in (("GET", "/a"), ("HEAD", "/a"), ("GET", "/a/"), ("HEAD", "/b/../a/")):
+        assert modes.find("xss", "attack", method, path) is Mode.BLOCK
+    assert modes.find("xss", "attack", "POST", "/a") is Mode.REPORT
+
+
+def test_a_rule_that_stops_less_holds_for_neither() -> None:
+    modes = Modes({"attack": Mode.DIVERT}, (RouteRule("/a", Mode.OFF, "GET"),))
+    for method, path in (("HEAD", "/a"), ("GET", "/a/")):
+        assert modes.find("xss", "attack", method, path) is Mode.DIVERT

@@ -75,11 +75,15 @@ class RouteRule:
         A rule that stops less holds only for a path written plainly: `/health/../admin` is not `/health/*`.
         One that stops holds for whatever the path may be tidied to.
         """
-        if not _covers(self.signal, self.mode, signal) or self.method not in ("", method):
+        if not _covers(self.signal, self.mode, signal):
             return False
-        tidy = _tidied(path)
-        if self.mode in _STOPPING:
-            return _fits(self.path, path) or _fits(self.path, tidy)
+        tidy, is_stopping = _tidied(path), self.mode in _STOPPING
+        # What answers GET answers HEAD, and often the path with a slash more.
+        asked = "GET" if is_stopping and method == "HEAD" and self.method != "HEAD" else method
+        if self.method not in ("", asked):
+            return False
+        if is_stopping:
+            return any(_fits(self.path, each) for each in (path, tidy, tidy.rstrip("/")))
         return path == tidy and _fits(self.path, path)
 
 

@@ -23,7 +23,7 @@ from divertor_sensor.work import Spent, Work
 #: Bytes of a response that are looked at.
 LIMIT = 256 * 1024
 #: How often a page that comes in pieces is read anew.
-_MAX_READINGS = 4
+_MAX_READINGS = 32
 _AROUND = 120
 _MAX_ASKED = 64 * 1024
 #: Characters of a text up to which the answer is remembered.
@@ -34,12 +34,13 @@ _PAGES = ("text/html", "application/xhtml", "image/svg", "text/xml", "applicatio
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _MARKUP = re.compile(
     r"""[<>"'`]|%(?:3[ce]|2[257]|60|ef%bc)|javascript|vbscript|data(?::|%3a)|&(?:\#|lt|gt|quot|apos)"""
-    r"""|(?:[+ /]|%20|%2f|%0[9acd])on[a-z]{3}""",
+    r"""|(?:[+ /=]|%20|%2f|%0[9acd])on[a-z]{3}|\w(?:[+ ]|%20)?(?:\(|%28)(?!\)|%29)""",
     re.IGNORECASE,
 )
 _TAGS = re.compile(r"<|%3c", re.IGNORECASE)
 _BODY_MARKUP = re.compile(
-    rb"[<>'`\\]|%(?:3[ce]|2[257]|60)|javascript|vbscript|data(?::|%3a)|[+ /]on[a-z]{3}", re.IGNORECASE
+    rb"[<>'`\\]|%(?:3[ce]|2[257]|60)|javascript|vbscript|data(?::|%3a)|[+ /=]on[a-z]{3}|\w(?:\(|%28)",
+    re.IGNORECASE,
 )
 #: The headers that somebody else's browser can be made to send.
 _SENDABLE = frozenset({"referer", "x-forwarded-host", "user-agent"})

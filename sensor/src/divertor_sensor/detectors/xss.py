@@ -43,7 +43,10 @@ _SEARCH = 16
 _MAX_OCCURRENCES = 16
 #: Characters before and after an input that decide what it is in.
 _AROUND = 4096
-_SPECIAL = re.compile(r"[<>\"'`]|[\t\n\f\r /]on[a-z]{3,}[\t\n\f\r ]*+=", re.IGNORECASE)
+#: Also a call with an argument, which acts where a page writes its values into code unquoted.
+_SPECIAL = re.compile(
+    r"[<>\"'`]|(?:\A|[\t\n\f\r /])on[a-z]{3,}[\t\n\f\r ]*+=|\w[ \t]?\([ \t]?[^\s)]", re.IGNORECASE
+)
 _ADDRESS = re.compile(
     r"(?:javascript|vbscript):|data:(?:text/(?:html|xml)|image/svg|application/xhtml)", re.I
 )
@@ -56,6 +59,8 @@ _RUNS = frozenset(
 _ADDRESSES = frozenset({"href", "xlink:href", "action", "formaction", "src", "data", "from", "to", "values"})
 #: Elements whose `src` never runs as code.
 _MEDIA = frozenset({"img", "image", "audio", "video", "source", "track", "input"})
+#: The attribute whose value is a page.
+_PAGE_WITHIN = "srcdoc"
 _BARE_TAG = re.compile(r"[\s\"'>]*</?[\w-]+\s*/?>?\s*")
 _ACTS = re.compile(r"[;(=`{]|//|/\*")
 
@@ -113,8 +118,8 @@ def _worst(severities: Iterator[bool | None]) -> bool | None:
 
 
 def _escaped_forms(text: str) -> list[str]:
-    """The text with its quotes written as entities, as in an attribute; none when it has none."""
-    if "'" not in text and '"' not in text:
+    """The text with its signs written as entities, as in an attribute; none when it has none."""
+    if "'" not in text and '"' not in text and "<" not in text:
         return []
     escaped = html.escape(text)
     return list(dict.fromkeys([escaped, escaped.replace("&#x27;", "&#39;").replace("&quot;", "&#34;")]))
@@ -173,6 +178,9 @@ def _in_value(page: Page, segment: Segment, start: int, end: int, work: Work) ->
             for begin, until in ((segment.start, start), (start, end), (end, segment.end))
         )
         return _in_code(before + given + after, len(before), len(before + given), False)
+    if segment.name == _PAGE_WITHIN:
+        text = page.text[start:end]
+        return _unescaped(page.text[segment.start : segment.end], segment, text, work)
     is_first = start == segment.start
     return True if is_first and _is_address(segment) and _is_code_address(page.text[start:end]) else None
 
@@ -213,16 +221,24 @@ def _attribute_severities(page: str, form: str, text: str, work: Work) -> Iterat
         segments = tag_segments(page[opened : end + _AROUND]) if opened >= 0 else []
         for segment in segments:
             if segment.kind == VALUE and segment.start <= at - opened < segment.end:
-                yield _unescaped(page[opened + segment.start : opened + segment.end], segment, text)
+                yield _unescaped(page[opened + segment.start : opened + segment.end], segment, text, work)
         at = page.find(form, end)
 
 
-def _unescaped(value: str, segment: Segment, text: str) -> bool | None:
+def _unescaped(value: str, segment: Segment, text: str, work: Work) -> bool | None:
     value = html.unescape(value)
     at = value.find(text)
+    if at >= 0 and segment.name == _PAGE_WITHIN:
+        return _of_page_within(value, text, at, work)
     if at >= 0 and segment.name.startswith("on"):
         return _in_code(value, at, at + len(text), False)
     return True if at == 0 and _is_address(segment) and _is_code_address(value) else None
+
+
+def _of_page_within(value: str, text: str, at: int, work: Work) -> bool | None:
+    """An input in the page that an attribute holds."""
+    work.spend(2 * len(value))
+    return _worst(_severities(Page(value), text, at, work))
 
 
 def _is_address(segment: Segment) -> bool:
