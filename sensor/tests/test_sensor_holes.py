@@ -8,6 +8,7 @@ import html
 import json
 import os
 import pickle
+import re
 import shlex
 import sqlite3
 import subprocess
@@ -25,7 +26,7 @@ import pytest
 import requests
 from werkzeug.test import Client
 
-from divertor_sensor.detectors import Candidate, sql
+from divertor_sensor.detectors import Candidate, nosql, sql
 from divertor_sensor.frameworks.asgi import DivertorASGI
 from divertor_sensor.frameworks.wsgi import DivertorWSGI
 from divertor_sensor.reports.detection import Detection, log_record
@@ -33,6 +34,7 @@ from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Mode
 from divertor_sensor.sources.charsets import foreign_charset
+from divertor_sensor.sources.documents import read_json
 from divertor_sensor.sources.inputs import Input, Inputs, read_cookies, read_headers, read_line
 from divertor_sensor.work import Work
 
@@ -677,3 +679,24 @@ def test_harmless_markup_does_not_tire_the_reader_of_a_streamed_page(
     client = Client(DivertorWSGI(app.wsgi_app, make_sensor(mode=Mode.REPORT)), use_cookies=False)
     client.get("/?w=" + quote("<b>bold!</b>") + "&q=" + quote("<script>alert(1)</script>")).get_data()
     assert "attack" in {found.signal for found in kept}
+
+
+@pytest.mark.parametrize("host", ["evil。com", "еvil.com", "bücher.example"])
+def test_an_international_name_is_known_as_a_library_writes_it(host: str, make_sensor: MakeSensor) -> None:
+    app = flask.Flask("redirect")
+    app.add_url_rule("/", "redirect", lambda: flask.redirect(flask.request.args["q"]))
+    client = Client(DivertorWSGI(app.wsgi_app, make_sensor(mode=Mode.BLOCK)), use_cookies=False)
+    assert client.get("/?q=" + quote(f"//{host}/")).status_code == 403
+    assert client.get("/?q=" + quote(f"/{host}")).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "value", ['{"$ne":{"$oid":"5f5f5f5f5f5f5f5f5f5f5f5f"}}', '{"$regex":".","$options":""}']
+)
+def test_an_operator_whose_value_became_another_is_known(value: str) -> None:
+    inputs = Inputs()
+    read_json(inputs, "json", "", f'{{"word":{value}}}')
+    found = [Candidate(text, one) for one in inputs.values for text in nosql.DETECTOR.select(one.value)]
+    built = {"word": {"$ne": object()}} if "$ne" in value else {"word": re.compile(".")}
+    finding = nosql.DETECTOR.judge(nosql.DOCUMENT + nosql.canonical(built), found, Work()).finding
+    assert finding is not None and finding.hostile

@@ -89,6 +89,8 @@ def canonical(document: Any) -> str:
 def _other(value: Any) -> Any:
     if hasattr(value, "keys") and hasattr(value, "__getitem__"):
         return {str(key): value[key] for key in value.keys()}
+    if isinstance(getattr(value, "pattern", None), str):
+        return {"$regex": value.pattern}
     return f"<{type(value).__name__}>"
 
 
@@ -142,7 +144,11 @@ def _severity(statement: str, candidate: Candidate, work: Work) -> bool | None:
         return True if _is_member(statement, text, work) else None
     if text[:1] != "$" or text != candidate.origin.value or not _OPERATOR_NAME.fullmatch(text):
         return None
-    return text in _RUNS_CODE if f'"{text}":' in statement else None
+    if f'"{text}":' not in statement:
+        return None
+    # The key of an object whose value the app has made something else of (`bson.json_util` does).
+    is_key = candidate.origin.source == "json" and candidate.origin.name.endswith(text)
+    return text in _RUNS_CODE or (is_key and text not in _HARMLESS and text not in _DATA)
 
 
 def _is_member(statement: str, member: str, work: Work) -> bool:

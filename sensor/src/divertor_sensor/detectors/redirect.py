@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.detectors.ssrf_hosts import canonical
 from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
@@ -77,8 +78,11 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
 
 def _decides(text: str, host: str) -> bool:
     """Whether the host, or its end with a dot in it, comes from `text`."""
-    if target_host(text) == host or text == host:
+    named = target_host(text)
+    if host in (named, text):
         return True
+    if not text.isascii() and host in (canonical(named), canonical(text)):
+        return True  # as a library writes international names and their dots
     authority = _AUTHORITY_END.split(text.lstrip("/\\"), maxsplit=1)[0]
     name = authority.rpartition("@")[2].partition(":")[0]
     return "." in name.strip(".") and host.endswith(name)
