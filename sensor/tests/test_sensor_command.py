@@ -39,7 +39,9 @@ def test_without_the_command_nothing_is_patched() -> None:
 
 def test_what_the_host_may_do_without_is_not_imported() -> None:
     """asyncio alone is 2.5 MB; some versions of wrapt import it, and nothing can be done about that here."""
-    proof = "import sys; print(sorted({'asyncio', 'subprocess', 'flask', 'multiprocessing'} & set(sys.modules)))"
+    proof = (
+        "import sys; print(sorted({'asyncio', 'subprocess', 'flask', 'multiprocessing'} & set(sys.modules)))"
+    )
     run = ("-m", "divertor_sensor", "run", sys.executable, "-c", proof)
     assert python(*run, PYTHONPATH=SOURCE) == python("-c", f"import wrapt; {proof}")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing.pool
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
+
+import pytest
 
 from divertor_sensor import context
 from divertor_sensor.request import Head, Request
@@ -39,6 +42,24 @@ def test_a_pool_runs_each_task_for_its_own_request(make_sensor: MakeSensor) -> N
         futures = [context.run_in(made, pool.submit, context.current.get) for made in (first, second)]
         outside = pool.submit(context.current.get)
     assert [future.result() for future in futures] == [first, second] and outside.result() is None
+
+
+@pytest.mark.parametrize("way", ["apply", "apply_async", "map", "starmap", "imap", "imap_unordered"])
+def test_a_pool_of_multiprocessing_runs_each_task_for_its_request(way: str, make_sensor: MakeSensor) -> None:
+    def task(*_: object) -> object:
+        return context.current.get()
+
+    made = request(make_sensor())
+    with multiprocessing.pool.ThreadPool(1) as pool:
+
+        def work() -> list[object]:
+            if way.startswith("apply"):
+                found = getattr(pool, way)(task, (1,))
+                return [found.get() if hasattr(found, "get") else found]
+            return list(getattr(pool, way)(task, [(1,), (2,)]))
+
+        assert set(context.run_in(made, work)) == {made}
+        assert set(work()) == {None}
 
 
 def test_run_in_executor_carries_the_request(make_sensor: MakeSensor) -> None:

@@ -355,6 +355,7 @@ CALLABLES = {
     "litestar": 2,
     "lxml": 6,
     "mako": 1,
+    "multiprocessing": 4,
     "mysql": 20,
     "os": 8,
     "psycopg": 12,

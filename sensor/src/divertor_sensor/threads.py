@@ -17,13 +17,31 @@ from divertor_sensor.request import Request
 
 
 def instrument() -> None:
-    """Patch `Thread.start` and `ThreadPoolExecutor.submit`."""
+    """Patch `Thread.start`, and how the two kinds of thread pools take their tasks."""
     integrate("context", "threads", "threading", lambda module: wrap(module, "Thread.start", _start))
     integrate("context", "thread pools", "concurrent.futures.thread", _patch_pool)
+    integrate("context", "thread pools", "multiprocessing.pool", _patch_old_pool)
 
 
 def _patch_pool(module: ModuleType) -> None:
     wrap(module, "ThreadPoolExecutor.submit", _submit)
+
+
+def _patch_old_pool(module: ModuleType) -> None:
+    """Its methods are those of pools of processes, to which a request cannot be carried."""
+    threads = module.ThreadPool
+
+    def taking(
+        wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        request = context.current.get()
+        if request is None or not args or request.lapsed or not isinstance(instance, threads):
+            return wrapped(*args, **kwargs)
+        with context.suspended():
+            return wrapped(partial(context.run_in, request, args[0]), *args[1:], **kwargs)
+
+    for name in ("apply_async", "_map_async", "imap", "imap_unordered"):
+        wrap(module, f"Pool.{name}", taking)
 
 
 def _start(wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

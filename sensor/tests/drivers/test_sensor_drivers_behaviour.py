@@ -21,7 +21,7 @@ import pytest
 from sensor.tests.drivers.conftest import MARIADB, Trial, driver, find
 from sensor.tests.drivers.servers import Server
 
-from divertor_sensor import AttackInterrupted
+from divertor_sensor import AttackInterrupted, context
 
 
 @dataclass
@@ -220,3 +220,26 @@ def test_a_statement_that_is_none_is_the_drivers_to_refuse(trial: Trial, db: Dat
         expected = ending(statement)
         assert trial.run(lambda _, it=statement: ending(it), "x") == expected
     assert trial.kept == []
+
+
+@pytest.mark.parametrize("trial", ["psycopg2", "PyMySQL", "mysqlclient"], indirect=True)
+def test_a_placeholder_that_an_input_brings_into_a_literal_is_stopped(
+    trial: Trial, request: pytest.FixtureRequest
+) -> None:
+    module = {"psycopg2": psycopg2, "PyMySQL": pymysql}.get(request.node.callspec.params["trial"])
+    values = {"unix_socket": str(trial.server.socket), **MARIADB}
+    if module is psycopg2:
+        values = {**on_socket(trial.server), "dbname": "postgres"}
+    connection = (module or driver("MySQLdb")).connect(**values)
+    cursor = connection.cursor()
+
+    def way(name: str) -> Any:
+        statement = f"select name from users where name = '{name}' and name <> %(note)s -- {trial.word}"
+        cursor.execute(statement, {"note": " or name <> "})
+        return cursor.fetchall()
+
+    assert len(way("%(note)s")) == 2  # every row
+    with pytest.raises(AttackInterrupted):
+        context.run_in(trial.request("%(note)s", " or name <> "), way, "%(note)s")
+    assert len(context.run_in(trial.request("ann", "bob"), way, "ann")) == 1
+    connection.close()

@@ -11,6 +11,7 @@ request must not leave a transaction open.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Collection
 from time import perf_counter
@@ -26,6 +27,8 @@ from divertor_sensor.request import Request
 #: Gives the text of what an app handed to a driver, and None for what is no statement. The second argument is
 #: the cursor or connection it is for.
 Render: TypeAlias = Callable[[Any, Any], str | None]
+
+_NAMED = re.compile(r"%\([^()]{1,200}\)s")
 
 
 def text_of(statement: Any, owner: Any = None) -> str | None:
@@ -66,6 +69,8 @@ def judged(
             given = args[position] if len(args) > position else kwargs.get(parameter)
             text = given if type(given) is str else _rendered(request, sink, render, given, instance)
             if text is not None:
+                if "%(" in text and len(args) + len(kwargs) > position + 1:
+                    text = as_merged(text)
                 check(request, detector, sink, text if within == "%s" else within % text)
                 started = perf_counter()
                 try:
@@ -77,6 +82,17 @@ def judged(
         return wrapped(*args, **kwargs)
 
     return wrapper
+
+
+def as_merged(text: str) -> str:
+    """A statement with quotes around its named placeholders, when one of them stands within a literal.
+
+    Drivers that merge values into the text do so there, too, and bring the quotes: an input that is such a
+    placeholder leaves the literal with them.
+    """
+    if not any("%(" in literal for literal in text.split("'")[1::2]):
+        return text
+    return _NAMED.sub(r"'\g<0>'", text)
 
 
 def _rendered(request: Request, sink: str, render: Render, given: Any, owner: Any) -> str | None:
