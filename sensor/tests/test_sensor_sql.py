@@ -135,3 +135,10 @@ def test_a_long_hostile_statement_takes_linear_time(name: str) -> None:
     started = time.process_time()
     judge(f"SELECT '{payload}', {payload}", payload, payload[: len(payload) // 2])
     assert time.process_time() - started < 3
+
+
+def test_an_escaped_value_whose_end_meets_the_program_as_its_beginning_does_is_no_cut_one() -> None:
+    value = "9999' or benchmark(15000000,md5(0x4e446b6e)) or '0'='9999"
+    escaped = value.replace("'", "''")
+    assert judge(f"SELECT * FROM users WHERE name = '{escaped}' ORDER BY id", value).finding is None
+    assert judge(f"SELECT * FROM users WHERE name = '{value[:8]}' ORDER BY id", value).finding is not None

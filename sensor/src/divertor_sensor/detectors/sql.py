@@ -117,17 +117,20 @@ def _worst_occurrence(
         if severity is None and "\\" in candidate.text:
             work.spend(len(candidate.origin.value))
             severity = _other_reading(dialect, lexed, candidate, start, end)
-        if severity is not None and not _is_part_of_harmless(lexed, candidate, start, end, work):
+        chance = _CHANCE if at >= 0 else _HEAD - 1
+        if severity is not None and not _is_part_of_harmless(lexed, candidate, start, end, chance, work):
             finding = worst(finding, Finding(candidate.origin, severity))
             if severity:
                 return finding
     return finding
 
 
-def _is_part_of_harmless(lexed: Lexed, candidate: Candidate, start: int, end: int, work: Work) -> bool:
+def _is_part_of_harmless(
+    lexed: Lexed, candidate: Candidate, start: int, end: int, chance: int, work: Work
+) -> bool:
     """Whether an occurrence is that of a piece of an input, all of which stands there and does no harm; or a
     piece that meets the program's text by chance: it looks like the beginning or the end of a literal, and
-    all literals have an end, or it is short, and the whole stands there escaped.
+    all literals have an end, or it is short (up to `chance`), and the whole stands there escaped.
     """
     work.spend(len(candidate.origin.value) + len(lexed.text) // _SEARCH)
     whole, found = candidate.origin.value.strip().lower(), lexed.text[start:end]
@@ -135,7 +138,7 @@ def _is_part_of_harmless(lexed: Lexed, candidate: Candidate, start: int, end: in
     if offset < 0 or whole == found:
         return False
     if _is_edge_of_literal(lexed, start, end) or (
-        len(found) <= _CHANCE and _stands_escaped(lexed.text, whole)
+        len(found) <= chance and _stands_escaped(lexed.text, whole)
     ):
         return True
     first = start - offset
