@@ -6,7 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,11 @@ def drivers_patches() -> dict[tuple[str, str], tuple[Any, Any]]:
     }
 
 
+def has_c_part(patches: Iterable[tuple[str, str]]) -> bool:
+    """Whether MySQL Connector's C part is there: it does not load beside another library's libssl."""
+    return any(module.endswith("_cext") for module, _ in patches)
+
+
 def kind_of(function: Any) -> tuple[bool, ...]:
     return (
         inspect.iscoroutinefunction(function),
@@ -189,7 +194,7 @@ def test_every_patched_function_answers_as_the_original_does() -> None:
             assert getattr(patched, name) == getattr(original, name)
         assert kind_of(patched) == kind_of(original)
         assert signature_of(patched) == signature_of(original)
-    assert len(patches) == 85
+    assert len(patches) == (85 if has_c_part(patches) else 76)
 
 
 def legal_calls(signature: inspect.Signature) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
@@ -219,7 +224,7 @@ def test_every_legal_call_is_passed_on_as_it_came(make_sensor: MakeSensor, kept:
             assert proxied(*args, **kwargs) == (args, kwargs)
             assert context.run_in(a_request(make_sensor), proxied, *args, **kwargs) == (args, kwargs)
             count += 1
-    assert count == 452 and kept == []
+    assert count == (452 if has_c_part(drivers_patches()) else 402) and kept == []
 
 
 @pytest.mark.parametrize("implementation", ["python", "binary"])
