@@ -32,12 +32,10 @@ from divertor_sensor.sources.inputs import (
 )
 from divertor_sensor.sources.markup import read_xml
 from divertor_sensor.sources.nested import read_nested, read_token
+from divertor_sensor.sources.parts import head_of
 from divertor_sensor.sources.raw import raw_text
 from divertor_sensor.sources.recording import Body
 from divertor_sensor.work import Spent, Work
-
-#: A candidate is recognised by its first characters where an app may have cut it.
-_HEAD = 16
 
 
 class Broken(AssertionError):
@@ -144,7 +142,7 @@ def _check_skeleton(
     detector: Detector, skeleton: str | None, statement: str, candidates: Iterable[Candidate]
 ) -> None:
     for candidate in candidates:
-        if skeleton is None or "'" in candidate.text or candidate.text[:_HEAD] in skeleton:
+        if skeleton is None or "'" in candidate.text or head_of(candidate.text) in skeleton:
             continue
         if detector.judge(statement, [candidate], Work()).finding is not None:
             raise Broken(f"{statement!r} has the skeleton {skeleton!r}, which clears {candidate.text!r}")

@@ -33,7 +33,7 @@ _SHORT_VALUE = 256
 #: Skeletons that one part is remembered to be clear of.
 _MAX_CLEAR = 64
 #: An input that an app cut is recognised by so many first characters (`divertor_sensor.detectors.sql`), one
-#: that begins with a number by fewer.
+#: that begins with a number or a quote by fewer.
 _HEAD = 16
 _SHORT_HEAD = 6
 _NUMERIC = frozenset("-0123456789")
@@ -85,13 +85,19 @@ class Part:
         candidates = _candidates(detector, self.inputs.values, work)
         heads, quoted = [], False
         for text in candidates:
-            heads.append(text[: _SHORT_HEAD if text[0] in _NUMERIC else _HEAD])
+            heads.append(head_of(text))
             quoted = quoted or "'" in text
         clear_of: dict[str, bool] | None
         cost, clear_of = before - work.left, {} if self._is_common else None
         found = Searched(tuple(candidates.values()), heads, quoted, cost, clear_of)
         self._searched[detector] = found
         return found
+
+
+def head_of(text: str) -> str:
+    """What a statement must hold of a text for the text, or what an app left of it, to be in there."""
+    head = text[:_HEAD]
+    return head[:_SHORT_HEAD] if text[0] in _NUMERIC or '"' in head else head
 
 
 def is_clear(searched: Searched, skeleton: str) -> bool:
