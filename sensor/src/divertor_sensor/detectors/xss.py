@@ -150,12 +150,25 @@ def _severity(page: Page, text: str, start: int, end: int, work: Work) -> bool |
     first = segments[0]
     if len(segments) == 1:
         return _within(page, first, start, end, work)
-    if any(_acts(page, segment, segments, start, end) for segment in segments):
+    if any(_acts(page, segment, segments, start, end) for segment in _first_tags(segments, start)):
         return True
     if first.kind in (TEXT, RAW, SCRIPT, COMMENT) or (first.kind == TAG and first.start == start):
         return None if _BARE_TAG.fullmatch(text) else False
     # An input that begins in the middle of a tag is more likely to equal a piece of the page by chance.
     return False if first.kind == VALUE else None
+
+
+def _first_tags(segments: Sequence[Segment], start: int) -> Iterator[Segment]:
+    """The segments without the tags that an earlier one of the same name, brought as well, stands for: what
+    gives a later one an effect gives it to that one, too. Else many tags would each look at all the others.
+    """
+    seen: set[str] = set()
+    for segment in segments:
+        if segment.kind == TAG and segment.start >= start:
+            if segment.tag in seen:
+                continue
+            seen.add(segment.tag)
+        yield segment
 
 
 def _within(page: Page, segment: Segment, start: int, end: int, work: Work) -> bool | None:
