@@ -42,6 +42,8 @@ class Judgement:
     finding: Finding | None
 
 
+#: A plain search looks at this many characters in the time of one step.
+SEARCH = 16
 UNTOUCHED = Judgement(False, None)
 
 
@@ -77,6 +79,28 @@ def worst(first: Finding | None, second: Finding | None) -> Finding | None:
     if first is None or (second is not None and second.hostile and not first.hostile):
         return second
     return first
+
+
+def worst_occurrence(
+    text: str, candidate: Candidate, at: int, work: Work, severity: Callable[[int, int], bool | None]
+) -> Finding | None:
+    """The worst of a candidate's places in `text`, of which `at` is the first.
+
+    `severity` tells of a place, by its start and end, whether it is hostile; None is for no finding.
+
+    :raises Spent: there are too many.
+    """
+    finding: Finding | None = None
+    while at >= 0:
+        found = severity(at, at + len(candidate.text))
+        if found is not None:
+            finding = worst(finding, Finding(candidate.origin, found))
+            if found:
+                return finding
+        following = text.find(candidate.text, at + 1)
+        work.spend((following - at if following > 0 else len(text) - at) // SEARCH)
+        at = following
+    return finding
 
 
 def windows(statement: str) -> list[str]:

@@ -15,15 +15,24 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import partial
 from keyword import iskeyword
 from typing import NamedTuple
 
-from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.detectors import (
+    SEARCH,
+    UNTOUCHED,
+    Candidate,
+    Detector,
+    Finding,
+    Judgement,
+    windows,
+    worst,
+    worst_occurrence,
+)
 from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
-#: A plain search looks at this many characters in the time of one step.
-_SEARCH = 16
 #: Shorter pieces occur in any source.
 _MIN_LENGTH = 3
 _SEGMENTS = re.compile(
@@ -59,14 +68,15 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
     lexed: Lexed | None = None
     finding: Finding | None = None
     source = statement.strip()
-    work.spend(len(candidates) * (2 + len(statement) // _SEARCH))
+    work.spend(len(candidates) * (2 + len(statement) // SEARCH))
     for candidate in candidates:
         at = statement.find(candidate.text)
         if at < 0 or (len(candidate.text) < _MIN_LENGTH and candidate.text.strip() != source):
             continue
         if lexed is None:
             lexed = lex(statement, work)
-        finding = worst(finding, _worst_occurrence(lexed, candidate, at, work))
+        severity = partial(severity_of, lexed, work=work)
+        finding = worst(finding, worst_occurrence(statement, candidate, at, work, severity))
         if finding is not None and finding.hostile:
             break
     return UNTOUCHED if lexed is None else Judgement(True, finding)
@@ -88,20 +98,6 @@ def lex(source: str, work: Work) -> Lexed:
     return Lexed(source, [(*match.span(), match.lastgroup or "") for match in _SEGMENTS.finditer(source)])
 
 
-def _worst_occurrence(lexed: Lexed, candidate: Candidate, at: int, work: Work) -> Finding | None:
-    finding: Finding | None = None
-    while at >= 0:
-        severity = severity_of(lexed, at, at + len(candidate.text), work)
-        if severity is not None:
-            finding = worst(finding, Finding(candidate.origin, severity))
-            if severity:
-                return finding
-        following = lexed.source.find(candidate.text, at + 1)
-        work.spend((following - at if following > 0 else len(lexed.source) - at) // _SEARCH)
-        at = following
-    return finding
-
-
 def severity_of(lexed: Lexed, start: int, end: int, work: Work) -> bool | None:
     """What the text from `start` to `end` is in its source. None: within a token. False: literals, or a
     broken one. True: code.
@@ -112,7 +108,7 @@ def severity_of(lexed: Lexed, start: int, end: int, work: Work) -> bool | None:
     at = max(bisect_right(lexed.segments, start, key=_start) - 1, 0)
     opened, closed, kind = lexed.segments[at]
     if kind == "string" and end <= closed and opened < start:
-        work.spend((start - opened) // _SEARCH)
+        work.spend((start - opened) // SEARCH)
         inside = _within_string(lexed.source, opened, closed, start, end)
         if inside != "out":
             return {"text": None, "open": False, "field": True}[inside]

@@ -15,14 +15,23 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
-from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
+from divertor_sensor.detectors import (
+    SEARCH,
+    UNTOUCHED,
+    Candidate,
+    Detector,
+    Finding,
+    Judgement,
+    windows,
+    worst,
+    worst_occurrence,
+)
 from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
-#: A plain search looks at this many characters in the time of one step.
-_SEARCH = 16
 _SAFE = re.compile(r"[\w@%+:,./=^-]*")
 _PLAIN = re.compile(r"[\w.]*")
 _ATTACK = re.compile(r"[;&|<>\n\0`]|\$[({]")
@@ -69,7 +78,7 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
     lexed: _Lexed | None = None
     finding: Finding | None = None
     command = statement.strip()
-    work.spend(len(candidates) * (2 + len(statement) // _SEARCH))
+    work.spend(len(candidates) * (2 + len(statement) // SEARCH))
     for candidate in candidates:
         at = statement.find(candidate.text)
         if at < 0:
@@ -80,7 +89,8 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
             continue
         if lexed is None:
             lexed = _lex(statement, work)
-        finding = worst(finding, _worst_occurrence(lexed, candidate, at, work))
+        severity = partial(_severity, lexed, work=work)
+        finding = worst(finding, worst_occurrence(statement, candidate, at, work, severity))
         if finding is not None and finding.hostile:
             break
     return UNTOUCHED if lexed is None else Judgement(True, finding)
@@ -104,20 +114,6 @@ def _kind(match: re.Match[str]) -> str:
     """
     kind = match.lastgroup or ""
     return "nested" if kind == "double" and _ATTACK_IN_DOUBLE.search(match[0]) else kind
-
-
-def _worst_occurrence(lexed: _Lexed, candidate: Candidate, at: int, work: Work) -> Finding | None:
-    finding: Finding | None = None
-    while at >= 0:
-        severity = _severity(lexed, at, at + len(candidate.text), work)
-        if severity is not None:
-            finding = worst(finding, Finding(candidate.origin, severity))
-            if severity:
-                return finding
-        following = lexed.line.find(candidate.text, at + 1)
-        work.spend((following - at if following > 0 else len(lexed.line) - at) // _SEARCH)
-        at = following
-    return finding
 
 
 def _severity(lexed: _Lexed, start: int, end: int, work: Work) -> bool | None:
