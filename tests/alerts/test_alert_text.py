@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
-from divertor.alerts.text import MAX_BODY, body, subject
-from divertor.rules import Match
+from divertor.alerts import text
+from divertor.alerts.text import MAX_BODY
+from divertor.rules import Match, Notification
+
+
+def subject(match: Match) -> str:
+    return text.subject(Notification.of(match))
+
+
+def body(match: Match, escape: text.Escape = text.as_is) -> str:
+    return text.body(Notification.of(match), escape)
+
 
 Matches = Callable[..., Match]
 

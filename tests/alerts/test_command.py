@@ -15,14 +15,15 @@ import pytest
 
 from divertor.alerts import DeliveryError
 from divertor.alerts.command import MAX_ARGUMENT, Command, argument_vector
-from divertor.rules import Match
+from divertor.alerts.contract import Delivery
+from divertor.rules import Match, Notification
 
 Matches = Callable[..., Match]
 LOG = logging.getLogger("test.command")
 
 
 def run(match: Match) -> None:
-    asyncio.run(Command(LOG).deliver(match, match.rule.alerts[0].options))
+    asyncio.run(Command(LOG).deliver(Delivery(Notification.of(match), match.rule.alerts[0].options)))
 
 
 def vector(match: Match) -> list[str]:

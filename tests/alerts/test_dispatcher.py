@@ -18,6 +18,7 @@ from divertor.alerts import (
     new_client,
     standard_alerters,
 )
+from divertor.alerts.contract import Delivery
 from divertor.errors import UnavailableError
 from divertor.rules import IsolateOptions, Match
 from divertor.rules.alerters import ALERTERS
@@ -37,12 +38,12 @@ class Scripted:
     def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [options]
 
-    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
+    async def deliver(self, delivery: Delivery) -> None:
         if self.gate is not None:
             await self.gate.wait()
         if self.problems:
             raise self.problems.pop(0)
-        self.delivered.append(match.event_id)
+        self.delivered.append(delivery.notification.first.event_id)
         self.arrived.set()
 
 
@@ -202,7 +203,7 @@ def test_matches_of_one_rule_arrive_in_order(match: Matches) -> None:
         matches = [match() for _ in range(3)]
         await desk.dispatcher.dispatch(matches)
         await desk.dispatcher.drain()
-        assert [outcome.match for outcome in desk.outcomes] == matches
+        assert [outcome.notification.first for outcome in desk.outcomes] == matches
 
     run(main())
 

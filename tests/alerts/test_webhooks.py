@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from divertor.alerts import DeliveryError, new_client
-from divertor.alerts.contract import redacted
+from divertor.alerts.contract import Delivery, redacted
 from divertor.alerts.post import Post
 from divertor.alerts.slack import Slack, message
-from divertor.rules import Match
+from divertor.rules import Match, Notification
 
 Matches = Callable[..., Match]
 
@@ -24,14 +24,14 @@ def deliver(kind: type[Slack] | type[Post], match: Match) -> None:
         async with new_client() as client:
             alerter = kind(client)
             for options in alerter.targets(match.rule.alerts[0].options):
-                await alerter.deliver(match, options)
+                await alerter.deliver(Delivery(Notification.of(match), options))
 
     asyncio.run(run())
 
 
 def slack_message(match: Match) -> dict[str, Any]:
     (options, *_) = Slack(None).targets(match.rule.alerts[0].options)  # type: ignore[arg-type]
-    return message(match, options)
+    return message(Notification.of(match), options)
 
 
 def test_slack_gets_the_message_field_for_field(match: Matches, webhook: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from divertor.alerts import Dispatcher, Outcome
-from divertor.alerts.contract import DeliveryError
+from divertor.alerts.contract import Delivery, DeliveryError
 from divertor.alerts.isolate import Isolate
 from divertor.bus import Bus, Change, State
 from divertor.control.rules import CURSORS, KIND, Rules
@@ -42,10 +42,10 @@ class Pager:
     def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [options]
 
-    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
+    async def deliver(self, delivery: Delivery) -> None:
         if self.down:
             raise DeliveryError("nobody answers", again=False)
-        self.delivered.append(match.event_id)
+        self.delivered.append(delivery.notification.first.event_id)
 
 
 @dataclass

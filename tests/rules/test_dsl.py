@@ -103,7 +103,7 @@ REFUSED: list[tuple[Any, str]] = [
 
 def compiled(filter_: Any, warnings: list[str] | None = None) -> Any:
     (node,) = parse_documents(json.dumps([filter_]), "f")
-    return compile_filter(node, [] if warnings is None else warnings)
+    return compile_filter(node, [] if warnings is None else warnings).test
 
 
 @pytest.mark.parametrize(("filter_", "expected"), CASES)
@@ -130,4 +130,4 @@ def test_clauses_without_effect_are_pointed_out() -> None:
 
 
 def test_no_filter_lets_everything_through() -> None:
-    assert compile_filter(None, [])(Document({}))
+    assert compile_filter(None, []).test(Document({}))

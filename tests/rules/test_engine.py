@@ -94,7 +94,7 @@ def test_include_projects_the_match_but_not_the_filter(rule: Rules, event: Event
     shown = {"a", "name", "user", "_id", "_index", "@timestamp", "num_hits", "num_matches"}
     assert set(match.document) == shown
     assert match.document["a"] == {"b": 1}
-    assert match.event.body["secret"] == "s"
+    assert match.event is not None and match.event.body["secret"] == "s"
 
 
 def test_an_unchanged_rule_keeps_its_window_when_rules_are_replaced(rule: Rules, event: Events) -> None:
@@ -124,7 +124,7 @@ def test_advancing_forgets_silences_that_are_over(rule: Rules, event: Events, at
     engine = Engine([rule(realert={"seconds": 10})])
     push(engine, event(0))
     assert engine.advance(at(10)) == []
-    assert not engine._silences
+    assert not engine.alarms._silences
 
 
 def test_the_timestamp_field_is_the_time_of_the_match(rule: Rules, event: Events, at: At) -> None:
@@ -145,7 +145,7 @@ def test_a_time_after_receipt_is_taken_as_the_receipt(event: Events, at: At) -> 
 def test_keys_of_any_length_are_cut(rule: Rules, event: Events) -> None:
     engine = Engine([rule(realert={"minutes": 1}, query_key="user")])
     push(engine, event(0, user="x" * 10**6))
-    ((_name, key),) = engine._silences
+    ((_name, key),) = engine.alarms._silences
     assert key is not None and len(key) == 1024
 
 

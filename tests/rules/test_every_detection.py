@@ -9,7 +9,7 @@ import pytest
 
 from divertor.alerts import body, subject
 from divertor.model.events import Event
-from divertor.rules import Match, Rule, backtest, load_rule
+from divertor.rules import Match, Notification, Rule, backtest, load_rule
 
 FILE = Path(__file__).parent / "data" / "every_detection.yaml"
 
@@ -47,8 +47,11 @@ def test_it_loads_unchanged_and_without_warnings(every_detection: Rule) -> None:
 
 
 def test_its_alert_says_what_the_original_said(detected: Match) -> None:
-    assert subject(detected) == "Attack on /login"
-    assert body(detected) == "Detection triggered at /login\nIP: 203.0.113.9 \nUA: sqlmap/1.8\n\n"
+    assert subject(Notification.of(detected)) == "Attack on /login"
+    assert (
+        body(Notification.of(detected))
+        == "Detection triggered at /login\nIP: 203.0.113.9 \nUA: sqlmap/1.8\n\n"
+    )
 
 
 def test_its_match_carries_the_included_fields_only(detected: Match) -> None:

@@ -115,11 +115,11 @@ def test_the_name_defaults_to_the_stem_of_the_file() -> None:
 
 
 def test_realert_defaults_to_a_minute() -> None:
-    assert load_rule(LEAST, "r.yaml").realert == timedelta(minutes=1)
+    assert load_rule(LEAST, "r.yaml").alarm.realert == timedelta(minutes=1)
 
 
 def test_units_of_time_add_up(rule: Callable[..., Rule]) -> None:
-    assert rule(realert={"minutes": 1.5, "seconds": 3}).realert == timedelta(seconds=93)
+    assert rule(realert={"minutes": 1.5, "seconds": 3}).alarm.realert == timedelta(seconds=93)
 
 
 def test_index_patterns_come_as_lists_commas_and_dates(rule: Callable[..., Rule]) -> None:

@@ -18,9 +18,10 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from typing import IO, Any
 
-from divertor.alerts.contract import DeliveryError
+from divertor.alerts.contract import Delivery, DeliveryError
 from divertor.alerts.text import body
 from divertor.rules.document import lookup
+from divertor.rules.notification import Notification
 from divertor.rules.rule import Match
 
 #: Output of a command that is kept for the log, in bytes; the rest is read and thrown away.
@@ -52,12 +53,12 @@ def _value(match: Match, hole: re.Match[str]) -> str:
     return text[:MAX_ARGUMENT].replace("\0", "")
 
 
-def standard_input(match: Match, options: Mapping[str, Any]) -> bytes:
-    """A JSON array with the match and a line end, or the alert's text, or nothing."""
+def standard_input(notification: Notification, options: Mapping[str, Any]) -> bytes:
+    """A JSON array with the matches and a line end, or the alert's text, or nothing."""
     if options["pipe_match_json"]:
-        return (json.dumps([match.document], default=str) + "\n").encode()
+        return (json.dumps([match.document for match in notification.matches], default=str) + "\n").encode()
     if options["pipe_alert_text"]:
-        return (body(match) + "\n").encode("utf-8", "replace")
+        return (body(notification) + "\n").encode("utf-8", "replace")
     return b""
 
 
@@ -70,28 +71,29 @@ class Command:
     def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [options]
 
-    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
+    async def deliver(self, delivery: Delivery) -> None:
         """:raises DeliveryError: it could not start, took too long, or `fail_on_non_zero_exit` and it did."""
+        notification, options = delivery.notification, delivery.options
         timeout = options["command_timeout"]
         output = _Output()
         async with output.pipe() as written:
-            given = standard_input(match, options)
-            process = await _start(argument_vector(match, options["command"]), given, written)
+            given = standard_input(notification, options)
+            process = await _start(argument_vector(notification.first, options["command"]), given, written)
             try:
                 in_time = await _ends_within(process, timeout)
             finally:
                 await _kill(process)
             await output.settle()
-        self._report(match, process.returncode, output)
+        self._report(notification.rule.name, process.returncode, output)
         if not in_time:
             raise DeliveryError(f"command still running after {timeout:g} s, killed", again=False)
         if process.returncode and options["fail_on_non_zero_exit"]:
             raise DeliveryError(f"command exited with {process.returncode}", again=True)
 
-    def _report(self, match: Match, status: int | None, output: _Output) -> None:
+    def _report(self, name: str, status: int | None, output: _Output) -> None:
         self._log.info(
             "command of %s exited with %s: %s",
-            json.dumps(match.rule.name),
+            json.dumps(name),
             status,
             json.dumps(output.text()),
         )

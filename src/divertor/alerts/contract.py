@@ -1,4 +1,4 @@
-"""What an alerter is: something that delivers one match once, and says whether trying again could help.
+"""What an alerter is: something that delivers one notification once and says whether trying again could help.
 
 Retrying, queueing and reporting belong to the dispatcher.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from divertor.errors import DivertorError
-from divertor.rules.rule import AlertSpec, Match
+from divertor.rules.notification import Notification
+from divertor.rules.rule import AlertSpec
 
 
 class DeliveryError(DivertorError):
@@ -25,14 +26,32 @@ class DeliveryError(DivertorError):
         self.again = again
 
 
+#: What a service said about a message that later ones refer to: a thread, a ticket, an incident.
+Receipt: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One notification on its way to one target.
+
+    `options` are the target's. `key` is the same for every attempt at this delivery, for services that can
+    tell a repetition by it. `receipt` is what the target answered to an earlier message about the same alarm.
+    """
+
+    notification: Notification
+    options: Mapping[str, Any]
+    key: str = ""
+    receipt: Receipt | None = None
+
+
 class Alerter(Protocol):
     """One kind of destination."""
 
     def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """The options of each delivery that succeeds or fails by itself (one per webhook address)."""
 
-    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
-        """Deliver once.
+    async def deliver(self, delivery: Delivery) -> Receipt | None:
+        """Deliver once. What is returned is given to later deliveries about this alarm to this target.
 
         :raises DeliveryError: it did not arrive.
         """
@@ -42,7 +61,7 @@ class Alerter(Protocol):
 class Outcome:
     """How one delivery ended. `error` is empty when it arrived, `attempts` 0 when it was dropped."""
 
-    match: Match
+    notification: Notification
     alert: AlertSpec
     ok: bool
     attempts: int

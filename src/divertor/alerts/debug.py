@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from divertor.alerts.contract import Delivery
 from divertor.alerts.text import body, subject
-from divertor.rules.rule import Match
 
 
 class Debug:
@@ -20,10 +20,11 @@ class Debug:
     def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [options]
 
-    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
+    async def deliver(self, delivery: Delivery) -> None:
+        notification = delivery.notification
         self._log.info(
             "alert for %s at %s: %s",
-            json.dumps(match.rule.name),
-            match.time.isoformat(),
-            json.dumps({"subject": subject(match), "body": body(match)}, ensure_ascii=True),
+            json.dumps(notification.rule.name),
+            notification.first.time.isoformat(),
+            json.dumps({"subject": subject(notification), "body": body(notification)}, ensure_ascii=True),
         )

@@ -14,10 +14,12 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from divertor.alerts.contract import Alerter, DeliveryError, Outcome
+from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Outcome
+from divertor.rules.alarms import identity
+from divertor.rules.notification import Notification
 from divertor.rules.rule import AlertSpec, Match
 
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
@@ -42,10 +44,11 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Delivery:
-    match: Match
+class _Waiting:
+    notification: Notification
     alert: AlertSpec
     options: Mapping[str, Any]
+    key: str
     attempts: int = 0
 
 
@@ -55,7 +58,7 @@ _Lane: TypeAlias = tuple[str, int, int]
 
 @dataclass(slots=True)
 class _Queue:
-    waiting: deque[_Delivery] = field(default_factory=deque)
+    waiting: deque[_Waiting] = field(default_factory=deque)
     worker: asyncio.Task[None] | None = None
 
 
@@ -90,11 +93,11 @@ class Dispatcher:
 
     async def dispatch(self, matches: Iterable[Match]) -> None:
         """Put the isolations of all matches into effect, then queue the other alerts."""
-        matches = list(matches)
-        for match in matches:
-            await self._each(match, self._isolate, isolations=True)
-        for match in matches:
-            await self._each(match, self._enqueue, isolations=False)
+        notifications = [Notification.of(match) for match in matches]
+        for notification in notifications:
+            await self._each(notification, self._isolate, isolations=True)
+        for notification in notifications:
+            await self._each(notification, self._enqueue, isolations=False)
 
     async def drain(self) -> None:
         """Wait until every queued alert was delivered or given up."""
@@ -116,32 +119,37 @@ class Dispatcher:
             self._drop_all(lane, "dropped: shutting down")
 
     async def _each(
-        self, match: Match, action: Callable[[_Lane, _Delivery], Awaitable[None]], *, isolations: bool
+        self,
+        notification: Notification,
+        action: Callable[[_Lane, _Waiting], Awaitable[None]],
+        *,
+        isolations: bool,
     ) -> None:
-        for place, alert in enumerate(match.rule.alerts):
+        for place, alert in enumerate(notification.rule.alerts):
             if (alert.name == ISOLATE) is not isolations:
                 continue
             for target, options in enumerate(self._alerters[alert.name].targets(alert.options)):
-                await action((match.rule.name, place, target), _Delivery(match, alert, options))
+                lane = (notification.rule.name, place, target)
+                await action(lane, _Waiting(notification, alert, options, _key(notification, place, target)))
 
-    async def _isolate(self, key: _Lane, delivery: _Delivery) -> None:
+    async def _isolate(self, key: _Lane, delivery: _Waiting) -> None:
         """At once and awaited; only a failed attempt that may succeed later is queued."""
         with self._owning_up(delivery):
             problem = await self._isolated_in_time(delivery)
         if problem is not None and problem.again and not self._closed:
-            tried = _Delivery(delivery.match, delivery.alert, delivery.options, attempts=1)
+            tried = replace(delivery, attempts=1)
             await self._enqueue(key, tried)
             return
         self._end(delivery, 1, problem)
 
-    async def _isolated_in_time(self, delivery: _Delivery) -> DeliveryError | None:
+    async def _isolated_in_time(self, delivery: _Waiting) -> DeliveryError | None:
         try:
             async with asyncio.timeout(self._isolate_timeout):
                 return await self._attempt(delivery)
         except TimeoutError:
             return DeliveryError(f"not isolated within {self._isolate_timeout:g} s", again=True)
 
-    async def _enqueue(self, key: _Lane, delivery: _Delivery) -> None:
+    async def _enqueue(self, key: _Lane, delivery: _Waiting) -> None:
         if self._closed:
             self._drop(delivery, "dropped: shutting down")
             return
@@ -162,7 +170,7 @@ class Dispatcher:
             lane.worker = None
         del self._lanes[key]
 
-    async def _deliver(self, delivery: _Delivery) -> None:
+    async def _deliver(self, delivery: _Waiting) -> None:
         attempt = delivery.attempts
         if attempt:
             await self._sleep(self._retry.pause_after(attempt))
@@ -175,10 +183,11 @@ class Dispatcher:
                 return
             await self._sleep(self._retry.pause_after(attempt))
 
-    async def _attempt(self, delivery: _Delivery) -> DeliveryError | None:
+    async def _attempt(self, delivery: _Waiting) -> DeliveryError | None:
         """One try; what went wrong, if anything."""
         try:
-            await self._alerters[delivery.alert.name].deliver(delivery.match, delivery.options)
+            sent = Delivery(delivery.notification, delivery.options, delivery.key)
+            await self._alerters[delivery.alert.name].deliver(sent)
         except DeliveryError as problem:
             return problem
         except Exception as fault:
@@ -189,7 +198,7 @@ class Dispatcher:
         return None
 
     @contextlib.contextmanager
-    def _owning_up(self, delivery: _Delivery) -> Iterator[None]:
+    def _owning_up(self, delivery: _Waiting) -> Iterator[None]:
         """A delivery that is cancelled, wherever it was, is reported like any other that failed."""
         try:
             yield
@@ -197,13 +206,17 @@ class Dispatcher:
             self._drop(delivery, "interrupted: shutting down")
             raise
 
-    def _end(self, delivery: _Delivery, attempts: int, problem: DeliveryError | None) -> None:
+    def _end(self, delivery: _Waiting, attempts: int, problem: DeliveryError | None) -> None:
         error = "" if problem is None else str(problem)
-        self._report(Outcome(delivery.match, delivery.alert, problem is None, attempts, error))
+        self._report(Outcome(delivery.notification, delivery.alert, problem is None, attempts, error))
 
-    def _drop(self, delivery: _Delivery, why: str) -> None:
-        self._report(Outcome(delivery.match, delivery.alert, False, 0, why))
+    def _drop(self, delivery: _Waiting, why: str) -> None:
+        self._report(Outcome(delivery.notification, delivery.alert, False, 0, why))
 
     def _drop_all(self, lane: _Queue, why: str) -> None:
         while lane.waiting:
             self._drop(lane.waiting.popleft(), why)
+
+
+def _key(notification: Notification, place: int, target: int) -> str:
+    return identity(notification.id, str(place), str(target))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
-from divertor.alerts.contract import DeliveryError
+from divertor.alerts.contract import Delivery, DeliveryError
 from divertor.errors import DivertorError
 from divertor.rules.rule import IsolateOptions, Match
 
@@ -24,9 +24,10 @@ class Isolate:
     def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [options]
 
-    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
+    async def deliver(self, delivery: Delivery) -> None:
         """:raises DeliveryError: the isolation could not be put into effect."""
         try:
-            await self._isolate(match, options["isolate"])
+            for match in delivery.notification.matches:
+                await self._isolate(match, delivery.options["isolate"])
         except DivertorError as problem:
             raise DeliveryError(f"not isolated: {problem}", again=True) from problem

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from divertor.alerts.contract import Delivery
 from divertor.alerts.http import post_json
 from divertor.rules.document import lookup
 from divertor.rules.rule import Match
@@ -32,8 +33,9 @@ class Post:
     def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         return [{**options, "http_post_url": url} for url in options["http_post_url"]]
 
-    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
+    async def deliver(self, delivery: Delivery) -> None:
         """:raises DeliveryError: the endpoint did not take it."""
+        match, options = delivery.notification.first, delivery.options
         await post_json(
             self._client,
             options["http_post_url"],

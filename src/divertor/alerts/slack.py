@@ -12,8 +12,10 @@ from typing import Any
 
 import httpx
 
+from divertor.alerts.contract import Delivery
 from divertor.alerts.http import post_json
 from divertor.alerts.text import body, subject, value_text
+from divertor.rules.notification import Notification
 from divertor.rules.rule import Match
 
 #: Option → key of the attachment; left out of the message when the option is not given.
@@ -36,14 +38,14 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def message(match: Match, options: Mapping[str, Any]) -> dict[str, Any]:
+def message(notification: Notification, options: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON that is posted."""
     attachment: dict[str, Any] = {
         "color": options["slack_msg_color"],
-        "title": subject(match, escape),
-        "text": body(match, escape),
+        "title": subject(notification, escape),
+        "text": body(notification, escape),
         "mrkdwn_in": ["text", "pretext"],
-        "fields": [_field(match, entry) for entry in options["slack_alert_fields"]],
+        "fields": [_field(notification.first, entry) for entry in options["slack_alert_fields"]],
     }
     attachment.update({key: options[name] for name, key in _ATTACHMENT.items() if options[name]})
     return {
@@ -83,11 +85,12 @@ class Slack:
             for channel in options["slack_channel_override"]
         ]
 
-    async def deliver(self, match: Match, options: Mapping[str, Any]) -> None:
+    async def deliver(self, delivery: Delivery) -> None:
         """:raises DeliveryError: the webhook did not take it."""
+        options = delivery.options
         await post_json(
             self._client,
             options["slack_webhook_url"],
-            message(match, options),
+            message(delivery.notification, options),
             timeout=options["slack_timeout"],
         )

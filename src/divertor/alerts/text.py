@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from divertor.rules.document import lookup
+from divertor.rules.notification import Notification
 from divertor.rules.rule import Match
 from divertor.rules.template import Template
 
@@ -26,23 +27,25 @@ def as_is(text: str) -> str:
     return text
 
 
-def subject(match: Match, escape: Escape = as_is) -> str:
+def subject(notification: Notification, escape: Escape = as_is) -> str:
     """The one-line title: `alert_subject` filled in, or the rule's name; cut to `alert_subject_max_len`."""
+    match = notification.first
     words = match.rule.words
     text = _fill(words.subject, match, escape)
     return text[: words.subject_max_length] if words.subject_max_length > 0 else text
 
 
-def body(match: Match, escape: Escape = as_is) -> str:
+def body(notification: Notification, escape: Escape = as_is) -> str:
     """The text of the alert, by `alert_text` and `alert_text_type`; it ends with an empty line or a field
     list.
     """
+    match = notification.first
     words = match.rule.words
     custom = f"{match.rule.name}\n\n" if words.text is None else _fill(words.text, match, escape)
     text = _close(custom)
     if words.kind == "alert_text_only":
         return text[:MAX_BODY]
-    text = _close(text + match.rule.behaviour.summary(match.time))
+    text = _close(text + match.rule.behaviour.summary(match.document, match.time))
     if words.kind != "exclude_fields":
         text += _field_list(match.document, escape)
     return text[:MAX_BODY]

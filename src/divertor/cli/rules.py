@@ -60,7 +60,7 @@ def test(
     from divertor.rules.files import read_text
 
     rule = load_rule(read_text(file), str(file))
-    counted = Counting(read_events(events, rule.index, rule.timestamp_field))
+    counted = Counting(read_events(events, rule.index, rule.clock.field))
     matches = backtest(rule, counted)
     if as_json:
         for match in matches:
@@ -143,12 +143,13 @@ def _at(data: Mapping[str, Any], path: str) -> Any:
 def _as_json(match: Match) -> dict[str, Any]:
     from divertor.alerts.text import body, subject
     from divertor.model.events import format_time
+    from divertor.rules import Notification
 
     return {
         "rule": match.rule.name,
         "time": format_time(match.time),
-        "subject": subject(match),
-        "text": body(match),
+        "subject": subject(Notification.of(match)),
+        "text": body(Notification.of(match)),
         "num_hits": match.num_hits,
         "num_matches": match.num_matches,
         "event": match.event_id,
@@ -159,13 +160,14 @@ def _as_json(match: Match) -> dict[str, Any]:
 def _print(match: Match) -> None:
     from divertor.alerts.text import body, subject
     from divertor.model.events import format_time
+    from divertor.rules import Notification
 
     screen = console()
     names = ", ".join(alert.name for alert in match.rule.alerts)
     screen.print(
         styled(short_time(format_time(match.time)), "dim"),
-        styled(subject(match), "bold"),
+        styled(subject(Notification.of(match)), "bold"),
         styled(f"→ {names}"),
     )
-    for line in body(match).splitlines():
+    for line in body(Notification.of(match)).splitlines():
         screen.print(styled(f"    {line}"))

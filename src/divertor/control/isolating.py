@@ -34,6 +34,8 @@ class Isolating:
         if not self._enabled:
             return
         event, by = match.event, f"rule {match.rule.name}"
+        if event is None:
+            return  # only time showed it: there is nobody to isolate
         found = attackers_of(event, self._isolations.scopes(), options.keys, options.every)
         if not found:
             return

@@ -234,7 +234,7 @@ class Rules:
         self._engine.replace(rules.values())
         quick = (rule for rule in rules.values() if rule.type == "any")
         self._reflexes.replace(
-            replace(rule, realert=timedelta(0))
+            replace(rule, alarm=replace(rule.alarm, realert=timedelta(0)))
             for rule in quick
             if any(alert.name == ISOLATE for alert in rule.alerts)
         )
@@ -252,7 +252,7 @@ class Rules:
 
     def _ended(self, outcome: Outcome) -> None:
         """Called by the dispatcher; must not wait."""
-        name = outcome.match.rule.name
+        name = outcome.notification.rule.name
         if name in self._status:
             self._status[name] = replace(self._status[name], error=outcome.error)
         with contextlib.suppress(asyncio.QueueFull):
@@ -260,13 +260,14 @@ class Rules:
 
 
 def _alert_event(outcome: Outcome, now: datetime) -> Event:
-    match, alerter = outcome.match, outcome.alert.name
+    notification, alerter = outcome.notification, outcome.alert.name
+    match = notification.first
     said = "delivered" if outcome.ok else f"failed: {outcome.error}"
     body = {
         "rule": {"name": match.rule.name},
         "alert": {
             "alerter": alerter,
-            "subject": subject(match),
+            "subject": subject(notification),
             "ok": outcome.ok,
             "attempts": outcome.attempts,
             "error": outcome.error,

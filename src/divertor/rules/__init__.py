@@ -9,14 +9,17 @@ from __future__ import annotations
 from divertor.rules.engine import Engine, backtest
 from divertor.rules.files import load_rules
 from divertor.rules.load import load_rule
-from divertor.rules.rule import AlertSpec, IsolateOptions, Match, Rule
+from divertor.rules.notification import Notification
+from divertor.rules.rule import AlertSpec, IsolateOptions, Match, Rule, Status
 
 __all__ = [
     "AlertSpec",
     "Engine",
     "IsolateOptions",
     "Match",
+    "Notification",
     "Rule",
+    "Status",
     "backtest",
     "load_rule",
     "load_rules",

@@ -13,13 +13,13 @@ from typing import TypeAlias
 
 from divertor.model.documents import Node, Scalar
 from divertor.model.fields import entries_of, fail, is_null, items_of, suggestion, text_of
+from divertor.rules.filter import EVERYTHING, Filter, Predicate
 from divertor.rules.lucene import Group, Occur, is_date_arithmetic, parse_query
 from divertor.rules.lucene import Node as Query
 from divertor.rules.matching import (
     KEYWORD,
     Bounds,
     Glob,
-    Predicate,
     ValueTest,
     Wild,
     any_value,
@@ -41,12 +41,14 @@ Warnings: TypeAlias = list[str]
 _RANKING = frozenset({"boost", "_name", "analyze_wildcard", "lenient", "allow_leading_wildcard"})
 
 
-def compile_filter(node: Node | None, warnings: Warnings) -> Predicate:
+def compile_filter(node: Node | None, warnings: Warnings) -> Filter:
     """All items of a rule's `filter` together; no filter lets every event through.
 
     :raises InputError: an unknown or unsupported query, or one that makes no sense.
     """
-    return all_of([_compile(item, warnings) for item in items_of(node)]) if node is not None else everything
+    if node is None:
+        return EVERYTHING
+    return Filter(all_of([_compile(item, warnings) for item in items_of(node)]))
 
 
 def _compile(node: Node, warnings: Warnings) -> Predicate:

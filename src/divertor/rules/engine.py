@@ -15,14 +15,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from divertor.model.events import Event, parse_time
+from divertor.rules.alarms import Alarms, Verdict
 from divertor.rules.document import Document, lookup, scalar_text
-from divertor.rules.projection import plain, project
+from divertor.rules.matches import match_of
+from divertor.rules.projection import plain
 from divertor.rules.rule import Match, Rule
-from divertor.rules.types.contract import Hit, Observation
-
-#: Silences that are remembered over all rules; beyond it the oldest goes, which at worst alerts once too
-#: often.
-MAX_SILENCES = 200_000
+from divertor.rules.types.contract import Observation
 
 #: A query_key value is cut here: keys come from attackers.
 MAX_KEY_LENGTH = 1024
@@ -54,12 +52,12 @@ class _Seen:
 
     def by(self, rule: Rule) -> Observation:
         """The event with the key and the time this rule goes by."""
-        view = (rule.query_key, rule.timestamp_field)
+        view = (rule.query_key, rule.clock.field)
         known = self._views.get(view)
         if known is None:
             key = query_key_value(self.document.fields, rule.query_key)
-            micros = _micros(event_time(self.event, rule.timestamp_field))
-            known = self._views[view] = Observation(self.event, key, micros)
+            micros = _micros(event_time(self.event, rule.clock.field))
+            known = self._views[view] = Observation(self.event, key, micros, self.document)
         return known
 
 
@@ -73,7 +71,7 @@ class Engine:
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self._running: list[_Running] = []
         self._routes: dict[tuple[str, ...], list[_Running]] = {}
-        self._silences: dict[tuple[str, str | None], int] = {}
+        self.alarms = Alarms()
         self.replace(rules)
 
     @property
@@ -103,11 +101,13 @@ class Engine:
     def advance(self, now: datetime) -> list[Match]:
         """Let time pass: matches that only time can show, and forgetting what can no longer matter."""
         moment = _micros(now)
-        self._silences = {key: until for key, until in self._silences.items() if until > moment}
+        self.alarms.forget(moment)
         matches: list[Match] = []
         for running in self._running:
-            hits = running.rule.behaviour.tick(running.state, moment)
-            matches.extend(self._alerts(running, hits, moment))
+            rule, state = running.rule, running.state
+            hits = rule.behaviour.tick(state, moment)
+            running.matches += len(hits)
+            matches.extend(_told(running, self.alarms.tick(rule, state, hits, moment)))
         return matches
 
     def _rules_for(self, indices: tuple[str, ...]) -> list[_Running]:
@@ -121,35 +121,23 @@ class Engine:
 
     def _judge(self, running: _Running, seen: _Seen, now: int) -> list[Match]:
         rule = running.rule
-        if not rule.filter(seen.document):
+        if not rule.filter.test(seen.document):
             return []
         running.hits += 1
         hits = rule.behaviour.step(running.state, seen.by(rule), now)
-        return self._alerts(running, hits, now) if hits else []
+        if not hits:
+            return []
+        running.matches += len(hits)
+        return _told(running, self.alarms.decide(rule, running.state, hits, now))
 
-    def _alerts(self, running: _Running, hits: Sequence[Hit], now: int) -> list[Match]:
-        matches: list[Match] = []
-        for hit in hits:
-            running.matches += 1
-            if self._is_silenced(running.rule, hit, now):
-                continue
-            matches.append(_match(running, hit))
-            running.hits = running.matches = 0
-        return matches
 
-    def _is_silenced(self, rule: Rule, hit: Hit, now: int) -> bool:
-        """Whether to keep quiet; if not, the silence that this alert starts begins."""
-        key = (rule.realert_key, hit.observation.key if rule.query_key else None)
-        if now < self._silences.get(key, now):
-            return True
-        duration = rule.realert // _MICROSECOND
-        if duration > 0:
-            # Taken out first, so that the dict stays in the order in which silences began.
-            self._silences.pop(key, None)
-            self._silences[key] = now + duration
-            if len(self._silences) > MAX_SILENCES:
-                del self._silences[next(iter(self._silences))]
-        return False
+def _told(running: _Running, verdicts: Sequence[Verdict]) -> list[Match]:
+    """The matches of verdicts; what was counted since the last alert begins anew."""
+    matches: list[Match] = []
+    for verdict in verdicts:
+        matches.append(match_of(running.rule, verdict, running.hits, running.matches))
+        running.hits = running.matches = 0
+    return matches
 
 
 def backtest(rule: Rule, events: Iterable[Event]) -> list[Match]:
@@ -208,25 +196,6 @@ def _key_text(value: Any) -> str:
     if isinstance(value, list | dict):
         return json.dumps(plain(value), sort_keys=True)[:MAX_KEY_LENGTH]
     return scalar_text(value)[:MAX_KEY_LENGTH]
-
-
-def _match(running: _Running, hit: Hit) -> Match:
-    rule, event = running.rule, hit.observation.event
-    document = project(event.document(), rule.include, keep=(*rule.query_key, rule.timestamp_field))
-    if len(rule.query_key) > 1:
-        document[",".join(rule.query_key)] = hit.observation.key
-    if hit.related is not None:
-        document["related_events"] = [project(one.document(), rule.include) for one in hit.related]
-    document["num_hits"] = running.hits
-    document["num_matches"] = running.matches
-    return Match(
-        rule=rule,
-        document=document,
-        event=event,
-        num_hits=running.hits,
-        num_matches=running.matches,
-        time=_EPOCH + hit.observation.micros * _MICROSECOND,
-    )
 
 
 def _continued(rule: Rule, before: _Running | None) -> _Running:

@@ -19,10 +19,10 @@ from divertor.model.fields import fail, suggestion, text_of
 from divertor.rules.alerters import ALERTERS, alerter_names, find_alerter, read_alerts
 from divertor.rules.dsl import compile_filter
 from divertor.rules.options import Given, Option, boolean, integer, span, text, text_mapping, texts
-from divertor.rules.rule import AlertSpec, Rule, TextOptions
+from divertor.rules.rule import AlarmOptions, AlertSpec, Clock, Rule, TextOptions
 from divertor.rules.template import Template, literal, parse_template
 from divertor.rules.types import TYPES, UNSUPPORTED_TYPES
-from divertor.rules.types.contract import TypeDeclaration
+from divertor.rules.types.contract import Settings, TypeDeclaration
 
 _TEXT_KINDS = ("", "alert_text_only", "exclude_fields")
 _UNSUPPORTED_TEXT_KINDS = ("aggregation_summary_only", "alert_text_jinja")
@@ -96,15 +96,19 @@ def load_rule(text: str, source: str) -> Rule:
     return Rule(
         name=name,
         type=declaration.name,
-        behaviour=declaration.make(given.read_all(declaration.options, f"type {declaration.name}")),
+        behaviour=declaration.make(
+            given.read_all(declaration.options, f"type {declaration.name}"), Settings(options["query_key"])
+        ),
         index=_index(given, options),
         filter=predicate,
         alerts=alerts,
         words=_words(given, options, name),
         query_key=options["query_key"],
-        realert=options["realert"],
-        realert_key=name if options["realert_key"] is None else options["realert_key"],
-        timestamp_field=_timestamp_field(given, options),
+        alarm=AlarmOptions(
+            realert=options["realert"],
+            realert_key=name if options["realert_key"] is None else options["realert_key"],
+        ),
+        clock=Clock(_timestamp_field(given, options)),
         include=options["include"],
         is_enabled=options["is_enabled"],
         properties={key: to_value(item) for key, (_key, item) in given.entries.items()} | {"name": name},

@@ -18,9 +18,7 @@ from typing import Any, TypeAlias
 
 from divertor.model.events import parse_time
 from divertor.rules.document import Document, scalar_text, words
-
-#: Judges a whole event.
-Predicate: TypeAlias = Callable[[Document], bool]
+from divertor.rules.filter import Predicate
 
 #: Judges one scalar of an event; the document lends its remembered words.
 ValueTest: TypeAlias = Callable[[Any, Document], bool]

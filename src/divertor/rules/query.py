@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import assert_never
 
 from divertor.rules.document import Document
+from divertor.rules.filter import Predicate
 from divertor.rules.lucene import Everything, Exists, Group, Node, Occur, Range, Regexp, Text, Wildcard
 from divertor.rules.matching import (
     KEYWORD,
     Glob,
-    Predicate,
     ValueTest,
     any_value,
     covered,

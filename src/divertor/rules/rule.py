@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from divertor.model.events import Event
 from divertor.model.isolation import KeySelector
-from divertor.rules.matching import Predicate
+from divertor.rules.filter import Filter
 from divertor.rules.template import Template
-from divertor.rules.types.contract import RuleType
+from divertor.rules.types.contract import Key, RuleType
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,28 @@ class TextOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmOptions:
+    """When a hit becomes an alert. `realert`: the silence after one, per key; `realert_key`: rules that name
+    the same one share their silences.
+    """
+
+    realert: timedelta = timedelta(minutes=1)
+    realert_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How a rule sees time. `field` holds an event's time; `query_delay` is how long late events are waited
+    for before time alone may show something.
+    """
+
+    field: str = "@timestamp"
+    compatible: bool = False
+    run_every: timedelta = timedelta(minutes=1)
+    query_delay: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A rule file, understood.
 
@@ -64,13 +87,12 @@ class Rule:
     type: str
     behaviour: RuleType[Any]
     index: tuple[str, ...]
-    filter: Predicate
+    filter: Filter
     alerts: tuple[AlertSpec, ...]
     words: TextOptions
     query_key: tuple[str, ...]
-    realert: timedelta
-    realert_key: str
-    timestamp_field: str
+    alarm: AlarmOptions
+    clock: Clock
     include: tuple[str, ...]
     is_enabled: bool
     properties: Mapping[str, Any]
@@ -83,23 +105,37 @@ class Rule:
         return self.name == other.name and self.text == other.text
 
 
+class Status(StrEnum):
+    """Whether an alarm goes off or is over."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A rule that fired.
+    """A rule that fired, or whose alarm is over.
 
-    `document` is what alerts show: the event's document, projected by `include`, with `num_hits` and
-    `num_matches`; `event` is the event behind it, whole. `num_hits` counts the events that passed the rule's
-    filter since its last alert, `num_matches` the matches since then, silenced ones included (both with this
-    one). `time` is when it happened (the event's time, UTC).
+    `id` is the same when the same events are judged once more. `alarm` is one for all matches of a rule and
+    key from the first to the notice that it is over. `document` is what alerts show: the event's document,
+    projected by `include`, with `num_hits` and `num_matches`; `event` is the event behind it, whole, or None
+    when only time showed it. `num_hits` counts the events that passed the rule's filter since its last alert,
+    `num_matches` the matches since then, silenced ones included (both with this one). `time` is when it
+    happened (the event's time, UTC).
     """
 
+    id: str
     rule: Rule
     document: Mapping[str, Any]
-    event: Event
+    event: Event | None
     num_hits: int
     num_matches: int
     time: datetime
+    key: Key = None
+    alarm: str = ""
+    status: Status = Status.FIRING
 
     @property
     def event_id(self) -> str:
-        return self.event.id
+        """The id of the event behind it; empty when there is none."""
+        return self.event.id if self.event is not None else ""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule, backtest
+from divertor.rules.document import Document
 from divertor.rules.types.contract import Observation
 from divertor.rules.types.frequency import Frequency
 
@@ -102,13 +103,14 @@ def test_an_event_from_the_future_cannot_push_others_out(rule: Rules, event: Eve
 
 
 def test_the_sentence_names_the_count_and_the_window(rule: Rules) -> None:
-    summary = frequency(rule, 7, seconds=3600).behaviour.summary(START)
+    summary = frequency(rule, 7, seconds=3600).behaviour.summary({}, START)
     assert summary == "At least 7 events occurred between 2025-12-31 23:00 UTC and 2026-01-01 00:00 UTC"
 
 
 def observation(micros: int, key: str | None = None) -> Observation:
     moment = START + timedelta(microseconds=micros)
-    return Observation(Event(str(micros), "log", moment, moment), key, micros)
+    event = Event(str(micros), "log", moment, moment)
+    return Observation(event, key, micros, Document.of(event))
 
 
 def test_keys_beyond_the_bound_push_out_the_longest_idle() -> None:
@@ -158,7 +160,7 @@ def test_it_counts_as_the_naive_reading_does(
     for place, (time, key) in enumerate(stream):
         # `now` long past: nothing is stale, as in the naive reading.
         for hit in kind.step(state, observation(time, key), 0):
-            found.append((place, hit.observation.micros))
+            found.append((place, hit.micros))
             assert not attach or len(hit.related or ()) == num_events - 1
     assert found == naive(stream, num_events, timeframe)
 

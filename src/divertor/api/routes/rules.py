@@ -102,7 +102,7 @@ def rule_to_json(rule: Rule) -> dict[str, Any]:
         "index": list(rule.index),
         "alerts": [alert.name for alert in rule.alerts],
         "query_key": list(rule.query_key),
-        "realert": format_seconds(rule.realert.total_seconds()),
+        "realert": format_seconds(rule.alarm.realert.total_seconds()),
         "warnings": list(rule.warnings),
         "matches": 0,
         "last_match": None,

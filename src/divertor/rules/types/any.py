@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from divertor.rules.types.contract import Hit, Observation, TypeDeclaration
 
@@ -16,7 +18,7 @@ class AnyEvent:
         return None
 
     def step(self, _state: None, seen: Observation, now: int) -> list[Hit]:
-        return [Hit(seen)]
+        return [Hit.of(seen)]
 
     def tick(self, _state: None, now: int) -> list[Hit]:
         return []
@@ -24,8 +26,8 @@ class AnyEvent:
     def span(self) -> timedelta:
         return timedelta(0)
 
-    def summary(self, _time: datetime) -> str:
+    def summary(self, _document: Mapping[str, Any], _time: datetime) -> str:
         return ""
 
 
-DECLARATION: TypeDeclaration[None] = TypeDeclaration("any", (), lambda _options: AnyEvent())
+DECLARATION: TypeDeclaration[None] = TypeDeclaration("any", (), lambda _options, _settings: AnyEvent())

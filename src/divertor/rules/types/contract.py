@@ -2,41 +2,73 @@
 
 A type sees an event as an `Observation`, keeps what it needs in a state that only it changes, and answers
 with hits. It reads no clock: `now` is an argument, so replaying events with their own times gives the same
-hits. Silencing, projection and wording are not its business.
+hits. Silencing, recovery, projection and wording are not its business.
+
+A state is made of plain values and dataclasses of this package: it is saved and read back (`checkpoint`), and
+it is small, because attackers choose keys: it holds times and numbers, not events, unless events are what the
+rule's author asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from divertor.model.events import Event
+from divertor.rules.document import Document
 from divertor.rules.options import Option
 
 #: A query_key's value; None when the rule has none or the event lacks the field.
 Key: TypeAlias = str | None
 
+#: Which side of its threshold is the bad one: `above` (frequency, spike up), `below` (flatline).
+Side: TypeAlias = Literal["above", "below"]
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """An event that passed the filter. `micros` is its time in microseconds since the epoch."""
+    """An event that passed the filter. `micros` is its time in microseconds since the epoch; `document` is
+    shared by all rules that judge the event and must not be kept.
+    """
 
     event: Event
     key: Key
     micros: int
+    document: Document
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What fired: the event that stands for it, and fields to add to its document."""
+    """What fired.
 
-    observation: Observation
+    `event` is what the match shows; None when only time or a number shows it: then the match's document
+    consists of `fields`, the time and the query_key. `micros` is when it happened; `cause` tells it from any
+    other hit of the same rule and key, and is the same again when the same events are judged once more.
+    `fields` are added to the document. `related` are further events that count, the oldest first.
+    """
+
+    key: Key
+    micros: int
+    cause: str
+    event: Event | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
     related: tuple[Event, ...] | None = None
+
+    @classmethod
+    def of(cls, seen: Observation, **more: Any) -> Hit:
+        """A hit that an event caused and stands for."""
+        return cls(seen.key, seen.micros, seen.event.id, seen.event, **more)
+
+    @classmethod
+    def at(cls, key: Key, micros: int, **more: Any) -> Hit:
+        """A hit that only time shows."""
+        return cls(key, micros, f"@{micros}", **more)
 
 
 State = TypeVar("State")
+SeenState = TypeVar("SeenState", contravariant=True)
 
 
 class RuleType(Protocol[State]):
@@ -54,8 +86,37 @@ class RuleType(Protocol[State]):
     def span(self) -> timedelta:
         """How far back an event can still matter: what must be read again to rebuild a lost state."""
 
-    def summary(self, time: datetime) -> str:
-        """What a match at `time` means, as a sentence for the default alert body, or nothing."""
+    def summary(self, document: Mapping[str, Any], time: datetime) -> str:
+        """What a match means, as a sentence for the default alert body, or nothing."""
+
+
+@runtime_checkable
+class Measured(Protocol[SeenState]):
+    """A rule type whose alarm is a number on the wrong side of a threshold: recovery, hysteresis and pending
+    periods go by it. Types without it recover when nothing matched for a while.
+    """
+
+    side: Side
+
+    def measure(self, state: SeenState, key: Key, now: int) -> float | None:
+        """The number now, after forgetting what is too old; None when there is nothing to measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What of a rule, besides its own options, shapes a type.
+
+    `compatible`: reproduce what ElastAlert does when it polls every `run_every`: events come in batches, each
+    followed by a tick. `query_key` are the fields of the key, to be shown in matches without an event.
+    `measured`: somebody will ask `measure`, so what it needs is to be kept.
+    """
+
+    query_key: tuple[str, ...] = ()
+    compatible: bool = False
+    run_every: timedelta = timedelta(minutes=1)
+    buffer_time: timedelta = timedelta(minutes=15)
+    timestamp_field: str = "@timestamp"
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +127,4 @@ class TypeDeclaration(Generic[State]):
 
     name: str
     options: tuple[Option, ...]
-    make: Callable[[Mapping[str, Any]], RuleType[State]]
+    make: Callable[[Mapping[str, Any], Settings], RuleType[State]]

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from divertor.rules.options import Option, boolean, integer, span
-from divertor.rules.types.contract import Hit, Key, Observation, TypeDeclaration
+from divertor.rules.types.contract import Hit, Key, Observation, Settings, TypeDeclaration
 
 #: Keys of one rule that are remembered; an attacker may choose keys, so beyond it the longest idle one goes.
 MAX_KEYS = 100_000
@@ -76,7 +76,7 @@ class Frequency:
         if window.count() < self.num_events:
             return []
         del state.by_key[seen.key]
-        return [self._hit(window)]
+        return [self._hit(window, seen.event.id)]
 
     def tick(self, state: Windows, now: int) -> list[Hit]:
         stale = [key for key, window in state.by_key.items() if self._is_stale(window, now)]
@@ -84,7 +84,7 @@ class Frequency:
             del state.by_key[key]
         return []
 
-    def summary(self, time: datetime) -> str:
+    def summary(self, _document: Mapping[str, Any], time: datetime) -> str:
         start = time - timedelta(microseconds=self.timeframe)
         return f"At least {self.num_events} events occurred between {_minute(start)} and {_minute(time)}"
 
@@ -111,11 +111,12 @@ class Frequency:
             first = 0
         window.first = first
 
-    def _hit(self, window: Window) -> Hit:
+    def _hit(self, window: Window, cause: str) -> Hit:
         related = (
             tuple(seen.event for seen in window.seen[window.first : -1]) if self.attach_related else None
         )
-        return Hit(window.newest, related)
+        newest = window.newest
+        return Hit(newest.key, newest.micros, cause, newest.event, related=related)
 
     def _insert(self, window: Window, seen: Observation) -> None:
         """By time; among equals the one that arrived last counts as the newest."""
@@ -134,7 +135,7 @@ def _minute(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def make(options: Mapping[str, Any]) -> Frequency:
+def make(options: Mapping[str, Any], _settings: Settings) -> Frequency:
     return Frequency(
         num_events=options["num_events"],
         timeframe=options["timeframe"] // _MICROSECOND,
