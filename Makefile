@@ -7,10 +7,17 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 STAMP := $(VENV)/.set-up
 PEERS_VENV ?= .venv-bench
 PEERS := $(PEERS_VENV)/.set-up
+ORACLE_VENV ?= .venv-oracle
+ORACLE := $(ORACLE_VENV)/.set-up
 NATIVE := $(wildcard src/divertor/envoy/filter/*.c src/divertor/envoy/filter/*.h)
 SOURCES := src sensor tests examples bench hatch_build.py
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command 'make lock'
+
+# ElastAlert 2 with what its rule types and its Slack and command alerters import, of its 60 packages (550 MB).
+ORACLE_PACKAGES := 'elastalert2==2.19.0' 'elasticsearch==7.10.1' 'urllib3<2' aws-requests-auth boto3 botocore \
+	s3transfer jmespath certifi charset-normalizer idna jinja2 markupsafe prettytable wcwidth python-dateutil six \
+	sortedcontainers pytz pyyaml requests texttable
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench-gateway bench-loop bench-fuzz bench-sensor bench-detection
@@ -46,7 +53,7 @@ lint: setup  ## style and types
 	@$(BIN)/mypy $(wildcard tests sensor/tests bench)
 	@MYPYPATH=examples/hackable:src:sensor/src $(BIN)/mypy examples/hackable
 
-test: lint  ## everything that must hold before a change is merged
+test: lint $(ORACLE)  ## everything that must hold before a change is merged
 	@$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 bench-gateway: setup  ## the gateway beside bare Envoy, HAProxy and nginx (needs wrk, haproxy, nginx)
@@ -74,12 +81,20 @@ $(PEERS): requirements-bench.lock $(STAMP)
 	@$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e sensor
 	@touch $@
 
+$(ORACLE): requirements-oracle.lock
+	@test -x $(ORACLE_VENV)/bin/python || $(PYTHON) -m venv $(ORACLE_VENV)
+	@echo "Installing ElastAlert 2, which rules are compared with, into $(ORACLE_VENV) …"
+	@$(ORACLE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r requirements-oracle.lock
+	@touch $@
+
 lock:  ## pins anew what pyproject.toml asks for (needs uv)
 	$(LOCK) --upgrade --no-emit-package divertor-sensor --extra demo --group dev pyproject.toml -o requirements.lock
 	$(LOCK) --upgrade --group bench -o requirements-bench.lock
 	printf 'greenlet>=3\nmysqlclient>=2.2\nmysql-connector-python>=9,<10\n' | $(LOCK) --upgrade - -o requirements-drivers.lock
+	printf '%s\n' $(ORACLE_PACKAGES) | $(LOCK) --upgrade --no-deps - -o requirements-oracle.lock
 	echo 'ziglang>=0.15' | $(LOCK) --upgrade - -o requirements-compiler.lock
 
 clean:  ## removes what setup and the tests made
-	rm -rf $(VENV) $(PEERS_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(PEERS_VENV) $(ORACLE_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 	find src sensor -name '*.so' -delete
