@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import PurePath
 from typing import Any
 
 from divertor.errors import InputError, Position
 from divertor.model.documents import MappingNode, Node, Scalar, parse_documents, to_value
 from divertor.model.fields import fail, suggestion, text_of
+from divertor.rules import alarm_options
 from divertor.rules.alerters import ALERTERS, alerter_names, find_alerter, read_alerts
 from divertor.rules.dsl import compile_filter
-from divertor.rules.options import Given, Option, boolean, integer, span, text, text_mapping, texts
-from divertor.rules.rule import AlarmOptions, AlertSpec, Clock, Rule, TextOptions
+from divertor.rules.options import Given, Option, OptionGroup, boolean, integer, text, text_mapping, texts
+from divertor.rules.rule import AlertSpec, Clock, Rule, TextOptions
 from divertor.rules.template import Template, literal, parse_template
 from divertor.rules.types import TYPES, UNSUPPORTED_TYPES
 from divertor.rules.types.contract import Settings, TypeDeclaration
@@ -27,17 +27,19 @@ from divertor.rules.types.contract import Settings, TypeDeclaration
 _TEXT_KINDS = ("", "alert_text_only", "exclude_fields")
 _UNSUPPORTED_TEXT_KINDS = ("aggregation_summary_only", "alert_text_jinja")
 
+#: Options of every rule, by who acts upon them: a group's value is the attribute of `Rule` of its name.
+GROUPS: tuple[OptionGroup, ...] = (alarm_options.GROUP,)
+
 #: Options of every rule that are acted upon.
 COMMON = {
     option.name: option
     for option in (
+        *(option for group in GROUPS for option in group.options),
         Option("name", text),
         Option("type", text, required=True),
         Option("index", texts, required=True),
         Option("is_enabled", boolean, default=True),
         Option("query_key", texts, default=()),
-        Option("realert", span(zero=True), default=timedelta(minutes=1)),
-        Option("realert_key", text),
         Option("timestamp_field", text, default="@timestamp"),
         Option("timestamp_type", text, default="iso"),
         Option("use_strftime_index", boolean, default=False),
@@ -104,10 +106,7 @@ def load_rule(text: str, source: str) -> Rule:
         alerts=alerts,
         words=_words(given, options, name),
         query_key=options["query_key"],
-        alarm=AlarmOptions(
-            realert=options["realert"],
-            realert_key=name if options["realert_key"] is None else options["realert_key"],
-        ),
+        **{group.name: group.read(given, {**options, "name": name}) for group in GROUPS},
         clock=Clock(_timestamp_field(given, options)),
         include=options["include"],
         is_enabled=options["is_enabled"],

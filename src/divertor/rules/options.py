@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 from divertor.errors import InputError, Position
@@ -34,12 +34,22 @@ class Option:
     required: bool = False
 
 
+def refuse(problem: InputError) -> NoReturn:
+    """What is done about a problem unless all of them are collected."""
+    raise problem
+
+
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a file gives: nodes by option name."""
+    """What a file gives: nodes by option name.
+
+    `report` is told each option that is refused: loading a rule ends there, linting goes on with the option's
+    default.
+    """
 
     entries: Mapping[str, tuple[Scalar, Node]]
     position: Position
+    report: Callable[[InputError], None] = refuse
 
     @classmethod
     def of(cls, node: Node, what: str) -> Given:
@@ -49,7 +59,7 @@ class Given:
 
     def over(self, base: Given) -> Given:
         """This, completed by `base`; refusals of what is missing point here."""
-        return Given({**base.entries, **self.entries}, self.position)
+        return Given({**base.entries, **self.entries}, self.position, base.report)
 
     def node(self, name: str) -> Node | None:
         """The node of an option; None when it is missing or null."""
@@ -69,7 +79,29 @@ class Given:
         return option.default
 
     def read_all(self, options: Iterable[Option], whose: str) -> dict[str, Any]:
-        return {option.name: self.read(option, whose) for option in options}
+        """The options' values by name; what is refused goes to `report`."""
+        return {option.name: self._reported(option, whose) for option in options}
+
+    def _reported(self, option: Option, whose: str) -> Any:
+        try:
+            return self.read(option, whose)
+        except InputError as problem:
+            self.report(problem)
+            return option.default
+
+
+@dataclass(frozen=True, slots=True)
+class OptionGroup:
+    """Options of every rule that belong together, declared by whoever acts upon them.
+
+    `name` is the attribute of `Rule` that holds what they mean. `read` makes it: it is given the file, for
+    refusals with their place, and the values of the common options of *all* groups by name (`name` is the
+    rule's, never empty).
+    """
+
+    name: str
+    options: tuple[Option, ...]
+    read: Callable[[Given, Mapping[str, Any]], Any]
 
 
 def text(node: Node, what: str) -> str:
