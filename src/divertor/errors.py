@@ -51,5 +51,9 @@ class ConflictError(DivertorError):
     """The request is well formed but does not fit what is running (a port taken, a weight sum)."""
 
 
+class LimitError(DivertorError):
+    """A bound that protects customers from a rule gone wrong has been reached; people have to look."""
+
+
 class UnavailableError(DivertorError):
     """A part of the world Divertor needs does not answer (NATS down, disk full, a binary missing)."""

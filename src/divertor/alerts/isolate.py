@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from divertor.alerts.contract import Delivery, DeliveryError
-from divertor.errors import DivertorError
-from divertor.rules.rule import IsolateOptions, Match
+from divertor.errors import DivertorError, LimitError
+from divertor.rules.rule import IsolateOptions, Match, Status
 
 #: Puts an isolation into effect before it returns.
 Isolator: TypeAlias = Callable[[Match, IsolateOptions], Awaitable[None]]
@@ -25,9 +25,16 @@ class Isolate:
         return [options]
 
     async def deliver(self, delivery: Delivery) -> None:
-        """:raises DeliveryError: the isolation could not be put into effect."""
+        """The notice that an alarm is over releases nobody: isolations end by themselves.
+
+        :raises DeliveryError: the isolation could not be put into effect.
+        """
+        if delivery.notification.status is Status.RESOLVED:
+            return
         try:
             for match in delivery.notification.matches:
                 await self._isolate(match, delivery.options["isolate"])
+        except LimitError as problem:
+            raise DeliveryError(str(problem), again=False) from problem
         except DivertorError as problem:
             raise DeliveryError(f"not isolated: {problem}", again=True) from problem

@@ -17,6 +17,7 @@ from divertor.bus import State
 from divertor.control.artifacts import Artifacts
 from divertor.control.audit import archive_event, lifecycle_event, routing_event
 from divertor.control.changes import route_changes
+from divertor.control.rollback import Note, no_history
 from divertor.envoy.plan import Snapshot
 from divertor.errors import ConflictError, DivertorError, NotFoundError
 from divertor.gateway import certificates, planning
@@ -66,6 +67,7 @@ class Deployments:
         route: Callable[[], None],
         wall: Callable[[], datetime],
         free_port: Callable[[int], None],
+        note: Note = no_history,
     ) -> None:
         self._state = state
         self._artifacts = artifacts
@@ -75,6 +77,7 @@ class Deployments:
         self._route = route
         self._wall = wall
         self._free_port = free_port
+        self._note = note
         self._wanted: dict[str, Deployment] = {}
         self._running: dict[str, Deployment] = {}
         self._standalone: dict[str, Gateway] = {}
@@ -323,6 +326,7 @@ class Deployments:
         self._standalone = standalone
         self._unsettled.set()
         self._route()
+        await self._note(before, gateway)
         verb = "create" if before is None else "update"
         await self._publish([archive_event(self._wall(), GATEWAYS, gateway.name, verb, by, value)])
 
@@ -358,6 +362,7 @@ class Deployments:
         for gateway in gateways_of(after):
             changes = route_changes(known.get(gateway.name), gateway)
             if changes:
+                await self._note(known.get(gateway.name), gateway)
                 events.append(routing_event(now, gateway.name, by, changes))
         await self._publish(events)
 

@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 
 from divertor import __version__
-from divertor.alerts import Dispatcher, new_client, standard_alerters
+from divertor.alerts import Deeds, Dispatcher, new_client, standard_alerters
 from divertor.api import create_app, server
 from divertor.api.auth import Auth
 from divertor.api.services import Services
@@ -35,7 +35,9 @@ from divertor.control.deployments import Deployments
 from divertor.control.isolating import Isolating
 from divertor.control.live import Live
 from divertor.control.narration import Narrator
+from divertor.control.rollback import Rollback
 from divertor.control.rules import Rules
+from divertor.control.shares import Shares
 from divertor.control.users import Users
 from divertor.envoy.plan import Snapshot
 from divertor.errors import DivertorError, InputError, NotFoundError, UnavailableError
@@ -55,6 +57,7 @@ from divertor.recording.archive import Archive
 from divertor.recording.service import Recordings
 from divertor.recording.spool import Spool
 from divertor.rules import IsolateOptions, Match
+from divertor.rules.limits import MINUTE
 from divertor.runtime.client import SupervisorClient
 from divertor.runtime.command import CommandHost, inherited_environment
 from divertor.runtime.controller import Controller
@@ -186,6 +189,7 @@ class Plane:
             isolation_secret=secret,
             divert_secret=bytes.fromhex(secrets.divert),
         )
+        self.rollback = Rollback(state, lambda: self.deployments)
         self.deployments = Deployments(
             state,
             self.artifacts,
@@ -195,6 +199,7 @@ class Plane:
             self.route,
             wall,
             lambda port: require_free(port, settings.listen),
+            self.rollback.note,
         )
         self.isolations = IsolationService(
             state,
@@ -205,8 +210,12 @@ class Plane:
             lambda scope, user: self.users.sessions(scope, user),
         )
         self.users = Users(self.isolations.scopes, self.isolations.follow)
-        self.isolating = Isolating(self.isolations, settings.isolate)
-        alerters = standard_alerters(webhooks, self.isolate, logging.getLogger("divertor.alerts"))
+        self.shares = Shares(self._requests_of, time.monotonic)
+        self.isolating = Isolating(
+            self.isolations, settings.isolate, state, self.shares.of, self.trouble, wall
+        )
+        deeds = Deeds(self.isolate, self.rollback.roll_back, self.outbox.publish, wall)
+        alerters = standard_alerters(webhooks, deeds, logging.getLogger("divertor.alerts"))
         self.rules = Rules(
             state,
             bus,
@@ -280,6 +289,14 @@ class Plane:
         )
         self.outbox.put([event])
 
+    def _requests_of(self, scope: str) -> int:
+        """How many requests an application got in the last minute."""
+        deployment, _, cluster = scope.partition("/")
+        try:
+            return self.observing.metrics.cluster(deployment, cluster, "", "", MINUTE).measured.requests
+        except DivertorError:
+            return 0
+
     async def isolate(self, match: Match, options: IsolateOptions) -> None:
         """A rule decided so."""
         await self.isolating.by_rule(match, options)
@@ -311,6 +328,7 @@ class Plane:
             "isolations": self.isolations.count(),
             "deployments": len(self.deployments.list()),
             "rules": len(self.rules.list()),
+            "stopped_rules": self.isolating.stopped,
             "events_dropped": self.outbox.dropped,
         }
 
@@ -351,6 +369,7 @@ class Plane:
         recorded = await self.deployments.load()
         await self.controller.adopt(recorded)
         settings = self.settings
+        await self.isolating.load()
         await self.rules.load(Path(settings.rules) if settings.rules else None)
         if settings.blueprint:
             text = await asyncio.to_thread(Path(settings.blueprint).read_text, encoding="utf-8")
@@ -387,6 +406,7 @@ class Plane:
         async for batch in self.access.follow():
             # In effect at once, all of them; then the records, side by side.
             await asyncio.gather(*(self.isolating.by_gateway(seen) for seen in batch if seen.added))
+            self.shares.take(batch)
             await self.outbox.publish([seen.event(wall(), self._target(seen.scope)) for seen in batch])
             with self._room():
                 self.access.confirm()

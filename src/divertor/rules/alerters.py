@@ -11,8 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from divertor.model.documents import MappingNode, Node, Scalar
-from divertor.model.fields import fail, is_null, items_of, parsed, suggestion, text_of
-from divertor.model.quantities import parse_duration, parse_key_selector
+from divertor.model.fields import fail, is_null, items_of, suggestion, text_of
+from divertor.rules.actions import (
+    ReleaseOptions,
+    read_event,
+    read_isolate,
+    read_release,
+    read_webhook,
+)
 from divertor.rules.options import (
     Given,
     Option,
@@ -95,27 +101,6 @@ def _command_warnings(options: Mapping[str, Any]) -> list[str]:
     return [f"{found[0]} in a command that is one text is given to the shell as it is, not replaced"]
 
 
-def _isolate(node: Node, what: str) -> IsolateOptions:
-    if not isinstance(node, MappingNode):
-        fail(node, f"{what} is no mapping", "to, for, keys, all and reason, each optional")
-    known = ("to", "for", "keys", "all", "reason")
-    given = Given.of(node, what)
-    for name, (key, _item) in given.entries.items():
-        if name not in known:
-            fail(key, f"unknown key {name[:80]!r} in {what}", suggestion(name, known))
-    duration = given.node("for")
-    time = None if duration is None else parsed(duration, "duration", parse_duration)
-    keys = items_of(given.node("keys"))
-    return IsolateOptions(
-        to=given.read(Option("to", text), what),
-        duration=time,
-        forever=duration is not None and time is None,
-        keys=tuple(parsed(item, "key", parse_key_selector) for item in keys),
-        every=given.read(Option("all", boolean, default=False), what),
-        reason=given.read(Option("reason", text, default=""), what),
-    )
-
-
 def _by_name(*declarations: AlerterDeclaration) -> dict[str, AlerterDeclaration]:
     table = {declaration.name: declaration for declaration in declarations}
     if len(table) != len(declarations):
@@ -187,8 +172,14 @@ ALERTERS = _by_name(
         refused=("http_post_proxy", "http_post_ca_certs", "http_post_ignore_ssl_errors"),
     ),
     AlerterDeclaration("debug", ()),
-    AlerterDeclaration("isolate", (Option("isolate", _isolate, default=IsolateOptions()),)),
+    AlerterDeclaration("isolate", (Option("isolate", read_isolate, default=IsolateOptions()),)),
+    AlerterDeclaration("release", (Option("release", read_release, default=ReleaseOptions()),)),
+    AlerterDeclaration("webhook", (Option("webhook", read_webhook, required=True),)),
+    AlerterDeclaration("event", (Option("event", read_event, required=True),)),
 )
+
+#: Alerters with one option that is called as they are.
+ACTIONS = frozenset({"isolate", "release", "webhook", "event"})
 
 #: ElastAlert's other alerters: known by name, refused as not supported yet.
 UNSUPPORTED_ALERTERS = frozenset(
@@ -218,11 +209,11 @@ def _entry(node: Node, rule: Given) -> list[AlertSpec]:
 
 
 def _nested(key: Scalar, node: Node, rule: Given) -> Given:
-    """A nested entry's options over the rule's; what `isolate` holds is the value of its one option."""
+    """A nested entry's options over the rule's; what an action holds is the value of its one option."""
     if is_null(node):
         return rule
-    if key.text == "isolate":
-        return Given({**rule.entries, "isolate": (key, node)}, node.position)
+    if key.text in ACTIONS:
+        return Given({**rule.entries, key.text: (key, node)}, node.position)
     given = Given.of(node, f"the options of {key.text}")
     declaration = ALERTERS.get(key.text)
     if declaration is not None:

@@ -16,6 +16,7 @@ from typing import Any
 from divertor.model.events import Event
 from divertor.model.isolation import KeySelector
 from divertor.rules.filter import Filter
+from divertor.rules.jinja import JinjaTemplate
 from divertor.rules.template import Template
 from divertor.rules.types.contract import Key, RuleType
 
@@ -29,27 +30,98 @@ class AlertSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """When a rule that isolates has to stop: at more than so many new isolations in a minute, or when the
+    isolated make more than `traffic` per cent of all requests. A rule gone wrong must not divert everybody.
+    """
+
+    per_minute: int = 600
+    traffic: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IsolateOptions:
-    """What `alert: isolate` asks for. None and () mean "as the application's isolation policy says". `every`:
-    by each of the keys that the event carries, not only by the first."""
+    """What `alert: isolate` asks for. None and () mean "as the application's isolation policy says".
+
+    `durations`: how long the first time, the second, …; the last one holds from then on; None: for ever.
+    `fields`: where in the match a key's value is, when it is not where events have it. `every`: by each of
+    the keys that the event carries, not only by the first.
+    """
 
     to: str | None = None
-    duration: timedelta | None = None
-    forever: bool = False
+    durations: tuple[timedelta | None, ...] = ()
     keys: tuple[KeySelector, ...] = ()
+    fields: Mapping[KeySelector, str] = field(default_factory=dict)
     every: bool = False
     reason: str = ""
+    limit: Limit = Limit()
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryOptions:
+    """The table above the texts of gathered matches: how often each combination of `fields` occurs. `kind` is
+    ascii, markdown or html; `rows` the most that are shown, None for all.
+    """
+
+    fields: tuple[str, ...]
+    headers: tuple[str, ...]
+    kind: str = "ascii"
+    rows: int | None = None
+    prefix: str = ""
+    suffix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
-    """How a match is put into words; `alert_*` options of the rule file."""
+    """How a match is put into words; `alert_*` options of the rule file. `jinja` and `jinja_subject` are
+    there when `kind` is `alert_text_jinja`.
+    """
 
     subject: Template
     subject_max_length: int
     text: Template | None
     kind: str
     missing: str
+    jinja: JinjaTemplate | None = None
+    jinja_subject: JinjaTemplate | None = None
+    summary: SummaryOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GatherOptions:
+    """How matches are gathered into one message: for `window` after the first, or until the next time that
+    the cron expression `schedule` names (UTC). Apart by the values of `key`; no more than `limit` at once.
+
+    `by_match_time`: the window starts at the first match's own time, not when it was found.
+    `joins_by_match_time`: a match belongs to a window by its own time, too.
+    """
+
+    window: timedelta = timedelta(0)
+    schedule: str = ""
+    key: tuple[str, ...] = ()
+    by_match_time: bool = False
+    joins_by_match_time: bool = False
+    limit: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class EnrichOptions:
+    """What a match gets before it is told: the classes and functions of `enhancements`, in order (`first`:
+    before it is gathered), and how often the `top` most frequent values of `counted` fields occur.
+    """
+
+    enhancements: tuple[str, ...] = ()
+    first: bool = False
+    counted: tuple[str, ...] = ()
+    top: int = 5
+    rule_parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkOptions:
+    """Where a message leads: titles and addresses with holes for fields of the match."""
+
+    links: tuple[tuple[str, Template], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +144,13 @@ class Clock:
     compatible: bool = False
     run_every: timedelta = timedelta(minutes=1)
     query_delay: timedelta = timedelta(0)
+    buffer_time: timedelta = timedelta(minutes=15)
+    #: How `field` is written: iso, unix, unix_ms, or custom in `format` (as `strptime` has it).
+    kind: str = "iso"
+    format: str = ""
+    #: How times are shown to people.
+    local: bool = True
+    shown_as: str = "%Y-%m-%d %H:%M %Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +159,8 @@ class Rule:
 
     `properties` are the file's own top-level values (what `alert_text_args` may name besides fields of the
     match); `source` is where it came from and `text` the file as it was; `warnings` are what its author may
-    want to know although it is valid.
+    want to know although it is valid. `drawn` tells apart what the text drew from elsewhere (imports,
+    defaults, environment).
     """
 
     name: str
@@ -99,10 +179,14 @@ class Rule:
     source: str
     text: str
     warnings: tuple[str, ...] = ()
+    gather: GatherOptions | None = None
+    enrich: EnrichOptions = EnrichOptions()
+    links: LinkOptions = LinkOptions()
+    drawn: str = ""
 
     def same_as(self, other: Rule) -> bool:
         """Whether both were read from the same text, so that one may continue the other's windows."""
-        return self.name == other.name and self.text == other.text
+        return (self.name, self.text, self.drawn) == (other.name, other.text, other.drawn)
 
 
 class Status(StrEnum):

@@ -1,0 +1,79 @@
+"""`alert: webhook`: all that is known of a match, as JSON, signed, for programs of one's own.
+
+The receiver can trust it (`X-Divertor-Signature`, HMAC-SHA256 of time and body by a secret both know), can
+tell a repetition (`Idempotency-Key`), and is told when the alarm is over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+from divertor.alerts.contract import Delivery
+from divertor.alerts.http import post_json
+from divertor.alerts.text import body, subject
+from divertor.model.events import format_time
+from divertor.rules.actions import WebhookOptions
+from divertor.rules.notification import Notification
+from divertor.rules.rule import Match
+
+
+def payload(notification: Notification) -> dict[str, Any]:
+    """`matches` has every match; the rest is about the first."""
+    return {
+        "id": notification.id,
+        "rule": notification.rule.name,
+        "alarm": notification.alarm,
+        "status": str(notification.status),
+        "subject": subject(notification),
+        "text": body(notification),
+        "matches": [_match(match) for match in notification.matches],
+    }
+
+
+def _match(match: Match) -> dict[str, Any]:
+    return {
+        "id": match.id,
+        "time": format_time(match.time),
+        "key": match.key,
+        "event": match.event_id or None,
+        "num_hits": match.num_hits,
+        "num_matches": match.num_matches,
+        "document": match.document,
+    }
+
+
+def signature(secret: str, time: str, content: bytes) -> str:
+    """`t=<time>,v1=<hex>`: HMAC-SHA256 of the time, a dot and the body; the time lets receivers refuse what
+    was recorded and sent again.
+    """
+    digest = hmac.new(secret.encode(), f"{time}.".encode() + content, hashlib.sha256)
+    return f"t={time},v1={digest.hexdigest()}"
+
+
+class Webhook:
+    """Posts; `wall` is the time that is signed."""
+
+    def __init__(self, client: httpx.AsyncClient, wall: Callable[[], datetime]) -> None:
+        self._client = client
+        self._wall = wall
+
+    def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        return [options]
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """:raises DeliveryError: the endpoint did not take it."""
+        options: WebhookOptions = delivery.options["webhook"]
+        said = payload(delivery.notification)
+        headers = {**options.headers, "idempotency-key": delivery.key}
+        if options.secret:
+            content = json.dumps(said, default=str).encode("utf-8", "replace")
+            time = str(int(self._wall().timestamp()))
+            headers["x-divertor-signature"] = signature(options.secret, time, content)
+        await post_json(self._client, options.url, said, timeout=options.timeout, headers=headers)
