@@ -22,7 +22,7 @@ from divertor.rules.options import Given, Option, OptionGroup, boolean, integer,
 from divertor.rules.rule import AlertSpec, Clock, Rule, TextOptions
 from divertor.rules.template import Template, literal, parse_template
 from divertor.rules.types import TYPES, UNSUPPORTED_TYPES
-from divertor.rules.types.contract import Settings, TypeDeclaration
+from divertor.rules.types.contract import RuleType, Settings, TypeDeclaration
 
 _TEXT_KINDS = ("", "alert_text_only", "exclude_fields")
 _UNSUPPORTED_TEXT_KINDS = ("aggregation_summary_only", "alert_text_jinja")
@@ -98,9 +98,7 @@ def load_rule(text: str, source: str) -> Rule:
     return Rule(
         name=name,
         type=declaration.name,
-        behaviour=declaration.make(
-            given.read_all(declaration.options, f"type {declaration.name}"), Settings(options["query_key"])
-        ),
+        behaviour=_behaviour(given, declaration, Settings(options["query_key"])),
         index=_index(given, options),
         filter=predicate,
         alerts=alerts,
@@ -171,6 +169,15 @@ def _declaration(given: Given, name: str) -> TypeDeclaration[Any]:
     if name not in TYPES:
         fail(node, f"unknown rule type {name[:80]!r}", suggestion(name, TYPES))
     return TYPES[name]
+
+
+def _behaviour(given: Given, declaration: TypeDeclaration[Any], settings: Settings) -> RuleType[Any]:
+    """The rule type with its options; those that make no sense together are refused where the type is named."""
+    options = given.read_all(declaration.options, f"type {declaration.name}")
+    try:
+        return declaration.make(options, settings)
+    except ValueError as problem:
+        fail(_required(given, "type"), f"type {declaration.name}: {problem}")
 
 
 def _name(name: str | None, given: Given, source: str) -> str:

@@ -94,12 +94,22 @@ class RuleType(Protocol[State]):
 class Measured(Protocol[SeenState]):
     """A rule type whose alarm is a number on the wrong side of a threshold: recovery, hysteresis and pending
     periods go by it. Types without it recover when nothing matched for a while.
+
+    It may also have a `threshold: float` (`threshold_of`), the first number on the bad side: `num_events`,
+    `max_cardinality + 1`, `math.nextafter(max_threshold, math.inf)`. A rule that says `recovery` without a
+    number recovers on the other side of it; without one, when nothing matched for a while.
     """
 
     side: Side
 
     def measure(self, state: SeenState, key: Key, now: int) -> float | None:
         """The number now, after forgetting what is too old; None when there is nothing to measure."""
+
+
+def threshold_of(behaviour: RuleType[Any]) -> float | None:
+    """Where the bad side of a measured type begins (that number included); None when it cannot say."""
+    found = getattr(behaviour, "threshold", None)
+    return float(found) if isinstance(found, int | float) and isinstance(behaviour, Measured) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,7 @@ class Settings:
 @dataclass(frozen=True, slots=True)
 class TypeDeclaration(Generic[State]):
     """A rule type as the loader knows it: its name in `type:`, its options, and how it is made of their
-    values.
+    values: `make` raises ValueError for options that make no sense together.
     """
 
     name: str
