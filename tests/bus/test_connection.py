@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from divertor.model.events import Event
 pytestmark = pytest.mark.anyio
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def event(number: int, **body: Any) -> Event:
@@ -250,3 +251,24 @@ async def test_a_small_event_stream_grows_when_there_is_room(broker: Any) -> Non
         async with connected(broker) as bus:
             assert await size_of(bus) == size
         broker.kill()
+
+
+async def test_a_tick_is_a_batch_without_events_and_stored_once_per_name(broker: Any) -> None:
+    async with connected(broker) as bus:
+        for _ in range(3):
+            await bus.tick("1767355200")
+        await bus.publish([event(1)])
+        tick, batch = await collect(bus, 1, 1)
+    assert tick.events == () and batch.events
+    assert 0 < tick.stored <= batch.stored
+
+
+async def test_the_first_message_since_a_moment_is_found(broker: Any) -> None:
+    async with connected(broker) as bus:
+        assert await bus.since(NOON) == 1
+        for number in range(9):
+            await bus.publish([event(number)])
+        batches = await collect(bus, 1, 8)
+        moments = [EPOCH + timedelta(microseconds=batch.stored) for batch in batches]
+        assert [await bus.since(moment) for moment in moments] == list(range(1, 10))
+        assert await bus.since(moments[-1] + timedelta(seconds=1)) == 10

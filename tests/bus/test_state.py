@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -185,3 +186,25 @@ async def test_a_value_that_is_no_json_is_refused(broker: Any) -> None:
     async with opened(broker) as state:
         with pytest.raises(InputError):
             await state.put("rule", "r", {"n": float("inf")})
+
+
+async def test_what_exists_or_was_lately_deleted_is_not_created_again(broker: Any) -> None:
+    async with opened(broker) as state:
+        revision = await state.create("outbox", "a", {"n": 1})
+        with pytest.raises(ConflictError):
+            await state.create("outbox", "a", {"n": 2})
+        assert await state.get("outbox", "a") == Entry({"n": 1}, revision)
+        await state.delete("outbox", "a")
+        with pytest.raises(ConflictError):
+            await state.create("outbox", "a", {"n": 3})
+
+
+async def test_a_document_with_a_time_to_live_goes_by_itself(broker: Any) -> None:
+    async with opened(broker) as state:
+        await state.put("receipts", "a", {"n": 1}, ttl=timedelta(seconds=1))
+        assert await state.get("receipts", "a") is not None
+        async with asyncio.timeout(10):
+            while True:
+                if await state.get("receipts", "a") is None:
+                    return
+                await asyncio.sleep(0.1)

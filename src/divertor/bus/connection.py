@@ -11,13 +11,14 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from divertor.bus.follow import STREAM_MISSING, Delivered, StreamState, follow, stream_state
 from divertor.bus.link import ApiError, Link
 from divertor.bus.server import MAX_PAYLOAD
 from divertor.errors import InputError, Position, UnavailableError
-from divertor.model.events import Event
+from divertor.model.events import Event, parse_time
 
 log = logging.getLogger("divertor.bus")
 
@@ -32,9 +33,11 @@ BATCH_BYTES = MAX_PAYLOAD // 2
 EVENT_BYTES = MAX_PAYLOAD - 1024 * 1024
 
 _BATCH_SUBJECT = "divertor.events.batch"
+_TICK_SUBJECT = "divertor.events.tick"
 _DAY = 24 * 3600 * 10**9
 _DUPLICATES = 120 * 10**9
 _NO_STORAGE = 10047
+_NO_MESSAGE = 10037
 #: The event stream is never made smaller than this, in bytes.
 _LEAST_BYTES = 16 * 1024**2
 
@@ -44,13 +47,15 @@ class Batch:
     """One message of the stream: `seq` is its stream sequence, `pending` how many messages wait behind it.
 
     `epoch` names the stream itself: it changes only when the broker's state was wiped, and sequences of
-    two epochs have nothing to do with each other.
+    two epochs have nothing to do with each other. `stored` is when the broker took it, in microseconds since
+    the epoch; a batch without events only says that time passed (`Bus.tick`).
     """
 
     seq: int
     events: tuple[Event, ...]
     pending: int
     epoch: str = ""
+    stored: int = 0
 
 
 class Bus:
@@ -130,6 +135,41 @@ class Bus:
             seq = await self._link.store(_BATCH_SUBJECT, payload, {"Nats-Msg-Id": identity}, timeout)
         return seq
 
+    async def tick(self, name: str, timeout: float = 5.0) -> None:
+        """Store a message without events: whoever follows the stream learns that time has passed.
+
+        Several may do so at once: of one `name` the broker keeps only the first within two minutes.
+
+        :raises UnavailableError: not acknowledged within `timeout` seconds.
+        """
+        await self._link.store(_TICK_SUBJECT, b"", {"Nats-Msg-Id": f"tick {name}"}, timeout)
+
+    async def since(self, moment: datetime) -> int:
+        """The sequence of the first message that the broker took at `moment` or later; the next one's if none
+        was.
+
+        :raises UnavailableError: the broker does not answer.
+        """
+        state = await self.position()
+        low, high = max(1, state.first), state.last + 1
+        while low < high:
+            middle = (low + high) // 2
+            stored = await self._stored_at(middle)
+            if stored is None or stored < moment:
+                low = middle + 1  # removed meanwhile: older than all that is there
+            else:
+                high = middle
+        return low
+
+    async def _stored_at(self, seq: int) -> datetime | None:
+        try:
+            found = await self._link.api(f"STREAM.MSG.GET.{STREAM}", {"seq": seq, "no_hdr": True})
+        except ApiError as problem:
+            if problem.code != _NO_MESSAGE:
+                raise
+            return None
+        return parse_time(str(found["message"]["time"]))
+
     async def events(self, start: int | None) -> AsyncGenerator[Batch, None]:
         """The stream's messages from sequence `start` on (None: those published after the first step).
 
@@ -172,7 +212,7 @@ class _Cursor:
 
 
 def _batch(item: Delivered, epoch: str) -> Batch:
-    return Batch(item.seq, tuple(_parsed(item)), item.pending, epoch)
+    return Batch(item.seq, tuple(_parsed(item)), item.pending, epoch, item.stored)
 
 
 def _parsed(item: Delivered) -> Iterator[Event]:

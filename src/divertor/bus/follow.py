@@ -50,13 +50,15 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """One message. `pending` counts those known to be behind it, on the broker or here already."""
+    """One message. `pending` counts those known to be behind it, on the broker or here already; `stored` is
+    when the broker took it, in microseconds since the epoch."""
 
     seq: int
     subject: str
     headers: dict[str, str]
     data: bytes
     pending: int
+    stored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +181,12 @@ class _Feed:
 
     def _checked(self, msg: Msg) -> Delivered | None:
         self._waiting -= 1
-        stream_seq, consumer_seq, pending = _positions(msg.reply)
+        stream_seq, consumer_seq, stored, pending = _positions(msg.reply)
         if consumer_seq != self._expected:
             return None
         self._expected += 1
-        return Delivered(stream_seq, msg.subject, msg.headers or {}, msg.data, max(pending, self._waiting))
+        pending = max(pending, self._waiting)
+        return Delivered(stream_seq, msg.subject, msg.headers or {}, msg.data, pending, stored // 1000)
 
     async def _control(self, msg: Msg) -> bool:
         """A heartbeat or a flow control request; False when it shows that a message is missing."""
@@ -228,12 +231,13 @@ def _is_idle(msg: Msg) -> bool:
     return "Nats-Last-Consumer" in headers and "Nats-Consumer-Stalled" not in headers
 
 
-def _positions(reply: str) -> tuple[int, int, int]:
-    """Stream sequence, consumer sequence and pending count out of a JetStream reply subject.
+def _positions(reply: str) -> tuple[int, int, int, int]:
+    """Stream sequence, consumer sequence, time (nanoseconds) and pending count out of a JetStream reply
+    subject.
 
     `$JS.ACK.<stream>.<consumer>.<tries>.<stream seq>.<consumer seq>.<time>.<pending>`, or the newer form
     with domain and account before the stream and possibly a token behind.
     """
     tokens = reply.split(".")
     at = 5 if len(tokens) == 9 else 7
-    return int(tokens[at]), int(tokens[at + 1]), int(tokens[at + 3])
+    return int(tokens[at]), int(tokens[at + 1]), int(tokens[at + 2]), int(tokens[at + 3])

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -70,17 +71,44 @@ class State:
         entry, _ = await self._read(key_of(kind, name))
         return entry
 
-    async def put(self, kind: str, name: str, value: Mapping[str, JSON], expect: int | None = None) -> int:
+    async def put(
+        self,
+        kind: str,
+        name: str,
+        value: Mapping[str, JSON],
+        expect: int | None = None,
+        *,
+        ttl: timedelta | None = None,
+    ) -> int:
         """Write a document and return its revision; on disk when this returns.
 
-        `expect` is the revision it must have now, 0 for "must not exist", None for "whatever is there".
+        `expect` is the revision it must have now, 0 for "must not exist", None for "whatever is there". After
+        `ttl`, at least a second, it is gone; whoever watches is not told of that.
 
         :raises ConflictError: it has another revision.
         :raises InputError: the value is no JSON or larger than 4 MiB.
         :raises UnavailableError: the broker does not answer.
         """
         payload = _encoded(kind, name, value)
-        return await self._write(key_of(kind, name), f"{kind} {name!r}", payload, {}, expect)
+        headers = {} if ttl is None else {"Nats-TTL": f"{max(1, int(ttl.total_seconds()))}s"}
+        return await self._write(key_of(kind, name), f"{kind} {name!r}", payload, headers, expect)
+
+    async def create(self, kind: str, name: str, value: Mapping[str, JSON]) -> int:
+        """Write a document that neither exists nor was deleted within the last hour, and return its revision.
+
+        :raises ConflictError: it does, or was.
+        :raises InputError: the value is no JSON or larger than 4 MiB.
+        :raises UnavailableError: the broker does not answer.
+        """
+        payload = _encoded(kind, name, value)
+        key, identity = key_of(kind, name), uuid4().hex
+        headers = {"Nats-Msg-Id": identity, "Nats-Expected-Last-Subject-Sequence": "0"}
+        try:
+            return await self._link.store(_PREFIX + key, payload, headers)
+        except ApiError as problem:
+            if problem.code != _WRONG_REVISION:
+                raise
+            return await self._own_revision(key, f"{kind} {name!r}", identity)
 
     async def delete(self, kind: str, name: str, expect: int | None = None) -> bool:
         """Remove a document; False when there was none.
