@@ -17,8 +17,48 @@ from divertor.model.events import Event
 from divertor.model.isolation import KeySelector
 from divertor.rules.filter import Filter
 from divertor.rules.jinja import JinjaTemplate
+from divertor.rules.schedule import Cron, Hours
 from divertor.rules.template import Template
 from divertor.rules.types.contract import Key, RuleType
+
+
+class Severity(StrEnum):
+    """How bad a match is. `rank` orders them."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        return _RANKS[self]
+
+
+_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+class Audience(StrEnum):
+    """Who is told of a match. What is held back from people (a silence, hours) still makes the rule act."""
+
+    ALL = "all"
+    ACTIONS = "actions"
+    PEOPLE = "people"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which matches one entry of `alert` is told of (its `when:`); an empty condition lets all through.
+
+    `keys` are patterns (`*`) of the query_key's value. The notice that an alarm is over goes to whoever was
+    told of it.
+    """
+
+    severities: frozenset[Severity] = frozenset()
+    hours: Hours | None = None
+    keys: tuple[str, ...] = ()
+    statuses: frozenset[Status] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +67,7 @@ class AlertSpec:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    when: Route | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +166,63 @@ class LinkOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovery:
+    """When an alarm is over. `below` or `above`: a measured number has been there for `hold`; `after`:
+    nothing matched for so long; none of the three: as the rule's type says.
+    """
+
+    after: timedelta | None = None
+    below: float | None = None
+    above: float | None = None
+    hold: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """What makes a tier of severity, all of it together: so many matches of the alarm, a number of the type,
+    an event that passes a filter, an alarm that has lasted so long, a time of the week.
+    """
+
+    matches: int = 0
+    below: float | None = None
+    above: float | None = None
+    filter: Filter | None = None
+    open_for: timedelta = timedelta(0)
+    hours: Hours | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """A severity and when it holds."""
+
+    level: Severity
+    when: When = When()
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmOptions:
-    """When a hit becomes an alert. `realert`: the silence after one, per key; `realert_key`: rules that name
-    the same one share their silences.
+    """When a hit becomes an alert.
+
+    `realert`: the silence after one, per key, growing up to `exponential_realert`; `realert_key`: rules that
+    name the same one share their silences. `pending`: how long the condition must hold before. `recovery`:
+    when it is told that an alarm is over; None: it is not told. `hours`: when people are told, `outside` what
+    happens else: `hold` until then, `drop`, or `lower` the severity. `limit`: minutes in which alerts go out,
+    what is found between them waiting or, with `coverage`, not being judged. `severity` is what holds unless
+    one of `tiers` does, the first one first.
     """
 
     realert: timedelta = timedelta(minutes=1)
     realert_key: str = ""
+    exponential_realert: timedelta | None = None
+    pending: timedelta = timedelta(0)
+    recovery: Recovery | None = None
+    hours: Hours | None = None
+    outside: str = "hold"
+    limit: Cron | None = None
+    coverage: bool = False
+    max_lateness: timedelta | None = None
+    severity: Severity = Severity.MEDIUM
+    tiers: tuple[Tier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +296,8 @@ class Match:
     projected by `include`, with `num_hits` and `num_matches`; `event` is the event behind it, whole, or None
     when only time showed it. `num_hits` counts the events that passed the rule's filter since its last alert,
     `num_matches` the matches since then, silenced ones included (both with this one). `time` is when it
-    happened (the event's time, UTC).
+    happened (the event's time, UTC). `suppressed` counts the matches of this rule and key that nobody was
+    told of since the last alert. `severities` are those under which the alarm was told, this one's last.
     """
 
     id: str
@@ -218,6 +310,10 @@ class Match:
     key: Key = None
     alarm: str = ""
     status: Status = Status.FIRING
+    severity: Severity = Severity.MEDIUM
+    severities: tuple[Severity, ...] = ()
+    suppressed: int = 0
+    audience: Audience = Audience.ALL
 
     @property
     def event_id(self) -> str:
