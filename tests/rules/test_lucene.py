@@ -168,7 +168,7 @@ REFUSED = [
 
 
 def judge(query: str, document: dict[str, Any], *, default_and: bool = False) -> bool:
-    return compile_query(parse_query(query, HERE, default_and=default_and))(Document(document))
+    return compile_query(parse_query(query, HERE, default_and=default_and)).test(Document(document))
 
 
 @pytest.mark.parametrize("query", MATCHING)

@@ -7,32 +7,34 @@ lower-casing what is asked for.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from divertor.model.documents import Node, Scalar
+from divertor.model.documents import Node, Scalar, to_value
 from divertor.model.fields import entries_of, fail, is_null, items_of, suggestion, text_of
-from divertor.rules.filter import EVERYTHING, Filter, Predicate
-from divertor.rules.lucene import Group, Occur, is_date_arithmetic, parse_query
-from divertor.rules.lucene import Node as Query
+from divertor.rules.anchoring import tokens_of_any_word, tokens_of_value
+from divertor.rules.clauses import all_of, always, any_of, at_least, exists, leaf, negate
+from divertor.rules.filter import EVERYTHING, Filter
+from divertor.rules.lucene import is_date_arithmetic, parse_query
 from divertor.rules.matching import (
-    KEYWORD,
     Bounds,
     Glob,
     ValueTest,
     Wild,
-    any_value,
     any_word,
     covered,
     glob_test,
     range_test,
-    text_predicate,
     whole_value,
     word_or_whole_exactly,
 )
 from divertor.rules.options import boolean
-from divertor.rules.query import all_of, any_of, compile_query, everything, negate
+from divertor.rules.places import KEYWORD
+from divertor.rules.query import compile_query, text_clause
+from divertor.rules.query_tree import Group, Occur
+from divertor.rules.query_tree import Node as Query
 from divertor.rules.regexp import compile_regexp
 
 #: Collects what a rule's author may want to know.
@@ -48,10 +50,10 @@ def compile_filter(node: Node | None, warnings: Warnings) -> Filter:
     """
     if node is None:
         return EVERYTHING
-    return Filter(all_of([_compile(item, warnings) for item in items_of(node)]))
+    return all_of([_compile(item, warnings) for item in items_of(node)], "all of")
 
 
-def _compile(node: Node, warnings: Warnings) -> Predicate:
+def _compile(node: Node, warnings: Warnings) -> Filter:
     entries = entries_of(node, "a filter")
     if len(entries) != 1:
         fail(node, f"a filter with {len(entries)} keys", f"one of {', '.join(sorted(_QUERIES))}")
@@ -64,7 +66,7 @@ def _compile(node: Node, warnings: Warnings) -> Predicate:
     return build(inner, warnings)
 
 
-def _query_string(node: Node, warnings: Warnings) -> Predicate:
+def _query_string(node: Node, warnings: Warnings) -> Filter:
     parts = _parts(node, "query_string", {"query", "default_field", "fields", "default_operator"} | _RANKING)
     if "query" not in parts:
         fail(node, "query_string without 'query'", "query: text")
@@ -78,7 +80,7 @@ def _query_string(node: Node, warnings: Warnings) -> Predicate:
             f"{query.position}: AND, + and OR are mixed without parentheses: as in Lucene, "
             "the clauses that are not required have no effect"
         )
-    return compile_query(tree, _default_fields(parts))
+    return compile_query(tree, _default_fields(parts), text_of(query, "query"))
 
 
 def _default_fields(parts: Mapping[str, Node]) -> tuple[str, ...]:
@@ -96,37 +98,45 @@ def has_idle_clauses(tree: Query) -> bool:
     """Whether some group both requires clauses and has optional ones, which then only rank."""
     if not isinstance(tree, Group):
         return False
-    occurs = {occur for occur, _node in tree.clauses}
+    occurs = {clause.occur for clause in tree.clauses}
     if {Occur.MUST, Occur.SHOULD} <= occurs:
         return True
-    return any(has_idle_clauses(node) for _occur, node in tree.clauses)
+    return any(has_idle_clauses(clause.node) for clause in tree.clauses)
 
 
-def _wrapped(node: Node, warnings: Warnings) -> Predicate:
+def _wrapped(node: Node, warnings: Warnings) -> Filter:
     """The old `query:` wrapper."""
     return _compile(node, warnings)
 
 
-def _term(node: Node, _warnings: Warnings) -> Predicate:
+def _term(node: Node, _warnings: Warnings) -> Filter:
     field, parts = _field_query(node, "term", "value", {"case_insensitive"})
     _refuse_case_insensitive(parts)
-    return any_value(field, _exactly(field, text_of(parts["value"], field)))
+    text = text_of(parts["value"], field)
+    return leaf(f"term {field}: {text}", field, _exactly(field, text), tokens_of_value(text))
 
 
-def _terms(node: Node, _warnings: Warnings) -> Predicate:
+def _terms(node: Node, _warnings: Warnings) -> Filter:
     entries = [(key, item) for key, item in entries_of(node, "terms") if key.text not in _RANKING]
     if len(entries) != 1:
         fail(node, f"terms with {len(entries)} fields", "one field with a list of values")
     key, values = entries[0]
     texts = [text_of(item, key.text) for item in items_of(values)]
-    return any_of([any_value(key.text, _exactly(key.text, text)) for text in texts])
+    written = f"terms {key.text}: {', '.join(texts)}"
+    return any_of(
+        [
+            leaf(f"{key.text}: {text}", key.text, _exactly(key.text, text), tokens_of_value(text))
+            for text in texts
+        ],
+        written,
+    )
 
 
 def _exactly(field: str, text: str) -> ValueTest:
     return whole_value(text) if field.endswith(KEYWORD) else word_or_whole_exactly(text)
 
 
-def _range(node: Node, _warnings: Warnings) -> Predicate:
+def _range(node: Node, _warnings: Warnings) -> Filter:
     field, item = _one_field(node, "range")
     parts = _parts(item, f"range of {field}", {"gt", "gte", "lt", "lte"} | _RANKING)
     for low, high in (("gt", "gte"), ("lt", "lte")):
@@ -136,7 +146,7 @@ def _range(node: Node, _warnings: Warnings) -> Predicate:
     if is_null(lower) and is_null(upper):
         fail(item, f"range of {field} without a bound", "gt, gte, lt or lte")
     bounds = Bounds(_bound(lower), _bound(upper), "gt" not in parts, "lt" not in parts)
-    return any_value(field, range_test(bounds))
+    return leaf(f"range {field}: {_written(item)}", field, range_test(bounds))
 
 
 def _bound(node: Node | None) -> str | None:
@@ -148,30 +158,33 @@ def _bound(node: Node | None) -> str | None:
     return bound
 
 
-def _exists(node: Node, _warnings: Warnings) -> Predicate:
+def _exists(node: Node, _warnings: Warnings) -> Filter:
     parts = _parts(node, "exists", {"field"} | _RANKING)
     if "field" not in parts:
         fail(node, "exists without 'field'", "field: name")
     field = text_of(parts["field"], "field")
-    return lambda document: document.exists(field)
+    return exists(f"exists {field}", field)
 
 
-def _wildcard(node: Node, _warnings: Warnings) -> Predicate:
+def _wildcard(node: Node, _warnings: Warnings) -> Filter:
     field, parts = _field_query(node, "wildcard", "value", {"wildcard", "case_insensitive"})
     pattern = parts.get("value", parts.get("wildcard"))
     if pattern is None:
         fail(node, "wildcard without 'value'", "a text with * or ?")
-    return _glob(field, glob_of(text_of(pattern, field)), parts)
+    text = text_of(pattern, field)
+    return _glob("wildcard", field, text, glob_of(text), parts)
 
 
-def _prefix(node: Node, _warnings: Warnings) -> Predicate:
+def _prefix(node: Node, _warnings: Warnings) -> Filter:
     field, parts = _field_query(node, "prefix", "value", {"case_insensitive"})
-    return _glob(field, (text_of(parts["value"], field), Wild.MANY), parts)
+    text = text_of(parts["value"], field)
+    return _glob("prefix", field, text, (text, Wild.MANY), parts)
 
 
-def _glob(field: str, glob: Glob, parts: Mapping[str, Node]) -> Predicate:
+def _glob(what: str, field: str, text: str, glob: Glob, parts: Mapping[str, Node]) -> Filter:
     ignore_case = "case_insensitive" in parts and boolean(parts["case_insensitive"], "case_insensitive")
-    return any_value(field, glob_test(glob, whole_only=field.endswith(KEYWORD), ignore_case=ignore_case))
+    test = glob_test(glob, whole_only=field.endswith(KEYWORD), ignore_case=ignore_case)
+    return leaf(f"{what} {field}: {text}", field, test)
 
 
 def glob_of(text: str) -> Glob:
@@ -180,38 +193,41 @@ def glob_of(text: str) -> Glob:
     return tuple(Wild(wild) if wild else escaped or plain for escaped, wild, plain in parts)
 
 
-def _regexp(node: Node, _warnings: Warnings) -> Predicate:
+def _regexp(node: Node, _warnings: Warnings) -> Filter:
     field, parts = _field_query(node, "regexp", "value", {"case_insensitive"})
     ignore_case = "case_insensitive" in parts and boolean(parts["case_insensitive"], "case_insensitive")
     try:
         covers = compile_regexp(text_of(parts["value"], field), ignore_case=ignore_case)
     except ValueError as problem:
         fail(parts["value"], f"regular expression with {problem}", "a pattern without it")
-    return any_value(field, covered(covers, whole_only=field.endswith(KEYWORD)))
+    written = f"regexp {field}: {text_of(parts['value'], field)}"
+    return leaf(written, field, covered(covers, whole_only=field.endswith(KEYWORD)))
 
 
-def _match(node: Node, _warnings: Warnings) -> Predicate:
+def _match(node: Node, _warnings: Warnings) -> Filter:
     field, parts = _field_query(node, "match", "query", {"operator", "lenient"})
     operator = text_of(parts["operator"], "operator").upper() if "operator" in parts else "OR"
     if operator not in ("AND", "OR"):
         fail(parts["operator"], f"operator is {operator[:40]!r}", "and, or")
     text = text_of(parts["query"], field)
     if field.endswith(KEYWORD):
-        return any_value(field, whole_value(text))
-    return any_value(field, any_word(text, all_of_them=operator == "AND"))
+        return leaf(f"match {field}: {text}", field, whole_value(text), tokens_of_value(text))
+    test = any_word(text, all_of_them=operator == "AND")
+    return leaf(f"match {field}: {text}", field, test, tokens_of_any_word(text))
 
 
-def _match_phrase(node: Node, _warnings: Warnings) -> Predicate:
+def _match_phrase(node: Node, _warnings: Warnings) -> Filter:
     field, parts = _field_query(node, "match_phrase", "query", set())
-    return text_predicate(field, text_of(parts["query"], field))
+    text = text_of(parts["query"], field)
+    return text_clause(f"match_phrase {field}: {text}", field, text)
 
 
-def _match_all(node: Node, _warnings: Warnings) -> Predicate:
+def _match_all(node: Node, _warnings: Warnings) -> Filter:
     _parts(node, "match_all", _RANKING)
-    return everything
+    return always("match_all")
 
 
-def _bool(node: Node, warnings: Warnings) -> Predicate:
+def _bool(node: Node, warnings: Warnings) -> Filter:
     known = {
         "must",
         "filter",
@@ -222,7 +238,7 @@ def _bool(node: Node, warnings: Warnings) -> Predicate:
     } | _RANKING
     parts = _parts(node, "bool", known)
 
-    def clauses(name: str) -> list[Predicate]:
+    def clauses(name: str) -> list[Filter]:
         return [_compile(item, warnings) for item in items_of(parts.get(name))]
 
     must = clauses("must") + clauses("filter")
@@ -230,8 +246,8 @@ def _bool(node: Node, warnings: Warnings) -> Predicate:
     default = 1 if should and not must else 0
     needed = _minimum(parts.get("minimum_should_match"), len(should), default)
     if needed:
-        must.append(_at_least(needed, should))
-    return all_of([*must, *map(negate, clauses("must_not"))])
+        must.append(at_least(needed, should))
+    return all_of([*must, *map(negate, clauses("must_not"))], "bool")
 
 
 def _minimum(node: Node | None, count: int, default: int) -> int:
@@ -245,10 +261,8 @@ def _minimum(node: Node | None, count: int, default: int) -> int:
     return max(0, count - amount if found[1] else amount)
 
 
-def _at_least(needed: int, predicates: list[Predicate]) -> Predicate:
-    if needed == 1:
-        return any_of(predicates)
-    return lambda document: sum(predicate(document) for predicate in predicates) >= needed
+def _written(node: Node) -> str:
+    return json.dumps(to_value(node), ensure_ascii=False, default=str)
 
 
 def _field_query(node: Node, what: str, main: str, extra: set[str]) -> tuple[str, dict[str, Node]]:
@@ -288,7 +302,7 @@ def _refuse_case_insensitive(parts: Mapping[str, Node]) -> None:
         )
 
 
-_QUERIES: dict[str, Callable[[Node, Warnings], Predicate]] = {
+_QUERIES: dict[str, Callable[[Node, Warnings], Filter]] = {
     "bool": _bool,
     "exists": _exists,
     "match": _match,

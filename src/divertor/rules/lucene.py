@@ -8,12 +8,22 @@ regular expressions, date arithmetic) is refused.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
-from typing import TypeAlias
+from dataclasses import replace
 
 from divertor.errors import InputError, Position
 from divertor.rules.matching import Bounds, Glob, Wild
+from divertor.rules.query_tree import (
+    Clause,
+    Everything,
+    Exists,
+    Group,
+    Node,
+    Occur,
+    Range,
+    Regexp,
+    Text,
+    Wildcard,
+)
 from divertor.rules.regexp import compile_regexp
 
 MAX_LENGTH = 64 * 1024
@@ -23,64 +33,6 @@ _SPACE = " \t\n\r\u3000"
 _ENDS_TERM = frozenset(_SPACE + '()[]{}:^"~\\/!')
 _ENDS_BOUND = frozenset(_SPACE + ']}"\\')
 _CONJUNCTIONS = {"AND": "AND", "&&": "AND", "OR": "OR", "||": "OR"}
-
-
-class Occur(Enum):
-    """What a clause does in its group."""
-
-    MUST = "+"
-    SHOULD = ""
-    MUST_NOT = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Everything:
-    """`*` or `*:*`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A term or a quoted phrase; `field` None means any field."""
-
-    field: str | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wildcard:
-    """A term with `*` or `?` in it."""
-
-    field: str | None
-    glob: Glob
-
-
-@dataclass(frozen=True, slots=True)
-class Regexp:
-    """`/pattern/`, which `regexp.compile_regexp` accepts."""
-
-    field: str | None
-    pattern: str
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    field: str
-    bounds: Bounds
-
-
-@dataclass(frozen=True, slots=True)
-class Exists:
-    field: str
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Matches when all MUST do, no MUST_NOT does, and, without a MUST, any SHOULD does."""
-
-    clauses: tuple[tuple[Occur, Node], ...]
-
-
-Node: TypeAlias = Everything | Text | Wildcard | Regexp | Range | Exists | Group
 
 
 def parse_query(text: str, position: Position, *, default_and: bool = False) -> Node:
@@ -210,18 +162,19 @@ class _Parser:
         reader = self._reader
         if depth > MAX_DEPTH:
             raise reader.refuse("parentheses nested too deeply", f"at most {MAX_DEPTH} levels")
-        clauses: list[tuple[Occur, Node]] = []
+        clauses: list[Clause] = []
         reader.skip_space()
         while not reader.at_end() and reader.peek() != ")":
             conjunction = self._conjunction(first=not clauses)
             modifier = self._modifier()
+            start = reader.at
             node = self._clause(field, depth)
-            self._add(clauses, conjunction, modifier, node)
+            self._add(clauses, conjunction, Clause(modifier, node, reader.text[start : reader.at].strip()))
             reader.skip_space()
         if not clauses:
             raise reader.refuse("empty query", "a term")
-        if len(clauses) == 1 and clauses[0][0] is not Occur.MUST_NOT:
-            return clauses[0][1]
+        if len(clauses) == 1 and clauses[0].occur is not Occur.MUST_NOT:
+            return clauses[0].node
         return Group(tuple(clauses))
 
     def _conjunction(self, *, first: bool) -> str:
@@ -249,18 +202,17 @@ class _Parser:
         reader.skip_space()
         return occur
 
-    def _add(self, clauses: list[tuple[Occur, Node]], conjunction: str, modifier: Occur, node: Node) -> None:
+    def _add(self, clauses: list[Clause], conjunction: str, clause: Clause) -> None:
         """Lucene's rule: an operator marks the clause before it as well as the one after it."""
-        if clauses and clauses[-1][0] is not Occur.MUST_NOT:
-            before = clauses[-1][1]
+        if clauses and clauses[-1].occur is not Occur.MUST_NOT:
             if conjunction == "AND":
-                clauses[-1] = (Occur.MUST, before)
+                clauses[-1] = replace(clauses[-1], occur=Occur.MUST)
             elif conjunction == "OR" and self._default_and:
-                clauses[-1] = (Occur.SHOULD, before)
-        if modifier is Occur.SHOULD:
+                clauses[-1] = replace(clauses[-1], occur=Occur.SHOULD)
+        if clause.occur is Occur.SHOULD:
             required = conjunction != "OR" if self._default_and else conjunction == "AND"
-            modifier = Occur.MUST if required else Occur.SHOULD
-        clauses.append((modifier, node))
+            clause = replace(clause, occur=Occur.MUST if required else Occur.SHOULD)
+        clauses.append(clause)
 
     def _clause(self, field: str | None, depth: int) -> Node:
         reader = self._reader

@@ -19,11 +19,10 @@ from typing import Any, TypeAlias
 from divertor.model.events import parse_time
 from divertor.rules.document import Document, scalar_text, words
 from divertor.rules.filter import Predicate
+from divertor.rules.places import Where, values_at
 
 #: Judges one scalar of an event; the document lends its remembered words.
 ValueTest: TypeAlias = Callable[[Any, Document], bool]
-
-KEYWORD = ".keyword"
 
 
 class Wild(Enum):
@@ -37,22 +36,11 @@ class Wild(Enum):
 Glob: TypeAlias = tuple[str | Wild, ...]
 
 
-def any_value(field: str | None, test: ValueTest) -> Predicate:
-    """True when any value of the field (None: of any field) passes the test."""
-    if field is None:
-        return lambda document: any(test(value, document) for value in document.all_values())
-    return lambda document: any(test(value, document) for value in document.values(field))
-
-
-def text_predicate(field: str | None, text: str) -> Predicate:
-    """The text as consecutive words of a value, or as the whole value (`.keyword`: only that)."""
-    if field is not None and field.endswith(KEYWORD):
-        return any_value(field, whole_value(text))
-    wanted = words(text)
-    if field is None and len(wanted) == 1 and as_number(text) is None and as_network(text) is None:
-        (word,) = wanted
-        return lambda document: word in document.all_words()
-    return any_value(field, words_or_whole(text))
+def any_value(where: Where, test: ValueTest) -> Predicate:
+    """True when any value at the place passes the test."""
+    if isinstance(where, str):
+        return lambda document: any(test(value, document) for value in document.values(where))
+    return lambda document: any(test(value, document) for value in values_at(where, document))
 
 
 def words_or_whole(text: str) -> ValueTest:
