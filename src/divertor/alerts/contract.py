@@ -16,14 +16,16 @@ from divertor.rules.rule import AlertSpec
 
 
 class DeliveryError(DivertorError):
-    """An alert did not arrive. `again` says whether another attempt may succeed.
+    """An alert did not arrive. `again` says whether another attempt may succeed, `after` how many seconds the
+    destination asked to be left alone until then (`Retry-After`); None: it did not.
 
     The message is shown and stored: it must not hold a webhook's address (`redacted`) or unbounded output.
     """
 
-    def __init__(self, message: str, *, again: bool) -> None:
+    def __init__(self, message: str, *, again: bool, after: float | None = None) -> None:
         super().__init__(message)
         self.again = again
+        self.after = after
 
 
 #: What a service said about a message that later ones refer to: a thread, a ticket, an incident.
