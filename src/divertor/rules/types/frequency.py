@@ -1,57 +1,92 @@
 """`type: frequency`: at least `num_events` events of one key within `timeframe`.
 
 The window hangs on its newest event, not on the present: events exactly `timeframe` apart are not in one
-window. A match empties the key's window, so the next one needs `num_events` new events; its body is the
-newest event by time, which need not be the one that arrived last. A key whose newest event is more than
-`timeframe` before the present is forgotten, both on a tick and before a late event could join it: when ticks
-happen changes nothing.
+window. A match empties the key's window, so the next one needs `num_events` new events. A key whose newest
+event is more than `timeframe` before the present is forgotten, both on a tick and before a late event could
+join it: when ticks happen changes nothing. The match shows the event that made it.
+
+In compatible mode the match shows the newest event by time, which need not be the one that arrived last,
+and only ticks forget.
+
+A key is remembered by the times of its events only, one time as a bare number: a million keys fit into
+memory. The events themselves are kept when the match is to show them.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from array import array
+from bisect import bisect_right, insort_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from divertor.model.events import Event
 from divertor.rules.options import Option, boolean, integer, span
-from divertor.rules.types.contract import Hit, Key, Observation, Settings, TypeDeclaration
-
-#: Keys of one rule that are remembered; an attacker may choose keys, so beyond it the longest idle one goes.
-MAX_KEYS = 100_000
+from divertor.rules.types.contract import Hit, Key, Observation, Settings, Side, TypeDeclaration
+from divertor.rules.types.remembered import MAX_KEYS, idle, longest_idle
 
 #: A window never holds more than num_events, so this bounds it.
 MAX_NUM_EVENTS = 1_000_000
+
+#: Times in the windows of several events of one rule together; beyond it the longest idle keys go.
+MAX_TIMES = 16_000_000
+
+#: Events kept by one rule whose matches show them.
+MAX_EVENTS = 200_000
 
 _MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(slots=True)
-class Window:
-    """The events of one key, ordered by time, as their times.
-
-    `newest` is what a match will show; `seen` runs beside `times`, and only when the related events are asked
-    for.
+class Windows:
+    """The times of each key's events, the longest idle key first: one time as itself; several in order,
+    after the place where the window starts (dropping the oldest moves it, and the array is cut now and
+    then). `held` counts the places in arrays.
     """
 
-    newest: Observation
-    times: list[int] = field(default_factory=list)
-    seen: list[Observation] = field(default_factory=list)
-    #: Where the window starts in both lists: dropping the oldest moves it, and the lists are cut now and
-    #: then.
-    first: int = 0
+    by_key: dict[Key, int | array[int]] = field(default_factory=dict)
+    held: int = 0
+    forgotten: int = 0
 
-    def count(self) -> int:
-        return len(self.times) - self.first
+    def forget(self, key: Key) -> None:
+        window = self.by_key.pop(key, None)
+        if window.__class__ is array:
+            self.held -= len(window)
+
+    def bound(self, max_keys: int) -> None:
+        while len(self.by_key) > max_keys or self.held > MAX_TIMES:
+            for key in longest_idle(self.by_key):
+                self.forget(key)
+                self.forgotten += 1
 
 
 @dataclass(slots=True)
-class Windows:
-    """The state: windows by key, the longest idle first."""
+class Kept:
+    """The events of one key in order of their times."""
 
-    by_key: dict[Key, Window] = field(default_factory=dict)
-    forgotten: int = 0
+    times: list[int] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def add(self, seen: Observation, timeframe: int) -> None:
+        """By time; among equals the one that arrived last counts as the newest."""
+        place = bisect_right(self.times, seen.micros)
+        self.times.insert(place, seen.micros)
+        self.events.insert(place, seen.event)
+        old = bisect_right(self.times, self.times[-1] - timeframe)
+        del self.times[:old], self.events[:old]
+
+
+@dataclass(slots=True)
+class Counted:
+    """The state. `since_match` are windows that a match empties; `kept` has them instead when events are
+    kept; `lately`, for measuring only, are windows that a match does not empty.
+    """
+
+    since_match: Windows = field(default_factory=Windows)
+    kept: dict[Key, Kept] = field(default_factory=dict)
+    kept_events: int = 0
+    lately: Windows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,88 +97,153 @@ class Frequency:
     timeframe: int
     attach_related: bool = False
     max_keys: int = MAX_KEYS
+    compatible: bool = False
+    measured: bool = False
+    side: Side = "above"
 
-    def start(self) -> Windows:
-        return Windows()
+    def start(self) -> Counted:
+        return Counted(lately=Windows() if self.measured else None)
 
     def span(self) -> timedelta:
         return timedelta(microseconds=self.timeframe)
 
-    def step(self, state: Windows, seen: Observation, now: int) -> list[Hit]:
-        window = self._window(state, seen, now)
-        self._insert(window, seen)
-        self._drop_old(window)
-        if window.count() < self.num_events:
+    def step(self, state: Counted, seen: Observation, now: int) -> list[Hit]:
+        if state.lately is not None:
+            self._add(state.lately, seen.key, seen.micros, now)
+        if self.attach_related or self.compatible:
+            return self._step_keeping(state, seen, now)
+        if self._add(state.since_match, seen.key, seen.micros, now) < self.num_events:
             return []
-        del state.by_key[seen.key]
-        return [self._hit(window, seen.event.id)]
+        state.since_match.forget(seen.key)
+        return [Hit.of(seen)]
 
-    def tick(self, state: Windows, now: int) -> list[Hit]:
-        stale = [key for key, window in state.by_key.items() if self._is_stale(window, now)]
-        for key in stale:
-            del state.by_key[key]
+    def tick(self, state: Counted, now: int) -> list[Hit]:
+        for windows in (state.since_match, state.lately):
+            if windows is not None:
+                for key in idle(windows.by_key, lambda window: now - _newest(window) > self.timeframe):
+                    windows.forget(key)
+        for key in [key for key, kept in state.kept.items() if now - kept.times[-1] > self.timeframe]:
+            state.kept_events -= len(state.kept.pop(key).events)
         return []
+
+    def measure(self, state: Counted, key: Key, now: int) -> float | None:
+        """The events of a key within the last `timeframe`; at most `num_events`."""
+        if state.lately is None:
+            return None
+        window = state.lately.by_key.get(key)
+        if window is None:
+            return 0.0
+        if isinstance(window, int):
+            return float(now - window < self.timeframe)
+        return float(len(window) - bisect_right(window, now - self.timeframe, lo=window[0]))
 
     def summary(self, _document: Mapping[str, Any], time: datetime) -> str:
         start = time - timedelta(microseconds=self.timeframe)
-        return f"At least {self.num_events} events occurred between {_minute(start)} and {_minute(time)}"
+        return f"At least {self.num_events} events occurred between {minute(start)} and {minute(time)}"
 
-    def _window(self, state: Windows, seen: Observation, now: int) -> Window:
+    def _add(self, windows: Windows, key: Key, micros: int, now: int) -> int:
+        """Put a time into its key's window; how many the window holds then."""
         # Popped and put back, so that the dict stays in order of last use.
-        window = state.by_key.pop(seen.key, None)
-        if window is None or self._is_stale(window, now):
-            window = Window(seen)
-        state.by_key[seen.key] = window
-        if len(state.by_key) > self.max_keys:
-            del state.by_key[next(iter(state.by_key))]
-            state.forgotten += 1
-        return window
+        window = windows.by_key.pop(key, None)
+        if window is None:
+            windows.by_key[key] = micros
+            if len(windows.by_key) > self.max_keys:
+                windows.bound(self.max_keys)
+            return 1
+        if isinstance(window, int):
+            return self._add_to_one(windows, key, window, micros, now)
+        return self._add_to_many(windows, key, window, micros, now)
 
-    def _is_stale(self, window: Window, now: int) -> bool:
-        return now - window.times[-1] > self.timeframe
+    def _add_to_one(self, windows: Windows, key: Key, known: int, micros: int, now: int) -> int:
+        if now - known > self.timeframe:
+            windows.by_key[key] = micros
+            return 1
+        older, newer = (known, micros) if known <= micros else (micros, known)
+        if newer - older >= self.timeframe or self.num_events == 1:
+            windows.by_key[key] = newer
+            return 1
+        windows.by_key[key] = array("q", (1, older, newer))
+        windows.held += 3
+        return 2
 
-    def _drop_old(self, window: Window) -> None:
-        times, newest, first = window.times, window.times[-1], window.first
-        while newest - times[first] >= self.timeframe:
-            first += 1
-        if first > 64 and first * 2 > len(times):
-            del times[:first], window.seen[:first]
-            first = 0
-        window.first = first
-
-    def _hit(self, window: Window, cause: str) -> Hit:
-        related = (
-            tuple(seen.event for seen in window.seen[window.first : -1]) if self.attach_related else None
-        )
-        newest = window.newest
-        return Hit(newest.key, newest.micros, cause, newest.event, related=related)
-
-    def _insert(self, window: Window, seen: Observation) -> None:
-        """By time; among equals the one that arrived last counts as the newest."""
-        times = window.times
-        place = len(times)
-        if seen.micros >= window.newest.micros:
-            window.newest = seen
+    def _add_to_many(self, windows: Windows, key: Key, window: array[int], micros: int, now: int) -> int:
+        before = len(window)
+        if now - window[-1] > self.timeframe:
+            windows.by_key[key] = micros
+            windows.held -= before
+            return 1
+        first = window[0]
+        if micros >= window[-1]:
+            window.append(micros)
         else:
-            place = bisect_right(times, seen.micros, lo=window.first)
-        times.insert(place, seen.micros)
-        if self.attach_related:
-            window.seen.insert(place, seen)
+            insort_right(window, micros, lo=first)
+        first = self._first(window, first)
+        count = len(window) - first
+        if count == 1:
+            windows.by_key[key] = window[-1]
+            windows.held -= before
+            return 1
+        if first > 64 and first * 2 > len(window):
+            del window[1:first]
+            first = 1
+        window[0] = first
+        windows.by_key[key] = window
+        windows.held += len(window) - before
+        if windows.held > MAX_TIMES:
+            windows.bound(self.max_keys)
+        return count
+
+    def _first(self, window: array[int], first: int) -> int:
+        """Where the window starts: nothing too old in it, and no more than decides."""
+        oldest = window[-1] - self.timeframe
+        while window[first] <= oldest:
+            first += 1
+        return max(first, len(window) - self.num_events)
+
+    def _step_keeping(self, state: Counted, seen: Observation, now: int) -> list[Hit]:
+        kept = state.kept.pop(seen.key, None)
+        before = 0 if kept is None else len(kept.events)
+        if kept is None or (now - kept.times[-1] > self.timeframe and not self.compatible):
+            kept = Kept()
+        kept.add(seen, self.timeframe)
+        if len(kept.events) >= self.num_events:
+            state.kept_events -= before
+            return [self._hit(kept, seen)]
+        state.kept[seen.key] = kept
+        state.kept_events += len(kept.events) - before
+        if state.kept_events > MAX_EVENTS or len(state.kept) > self.max_keys:
+            for key in longest_idle(state.kept):
+                state.kept_events -= len(state.kept.pop(key).events)
+                state.since_match.forgotten += 1
+        return []
+
+    def _hit(self, kept: Kept, seen: Observation) -> Hit:
+        if self.compatible:
+            related = tuple(kept.events[:-1]) if self.attach_related else None
+            return Hit(seen.key, kept.times[-1], seen.event.id, kept.events[-1], related=related)
+        return Hit.of(seen, related=tuple(event for event in kept.events if event is not seen.event))
 
 
-def _minute(moment: datetime) -> str:
+def _newest(window: int | array[int]) -> int:
+    return window if isinstance(window, int) else window[-1]
+
+
+def minute(moment: datetime) -> str:
+    """A time as the sentences about matches spell it."""
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def make(options: Mapping[str, Any], _settings: Settings) -> Frequency:
+def make(options: Mapping[str, Any], settings: Settings) -> Frequency:
     return Frequency(
         num_events=options["num_events"],
         timeframe=options["timeframe"] // _MICROSECOND,
         attach_related=options["attach_related"],
+        compatible=settings.compatible,
+        measured=settings.measured,
     )
 
 
-DECLARATION: TypeDeclaration[Windows] = TypeDeclaration(
+DECLARATION: TypeDeclaration[Counted] = TypeDeclaration(
     "frequency",
     (
         Option("num_events", integer(1, MAX_NUM_EVENTS), required=True),
