@@ -6,7 +6,7 @@ Retrying, queueing and reporting belong to the dispatcher.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
@@ -38,12 +38,15 @@ class Delivery:
 
     `options` are the target's. `key` is the same for every attempt at this delivery, for services that can
     tell a repetition by it. `receipt` is what the target answered to an earlier message about the same alarm.
+    `others` are the receipts of this alarm's other alerters by name, as far as there are any: a message may
+    link to the ticket that `jira` made, which stands before it in `rule.alerts`.
     """
 
     notification: Notification
     options: Mapping[str, Any]
     key: str = ""
     receipt: Receipt | None = None
+    others: Mapping[str, Receipt] = field(default_factory=dict)
 
 
 class Alerter(Protocol):
