@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from divertor.alerts import (
     Alerter,
+    Deeds,
     DeliveryError,
     Dispatcher,
+    Isolator,
     Outcome,
     Retry,
     new_client,
@@ -208,14 +211,18 @@ def test_matches_of_one_rule_arrive_in_order(match: Matches) -> None:
     run(main())
 
 
-async def ignore(_match: Match, _options: IsolateOptions) -> None:
-    """No isolation service."""
+async def nothing(*_: Any) -> None:
+    """Nobody who would do it."""
+
+
+def deeds(isolate: Isolator = nothing) -> Deeds:
+    return Deeds(isolate, nothing, nothing, lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def test_every_declared_alerter_exists_and_no_other() -> None:
     async def main() -> None:
         async with new_client() as client:
-            assert set(standard_alerters(client, ignore, logging.getLogger())) == set(ALERTERS)
+            assert set(standard_alerters(client, deeds(), logging.getLogger())) == set(ALERTERS)
 
     run(main())
 
@@ -230,7 +237,7 @@ def test_isolate_hands_over_the_match_and_its_wishes(match: Matches) -> None:
 
     async def main() -> None:
         async with new_client() as client:
-            desk = Desk(standard_alerters(client, isolate, logging.getLogger()))
+            desk = Desk(standard_alerters(client, deeds(isolate), logging.getLogger()))
             await desk.dispatcher.dispatch([match(alert="isolate", isolate={"to": "shop:1.0.0"})])
             await desk.dispatcher.drain()
             assert calls == [("e1", "shop:1.0.0")] * 2 and desk.ends() == [("isolate", True, 2)]
@@ -241,7 +248,7 @@ def test_isolate_hands_over_the_match_and_its_wishes(match: Matches) -> None:
 def test_debug_writes_one_line_whatever_the_payload(match: Matches, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with new_client() as client:
-            desk = Desk(standard_alerters(client, ignore, logging.getLogger("alerts")))
+            desk = Desk(standard_alerters(client, deeds(), logging.getLogger("alerts")))
             await desk.dispatcher.dispatch([match({"a": "x\nINFO forged"})])
             await desk.dispatcher.drain()
 
@@ -256,7 +263,7 @@ def test_a_webhook_that_recovers_gets_its_alert(match: Matches, webhook: Any) ->
 
     async def main() -> None:
         async with new_client() as client:
-            desk = Desk(standard_alerters(client, ignore, logging.getLogger()))
+            desk = Desk(standard_alerters(client, deeds(), logging.getLogger()))
             await desk.dispatcher.dispatch([match(alert="post", http_post_url=webhook.url)])
             await desk.dispatcher.drain()
             assert desk.ends() == [("post", True, 3)]

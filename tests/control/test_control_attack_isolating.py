@@ -13,12 +13,14 @@ import pytest
 from divertor.bus import Bus, State
 from divertor.conditions import parse
 from divertor.control.isolating import Isolating
+from divertor.errors import LimitError, NotFoundError
 from divertor.gateway.access import Added, Seen
 from divertor.isolation.service import IsolationService
 from divertor.model.artifacts import IsolationPolicy
 from divertor.model.events import Event
 from divertor.model.isolation import Isolation, KeyKind, KeySelector
 from divertor.rules import IsolateOptions
+from divertor.rules.rule import Limit
 
 pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -41,11 +43,14 @@ class Nowhere:
 @dataclass
 class Rule:
     name: str = "x"
+    type: str = "any"
 
 
 @dataclass
 class Match:
-    event: Event
+    event: Event | None
+    id: str = "m1"
+    document: dict[str, Any] = field(default_factory=dict)
     rule: Rule = field(default_factory=Rule)
 
 
@@ -53,6 +58,12 @@ class Match:
 class Place:
     service: IsolationService
     told: list[Event]
+    state: State
+    troubles: list[str]
+
+    def isolating(self) -> Isolating:
+        """With limits, and a memory of offences."""
+        return Isolating(self.service, True, self.state, lambda _: None, self.troubles.append, lambda: NOW)
 
     def isolated(self) -> dict[str, str]:
         """The values, with their parents'."""
@@ -71,7 +82,7 @@ async def place(broker: Any) -> AsyncIterator[Place]:
     service = IsolationService(State(bus), Nowhere(), lambda: {"a/web": POLICY}, publish, lambda: NOW)
     running = asyncio.create_task(service.run())
     await service.synced()
-    yield Place(service, told)
+    yield Place(service, told, State(bus), [])
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await bus.close()
@@ -115,3 +126,67 @@ async def test_what_the_gateway_isolated_is_one_client_but_for_what_is_allowed(p
     await isolating.by_gateway(seen("s3", by="s2"))
     assert place.isolated() == {"s1": "", "s2": "s1", "s3": "s2"}
     assert {each.reason for each in place.service.list()} >= {"attacked with GET /x"}
+
+
+async def test_who_comes_again_is_isolated_for_longer(place: Place) -> None:
+    options = IsolateOptions(durations=(timedelta(hours=1), timedelta(hours=5), None))
+    lengths = []
+    for _ in range(4):
+        await place.isolating().by_rule(match("s1"), options)
+        (held,) = place.service.list()
+        lengths.append(held.expires and held.expires - NOW)
+        await place.service.remove(held.id, "me")
+    assert lengths == [timedelta(hours=1), timedelta(hours=5), None, None]
+
+
+async def test_who_is_caught_again_while_isolated_has_not_come_again(place: Place) -> None:
+    options = IsolateOptions(durations=(timedelta(hours=1), timedelta(hours=5)))
+    isolating = place.isolating()
+    for _ in range(3):
+        await isolating.by_rule(match("s1"), options)
+    (held,) = place.service.list()
+    assert held.expires == NOW + timedelta(hours=1)
+
+
+async def test_a_key_is_taken_from_the_field_that_the_rule_names(place: Place) -> None:
+    options = IsolateOptions(keys=(SESSION,), fields={SESSION: "jar.sid"})
+    event = Event("e1", "log", NOW, NOW, body={"jar": {"sid": "s9"}})
+    await place.isolating().by_rule(Match(event), options)  # type: ignore[arg-type]
+    assert place.isolated() == {"s9": ""}
+
+
+async def test_a_match_without_an_event_isolates_by_its_own_key(place: Place) -> None:
+    options = IsolateOptions(keys=(ADDRESS,), fields={ADDRESS: "client.address"})
+    found = Match(None, document={"client.address": "192.0.2.7", "count": 9})
+    await place.isolating().by_rule(found, options)  # type: ignore[arg-type]
+    assert place.isolated() == {"192.0.2.7": ""}
+    assert [event.body["isolation"]["cause"] for event in place.told] == ["m1"]
+
+
+async def test_a_rule_that_isolates_too_many_is_stopped_until_somebody_has_looked(place: Place) -> None:
+    isolating, options = place.isolating(), IsolateOptions(limit=Limit(per_minute=2))
+    for name in ("s1", "s2", "s1"):
+        await isolating.by_rule(match(name), options)
+    for name in ("s3", "s4"):
+        with pytest.raises(LimitError, match="more than 2"):
+            await isolating.by_rule(match(name), options)
+    assert place.isolated().keys() == {"s1", "s2"} and len(place.troubles) == 1
+    await isolating.resume("x")
+    await isolating.by_rule(match("s3"), options)
+    assert "s3" in place.isolated()
+
+
+async def test_a_stopped_rule_is_stopped_after_a_restart(place: Place) -> None:
+    options = IsolateOptions(limit=Limit(per_minute=1))
+    first = place.isolating()
+    await first.by_rule(match("s1"), options)
+    with pytest.raises(LimitError):
+        await first.by_rule(match("s2"), options)
+    again = place.isolating()
+    await again.load()
+    assert again.stopped == first.stopped != {}
+    with pytest.raises(LimitError):
+        await again.by_rule(match("s2"), options)
+    await again.resume("x")
+    with pytest.raises(NotFoundError):
+        await again.resume("x")

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import trustme
 from divertor.bus import Bus, State
 from divertor.control.artifacts import Artifacts
 from divertor.control.deployments import KIND, Deployments
+from divertor.control.rollback import Rollback
 from divertor.envoy.plan import Route, Snapshot
 from divertor.errors import (
     ConflictError,
@@ -30,6 +32,7 @@ from divertor.model.deployments import Deployment, Instance
 from divertor.model.events import Event
 from divertor.model.reading import read_artifacts, read_blueprint, read_gateway
 from divertor.model.rendering import deployment_to_json, gateway_to_json
+from divertor.rules.actions import ReleaseOptions
 
 pytestmark = pytest.mark.anyio
 
@@ -86,6 +89,14 @@ class Office:
     runtime: Runs
     told: list[Event]
     routed: list[Snapshot]
+    rollback: Rollback
+
+    async def give(self, first: int) -> None:
+        """Moves customers between the two versions."""
+        routes = {
+            f"shop/web/web:{at}/port": {"weight": f"{part}%"} for at, part in ((1, first), (2, 100 - first))
+        }
+        await self.deployments.update_gateway("shop/web/port", {"routes": routes}, "me")
 
     async def deploy(self, *versions: str, **more: Any) -> Deployment:
         found = await self.deployments.deploy(read_blueprint(text(*versions, **more), "x"), "shop", "me")
@@ -128,8 +139,11 @@ async def office(broker: Any, taken: frozenset[int] = frozenset()) -> AsyncItera
 
     artifacts = Artifacts(state, publish, lambda: NOW)
     choices = Choices(isolation_secret=b"i", divert_secret=b"d")
-    deployments = Deployments(state, artifacts, runtime, choices, publish, route, lambda: NOW, free_port)
-    here = Office(deployments, artifacts, state, runtime, told, routed)
+    rollback = Rollback(state, lambda: here.deployments)
+    deployments = Deployments(
+        state, artifacts, runtime, choices, publish, route, lambda: NOW, free_port, rollback.note
+    )
+    here = Office(deployments, artifacts, state, runtime, told, routed, rollback)
     try:
         yield here
     finally:
@@ -363,3 +377,60 @@ async def test_what_a_change_of_a_gateway_of_its_own_does_not_say_stays(broker: 
         front = here.deployments.gateway("front")
         assert (front.port, [route.path for route in front.routes]) == (9052, ["shop/web/port"])
         assert (front.traffic.timeout is None, front.traffic.retries) == (False, None)
+
+
+def _alarm() -> Any:
+    """What a rule that only counts has found."""
+    rule = SimpleNamespace(name="errors", type="frequency")
+    return SimpleNamespace(event=None, id="m", rule=rule, document={})
+
+
+async def test_the_last_change_of_weights_is_taken_back(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1", "2")
+        await here.give(90)
+        await here.give(20)
+        await here.rollback.roll_back(_alarm(), ReleaseOptions("shop/web/port", "too many errors"))
+        assert here.weights() == {"web:1": 90, "web:2": 10}
+        assert "rule errors: too many errors changed gateway" in str(here.told[-1].body["message"])
+
+
+async def test_a_second_alarm_does_not_go_forward_again(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1", "2")
+        await here.give(100)
+        await here.give(0)
+        for _ in range(3):
+            await here.rollback.roll_back(_alarm(), ReleaseOptions("shop/web/port"))
+        assert here.weights() == {"web:1": 100, "web:2": 0}
+
+
+async def test_what_people_changed_meanwhile_is_not_undone(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1", "2")
+        await here.give(100)
+        await here.give(0)
+        await here.state.put(
+            "weights", "shop/web/port", {"before": {}, "after": {"x": 1}, "taken_back": False}
+        )
+        with pytest.raises(ConflictError, match="changed since"):
+            await here.rollback.roll_back(_alarm(), ReleaseOptions("shop/web/port"))
+        assert here.weights() == {"web:1": 0, "web:2": 100}
+
+
+async def test_a_version_added_without_customers_is_no_change_to_take_back(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1")
+        await here.deployments.merge("shop", read_blueprint(text("2"), "x"), "me")
+        with pytest.raises(NotFoundError, match="never changed"):
+            await here.rollback.roll_back(_alarm(), ReleaseOptions("shop/web/port"))
+
+
+async def test_the_gateway_is_that_of_the_application_the_event_is_about(broker: Any) -> None:
+    isolation = "isolation: {web: {to: 'web:1', keys: [client address]}}"
+    async with office(broker) as here:
+        await here.deploy("1", "2", extra=isolation)
+        await here.give(100)
+        await here.give(0)
+        await here.rollback.roll_back(_alarm(), ReleaseOptions())
+        assert here.weights() == {"web:1": 100, "web:2": 0}

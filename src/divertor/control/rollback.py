@@ -79,7 +79,7 @@ class Rollback:
 
     async def _take_back(self, name: str, before: Mapping[str, int], by: str) -> None:
         paths = [route.path for route in self._gateways().gateway(name).routes]
-        if missing := [path for path in before if path not in paths and before[path]]:
+        if missing := [path for path in before if path not in paths]:
             raise ConflictError(f"gateway {name} has no route {missing[0]} any more")
         routes = {path: {"weight": f"{before.get(path, 0)}%"} for path in paths}
         await self._gateways().update_gateway(name, {"routes": routes}, by)
@@ -102,4 +102,5 @@ Note = Callable[[Gateway | None, Gateway], Awaitable[None]]
 
 
 def _weights(gateway: Gateway) -> dict[str, int]:
-    return {route.path: route.weight or 0 for route in gateway.routes}
+    """The routes that customers get: a version that was added and gets nothing has moved nobody."""
+    return {route.path: route.weight for route in gateway.routes if route.weight}
