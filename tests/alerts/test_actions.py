@@ -1,0 +1,116 @@
+"""The actions: signed webhooks, events about matches, releases taken back. Over real HTTP on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from divertor.alerts import DeliveryError, new_client
+from divertor.alerts.contract import Delivery
+from divertor.alerts.event import MAX_DEPTH, SayEvent, event_of
+from divertor.alerts.release import Release
+from divertor.alerts.webhook import Webhook, signature
+from divertor.errors import ConflictError, UnavailableError
+from divertor.model.events import Event
+from divertor.rules import Match, Notification
+from divertor.rules.actions import EventOptions, ReleaseOptions
+
+Matches = Callable[..., Match]
+NOW = datetime(2026, 1, 1, 13, tzinfo=UTC)
+
+
+def delivery(match: Match) -> Delivery:
+    return Delivery(Notification.of(match), match.rule.alerts[0].options, "the-key")
+
+
+def send(match: Match) -> None:
+    async def main() -> None:
+        async with new_client() as client:
+            await Webhook(client, lambda: NOW).deliver(delivery(match))
+
+    asyncio.run(main())
+
+
+def hook(url: str, **more: Any) -> dict[str, Any]:
+    return {"webhook": {"url": url, **more}}
+
+
+def test_a_webhook_gets_everything_known_of_a_match(match: Matches, webhook: Any) -> None:
+    send(match({"user": "eve"}, name="Too many", alert=[hook(f"{webhook.url}/hook")]))
+    (payload,) = webhook.payloads
+    assert payload["rule"] == "Too many" and payload["status"] == "firing"
+    assert payload["matches"][0]["document"]["user"] == "eve" and payload["matches"][0]["event"] == "e1"
+
+
+def test_a_webhook_can_tell_a_repetition(match: Matches, webhook: Any) -> None:
+    found = match(alert=[hook(webhook.url)])
+    send(found)
+    send(found)
+    assert {headers["idempotency-key"] for _path, headers, _body in webhook.requests} == {"the-key"}
+    assert len({payload["id"] for payload in webhook.payloads}) == 1
+
+
+def test_the_signature_is_of_the_time_and_the_bytes_that_came(match: Matches, webhook: Any) -> None:
+    send(match({"text": "ü'\"<>\ud800"}, alert=[hook(webhook.url, secret="s3cret")]))
+    ((_path, headers, payload),) = webhook.requests
+    time, _, given = headers["x-divertor-signature"].removeprefix("t=").partition(",v1=")
+    content = json.dumps(payload).encode("utf-8", "replace")
+    assert given == hmac.new(b"s3cret", f"{time}.".encode() + content, hashlib.sha256).hexdigest()
+    assert time == str(int(NOW.timestamp()))
+
+
+def test_without_a_secret_nothing_is_signed(match: Matches, webhook: Any) -> None:
+    send(match(alert=[hook(webhook.url)]))
+    assert "x-divertor-signature" not in webhook.requests[0][1]
+
+
+def test_the_signature_is_what_openssl_computes() -> None:
+    # printf '1767272400.{"a": 1}' | openssl dgst -sha256 -hmac s3cret
+    digest = "af77d458a4c1dcc06bf8a7ca5bc3edcf77f8a78d1d56d384dc8480d02f4168b4"
+    assert signature("s3cret", "1767272400", b'{"a": 1}') == f"t=1767272400,v1={digest}"
+
+
+def test_a_match_is_said_as_an_event(match: Matches) -> None:
+    said: list[Event] = []
+
+    async def publish(events: list[Event]) -> None:
+        said.extend(events)
+
+    options = {"type": "fraud", "fields": {"who": "user.id"}, "body": {"severity": 3}, "tags": ["shop"]}
+    found = match({"user": {"id": "eve"}}, alert=[{"event": options}])
+    asyncio.run(SayEvent(publish, lambda: NOW).deliver(delivery(found)))
+    (event,) = said
+    assert (event.id, event.type, event.indices) == ("the-key", "fraud", ("divertor-fraud",))
+    assert event.get("who") == "eve" and event.get("severity") == 3 and event.get("cause") == "e1"
+    assert event.tags == ("rules:r", "shop") and event.timestamp == found.time and event.received == NOW
+
+
+def test_rules_that_feed_each_other_stop(match: Matches) -> None:
+    found = match({"divertor": {"depth": MAX_DEPTH}})
+    with pytest.raises(DeliveryError, match="feed each other") as refused:
+        event_of(Notification.of(found), EventOptions("loop"), "x", NOW)
+    assert not refused.value.again
+
+
+def test_an_event_counts_the_rules_behind_it(match: Matches) -> None:
+    found = match({"divertor": {"depth": 2}})
+    assert event_of(Notification.of(found), EventOptions("next"), "x", NOW).get("divertor.depth") == 3
+
+
+@pytest.mark.parametrize(("problem", "again"), [(UnavailableError("no"), True), (ConflictError("no"), False)])
+def test_a_release_is_tried_again_only_when_that_can_help(
+    match: Matches, problem: Exception, again: bool
+) -> None:
+    async def fail(_match: Match, _options: ReleaseOptions) -> None:
+        raise problem
+
+    with pytest.raises(DeliveryError) as refused:
+        asyncio.run(Release(fail).deliver(delivery(match(alert=[{"release": "a/b/c"}]))))
+    assert refused.value.again is again
