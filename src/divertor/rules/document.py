@@ -1,22 +1,28 @@
 """An event as rules see it: field lookup by dotted path, flattening, and word tokens, each computed once.
 
 One `Document` is made per event and shared by all rules that judge it, so that a hundred rules tokenise a
-payload once. It only reads; nothing here knows about queries or rule types.
+payload once; what no rule asks for is not computed. It only reads; nothing here knows about queries or rule
+types.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
-from divertor.model.events import Event
+from divertor.model.events import Event, format_time
 
 #: Bare terms search every field but these: they describe the record, not what happened.
 METADATA = frozenset({"_id", "_index", "@timestamp"})
 
 #: Nesting that is followed; an event nested deeper than this hides nothing a rule could name sensibly.
 MAX_DEPTH = 64
+
+#: Texts up to so many characters are likely to come again, as methods, hosts and states do: their words are
+#: remembered beyond their event.
+_SHORT = 64
 
 # Words as Unicode's text segmentation (UAX 29) cuts them, near enough: letters, digits and underscores; a dot
 # or an apostrophe between letters and a dot, comma or apostrophe between digits do not separate.
@@ -25,17 +31,20 @@ _WORD = re.compile(
 )
 _INDEXED = re.compile(r"(.*)\[([0-9]{1,4})\]")
 
-#: A dotted path, cut once: `Path("a.b[0].c")`.
-Path = tuple[str, ...]
+#: What the event itself says, whatever its body has under that name (see `Event.document`).
+_OWN = frozenset({"@timestamp", "_id", "_index", "type", "tags", "value"})
 
-
-def split_path(path: str) -> Path:
-    """`a.b.c` as its steps; `a[1]` stays one step."""
-    return tuple(path.split("."))
+_ABSENT: Any = object()
+_SCALARS = (str, int, float)
 
 
 def words(text: str) -> tuple[str, ...]:
     """The lower-case word tokens of a text, in order, as a full-text index would hold them."""
+    return _short_words(text) if len(text) <= _SHORT else tuple(_WORD.findall(text.lower()))
+
+
+@lru_cache(maxsize=16_384)
+def _short_words(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(text.lower()))
 
 
@@ -46,6 +55,46 @@ def scalar_text(value: Any) -> str:
     return str(value)
 
 
+class Path:
+    """A dotted path, cut once. It is the same path for as long as the process runs: rules name few.
+
+    `steps` are the ways to begin: a key (literal, dots and all, the longest first), the list and the position
+    it may mean otherwise, and the rest of the path. `roots` are the keys of a document without one of which
+    it has nothing at the path.
+    """
+
+    __slots__ = ("only", "own", "roots", "steps")
+
+    def __init__(self, path: str) -> None:
+        names = path.split(".", MAX_DEPTH - 1)
+        self.steps = tuple(_step(names, size) for size in range(len(names), 0, -1))
+        keys = {key for key, _item, _rest in self.steps}
+        lists = {item[0] for _key, item, _rest in self.steps if item is not None}
+        self.roots = frozenset(keys | lists)
+        #: The key, when there is nothing more to it: the usual case.
+        self.only = path if len(names) == 1 and not lists else None
+        self.own = not _OWN.isdisjoint(self.roots)
+
+
+def _step(names: list[str], size: int) -> tuple[str, tuple[str, int] | None, Path | None]:
+    key = ".".join(names[:size])
+    indexed = _INDEXED.fullmatch(key) if key.endswith("]") else None
+    item = None if indexed is None else (indexed[1], int(indexed[2]))
+    return key, item, compiled(".".join(names[size:])) if size < len(names) else None
+
+
+@lru_cache(maxsize=65_536)
+def compiled(path: str) -> Path:
+    """The path, cut once."""
+    return Path(path)
+
+
+def roots(path: str) -> frozenset[str]:
+    """The keys of which a document has at least one if it has anything at the path."""
+    bare = path.removesuffix(".keyword")
+    return compiled(path).roots | compiled(bare).roots
+
+
 def lookup(document: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path, or None.
 
@@ -53,53 +102,67 @@ def lookup(document: Mapping[str, Any], path: str) -> Any:
     when there is no such field. A list on the way is traversed: the result is then the list of what was
     found.
     """
-    found = _lookup(document, split_path(path))
+    found = _find(document, compiled(path), 0)
     if found is None and path.endswith(".keyword"):
-        return _lookup(document, split_path(path.removesuffix(".keyword")))
+        return _find(document, compiled(path.removesuffix(".keyword")), 0)
     return found
 
 
-def _lookup(value: Any, path: Path, depth: int = 0) -> Any:
-    if not path:
-        return value
+def _find(value: Any, path: Path, depth: int) -> Any:
     if depth > MAX_DEPTH:
         return None
-    if isinstance(value, Mapping):
-        return _lookup_in_mapping(value, path, depth)
+    if isinstance(value, dict):
+        return value.get(path.only) if path.only is not None else _find_in_mapping(value, path, depth)
     if isinstance(value, list | tuple):
-        return _lookup_in_list(value, path, depth)
-    return None
+        return _find_in_list(value, path, depth)
+    return _find_in_mapping(value, path, depth) if isinstance(value, Mapping) else None
 
 
-def _lookup_in_mapping(value: Mapping[str, Any], path: Path, depth: int) -> Any:
-    for size in range(len(path), 0, -1):
-        key = ".".join(path[:size])
-        found = _lookup(_step(value, key), path[size:], depth + 1)
+def _find_in_mapping(value: Mapping[str, Any], path: Path, depth: int) -> Any:
+    for key, item, rest in path.steps:
+        inner = value.get(key, _ABSENT)
+        if inner is _ABSENT:
+            if item is None:
+                continue
+            inner = _item(value, *item)
+        found = inner if rest is None else _find(inner, rest, depth + 1)
         if found is not None:
             return found
     return None
 
 
-def _step(value: Mapping[str, Any], key: str) -> Any:
-    if key in value:
-        return value[key]
-    indexed = _INDEXED.fullmatch(key) if key.endswith("]") else None
-    if indexed is None:
-        return None
-    items = value.get(indexed[1])
-    position = int(indexed[2])
+def _item(value: Mapping[str, Any], key: str, position: int) -> Any:
+    items = value.get(key)
     return items[position] if isinstance(items, list | tuple) and position < len(items) else None
 
 
-def _lookup_in_list(values: list[Any] | tuple[Any, ...], path: Path, depth: int) -> Any:
+def _find_in_list(values: list[Any] | tuple[Any, ...], path: Path, depth: int) -> Any:
     found: list[Any] = []
     for item in values:
-        inner = _lookup(item, path, depth + 1)
+        inner = _find(item, path, depth + 1)
         if isinstance(inner, list):
             found.extend(inner)
         elif inner is not None:
             found.append(inner)
     return found or None
+
+
+def _own(event: Event, name: str) -> Any:
+    """What `event.document()` has under one of the names in `_OWN`."""
+    match name:
+        case "type":
+            return event.type
+        case "_id":
+            return event.id
+        case "@timestamp":
+            return format_time(event.timestamp)
+        case "tags" if event.tags:
+            return list(event.tags)
+        case "value" if event.value is not None:
+            return event.value
+        case "_index" if event.indices:
+            return event.indices[0]
+    return event.body.get(name)
 
 
 def _scalars(value: Any, depth: int = 0) -> Iterator[Any]:
@@ -129,35 +192,67 @@ def _list_items(value: Any, depth: int = 0) -> Iterator[Any]:
 class Document:
     """One event's fields with the lookups and token sets made so far.
 
-    `fields` is the plain nested dict (`Event.document()`); callers must not change it.
+    Made of an event (`of`) or of a plain nested dict; callers must not change either.
     """
 
-    __slots__ = ("_all_values", "_all_words", "_values", "_words", "fields")
+    __slots__ = ("_all_values", "_all_words", "_event", "_fields", "_values", "_words", "body")
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self.fields = fields
+    def __init__(self, fields: Mapping[str, Any], event: Event | None = None) -> None:
+        #: The fields without those that the event itself has.
+        self.body = fields
+        self._event = event
+        self._fields = fields if event is None else None
         self._values: dict[str, tuple[Any, ...]] = {}
-        self._words: dict[str, tuple[str, ...]] = {}
+        self._words: dict[str, tuple[str, ...]] | None = None
         self._all_values: tuple[Any, ...] | None = None
         self._all_words: frozenset[str] | None = None
 
     @classmethod
     def of(cls, event: Event) -> Document:
-        return cls(event.document())
+        return cls(event.body, event)
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The plain nested dict (`Event.document()`), made when somebody wants all of it."""
+        if self._fields is None:
+            assert self._event is not None
+            self._fields = self._event.document()
+        return self._fields
+
+    def get(self, path: str) -> Any:
+        """`lookup(fields, path)`, without making `fields` when the event or its body has the answer."""
+        found = self._at(compiled(path))
+        if found is None and path.endswith(".keyword"):
+            return self._at(compiled(path.removesuffix(".keyword")))
+        return found
+
+    def _at(self, path: Path) -> Any:
+        if path.own and self._event is not None:
+            return _own(self._event, path.only) if path.only else _find(self.fields, path, 0)
+        return self.body.get(path.only) if path.only is not None else _find(self.body, path, 0)
 
     def values(self, path: str) -> tuple[Any, ...]:
         """The scalars at a path, lists flattened; empty when there is none."""
         known = self._values.get(path)
         if known is None:
-            known = self._values[path] = tuple(_list_items(lookup(self.fields, path)))
+            found = self.get(path)
+            if found is None:
+                known = ()
+            else:
+                known = (found,) if isinstance(found, _SCALARS) else tuple(_list_items(found))
+            self._values[path] = known
         return known
 
     def exists(self, path: str) -> bool:
         """Whether there is any non-null scalar at or under a path."""
-        return next(_scalars(lookup(self.fields, path)), None) is not None
+        return bool(self.values(path)) or next(_scalars(self.get(path)), None) is not None
 
     def words(self, text: str) -> tuple[str, ...]:
         """`words(text)`, remembered."""
+        if len(text) <= _SHORT:
+            return _short_words(text)
+        if self._words is None:
+            self._words = {}
         known = self._words.get(text)
         if known is None:
             known = self._words[text] = words(text)
