@@ -15,8 +15,15 @@ from typing import Any
 from divertor.errors import InputError, Position
 from divertor.model.documents import MappingNode, Node, Scalar, parse_documents, to_value
 from divertor.model.fields import fail, suggestion, text_of
-from divertor.rules import alarm_options
-from divertor.rules.alerters import ALERTERS, alerter_names, find_alerter, read_alerts
+from divertor.rules import aggregation, alarm_options
+from divertor.rules.alerters import (
+    alert_option_names,
+    alert_warnings,
+    alerter_names,
+    find_alerter,
+    is_users_option,
+    read_alerts,
+)
 from divertor.rules.dsl import compile_filter
 from divertor.rules.options import Given, Option, OptionGroup, boolean, integer, text, text_mapping, texts
 from divertor.rules.rule import AlertSpec, Clock, Rule, TextOptions
@@ -28,7 +35,7 @@ _TEXT_KINDS = ("", "alert_text_only", "exclude_fields")
 _UNSUPPORTED_TEXT_KINDS = ("aggregation_summary_only", "alert_text_jinja")
 
 #: Options of every rule, by who acts upon them: a group's value is the attribute of `Rule` of its name.
-GROUPS: tuple[OptionGroup, ...] = (alarm_options.GROUP,)
+GROUPS: tuple[OptionGroup, ...] = (alarm_options.GROUP, aggregation.GROUP)
 
 #: Options of every rule that are acted upon.
 COMMON = {
@@ -70,10 +77,10 @@ WITHOUT_EFFECT_PREFIXES = ("es_", "kibana_", "opensearch_")
 
 #: Refused: to ignore them would alert on something else, at another time, or with another text.
 REFUSED = frozenset(
-    """aggregate_by_match_time aggregation aggregation_key alert_on_new_data custom_pretty_ts_format
+    """alert_on_new_data custom_pretty_ts_format
     exponential_realert generate_kibana_discover_url generate_kibana_link generate_opensearch_discover_url
     import include_fields include_rule_params_in_matches jinja_filters jinja_root_name jinja_template_path
-    limit_execution limit_execution_coverage match_enhancements max_aggregation raw_count_keys
+    limit_execution limit_execution_coverage match_enhancements raw_count_keys
     run_enhancements_first summary_prefix summary_suffix summary_table_fields summary_table_max_rows
     summary_table_type timestamp_format timestamp_format_expr timestamp_to_datetime_format_expr top_count_keys
     top_count_number use_kibana4_dashboard use_kibana_dashboard use_local_time""".split()
@@ -145,9 +152,11 @@ def _check_names(given: Given) -> None:
     """Every key is known; a misspelt one would otherwise quietly not do what its author thinks."""
     known = _known_names()
     for name, (key, _item) in given.entries.items():
-        if name in REFUSED or any(name in declaration.refused for declaration in ALERTERS.values()):
+        if name in REFUSED:
             fail(key, f"the option {name!r} is not supported yet, and ignoring it would change the alerts")
-        if name not in known and not name.startswith(WITHOUT_EFFECT_PREFIXES):
+        if name in known or name.startswith(WITHOUT_EFFECT_PREFIXES):
+            continue
+        if not is_users_option(name, given.node("alert")):
             fail(key, f"unknown option {name[:80]!r}", _nearest(name, known))
 
 
@@ -158,8 +167,7 @@ def _nearest(name: str, known: set[str]) -> str:
 
 def _known_names() -> set[str]:
     own = {option.name for declared in TYPES.values() for option in declared.options}
-    own |= {option.name for alerter in ALERTERS.values() for option in alerter.options}
-    return own | set(COMMON) | _STRUCTURED | WITHOUT_EFFECT
+    return own | alert_option_names() | set(COMMON) | _STRUCTURED | WITHOUT_EFFECT
 
 
 def _declaration(given: Given, name: str) -> TypeDeclaration[Any]:
@@ -172,7 +180,7 @@ def _declaration(given: Given, name: str) -> TypeDeclaration[Any]:
 
 
 def _behaviour(given: Given, declaration: TypeDeclaration[Any], settings: Settings) -> RuleType[Any]:
-    """The rule type with its options; those that make no sense together are refused where the type is named."""
+    """The type with its options; those that make no sense together are refused where the type is named."""
     options = given.read_all(declaration.options, f"type {declaration.name}")
     try:
         return declaration.make(options, settings)
@@ -248,7 +256,7 @@ def _template(given: Given, name: str, fields: tuple[str, ...], named: Mapping[s
 
 
 def _warnings(given: Given, declaration: TypeDeclaration[Any], alerts: tuple[AlertSpec, ...]) -> list[str]:
-    warnings = [text for alert in alerts for text in ALERTERS[alert.name].warnings(alert.options)]
+    warnings = [text for alert in alerts for text in alert_warnings(alert)]
     own = {option.name for option in declaration.options}
     others = {option.name for other in TYPES.values() for option in other.options} - own
     for name, (key, _item) in given.entries.items():

@@ -1,10 +1,14 @@
-"""What is delivered: one match or, where a rule gathers them, several at once."""
+"""What is delivered: one match or, where a rule gathers them, several; and both as JSON, for keeping."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from divertor.rules.rule import Match, Rule, Status
+from divertor.model.events import Event
+from divertor.rules.rule import Audience, Match, Rule, Severity, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +39,61 @@ class Notification:
     def alarm(self) -> str:
         """What keeps the messages about one alarm together (a thread, an incident)."""
         return self.matches[0].alarm
+
+
+def match_to_json(match: Match) -> dict[str, Any]:
+    """All of a match but its rule; `match_from_json` reads it back."""
+    return {
+        "id": match.id,
+        "document": dict(match.document),
+        "event": None if match.event is None else match.event.to_json(),
+        "num_hits": match.num_hits,
+        "num_matches": match.num_matches,
+        "time": match.time.isoformat(),
+        "key": match.key,
+        "alarm": match.alarm,
+        "status": match.status.value,
+        "severity": match.severity.value,
+        "severities": [severity.value for severity in match.severities],
+        "suppressed": match.suppressed,
+        "audience": match.audience.value,
+    }
+
+
+def match_from_json(data: Mapping[str, Any], rule: Rule) -> Match:
+    """:raises ValueError: it is not what `match_to_json` made."""
+    try:
+        return Match(
+            id=str(data["id"]),
+            rule=rule,
+            document=dict(data["document"]),
+            event=None if data["event"] is None else Event.from_json(data["event"]),
+            num_hits=int(data["num_hits"]),
+            num_matches=int(data["num_matches"]),
+            time=datetime.fromisoformat(data["time"]),
+            key=data["key"],
+            alarm=str(data["alarm"]),
+            status=Status(data["status"]),
+            severity=Severity(data["severity"]),
+            severities=tuple(Severity(severity) for severity in data["severities"]),
+            suppressed=int(data["suppressed"]),
+            audience=Audience(data["audience"]),
+        )
+    except (KeyError, TypeError) as problem:
+        raise ValueError(f"no match: {problem}") from problem
+
+
+def notification_to_json(notification: Notification) -> dict[str, Any]:
+    """All of a notification but its rule."""
+    return {"id": notification.id, "matches": [match_to_json(match) for match in notification.matches]}
+
+
+def notification_from_json(data: Mapping[str, Any], rule: Rule) -> Notification:
+    """:raises ValueError: it is not what `notification_to_json` made."""
+    try:
+        matches = tuple(match_from_json(one, rule) for one in data["matches"])
+        if not matches:
+            raise ValueError("a notification of nothing")
+        return Notification(str(data["id"]), rule, matches)
+    except (KeyError, TypeError) as problem:
+        raise ValueError(f"no notification: {problem}") from problem
