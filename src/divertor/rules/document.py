@@ -65,28 +65,32 @@ class Path:
 
     __slots__ = ("only", "own", "roots", "steps")
 
-    def __init__(self, path: str) -> None:
-        names = path.split(".", MAX_DEPTH - 1)
+    def __init__(self, names: tuple[str, ...]) -> None:
         self.steps = tuple(_step(names, size) for size in range(len(names), 0, -1))
         keys = {key for key, _item, _rest in self.steps}
         lists = {item[0] for _key, item, _rest in self.steps if item is not None}
         self.roots = frozenset(keys | lists)
         #: The key, when there is nothing more to it: the usual case.
-        self.only = path if len(names) == 1 and not lists else None
+        self.only = names[0] if len(names) == 1 and not lists else None
         self.own = not _OWN.isdisjoint(self.roots)
 
 
-def _step(names: list[str], size: int) -> tuple[str, tuple[str, int] | None, Path | None]:
+def _step(names: tuple[str, ...], size: int) -> tuple[str, tuple[str, int] | None, Path | None]:
     key = ".".join(names[:size])
     indexed = _INDEXED.fullmatch(key) if key.endswith("]") else None
     item = None if indexed is None else (indexed[1], int(indexed[2]))
-    return key, item, compiled(".".join(names[size:])) if size < len(names) else None
+    return key, item, _cut(names[size:]) if size < len(names) else None
 
 
 @lru_cache(maxsize=65_536)
 def compiled(path: str) -> Path:
-    """The path, cut once."""
-    return Path(path)
+    """The path, cut once; not deeper than anybody looks."""
+    return _cut(tuple(path.split(".", MAX_DEPTH - 1)))
+
+
+@lru_cache(maxsize=65_536)
+def _cut(names: tuple[str, ...]) -> Path:
+    return Path(names)
 
 
 def roots(path: str) -> frozenset[str]:
