@@ -19,6 +19,7 @@ from divertor.api import Auth, Services, create_app
 from divertor.bus import Bus, State
 from divertor.control.artifacts import Artifacts
 from divertor.control.deployments import Deployments
+from divertor.control.isolating import Isolating
 from divertor.control.live import Live
 from divertor.control.metrics import Metrics
 from divertor.control.rules import Rules
@@ -155,7 +156,17 @@ async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
     )
     stats = Stats(str(directory / "envoy.sock"), time.monotonic, _nothing)
     metrics = Metrics(deployments, stats, feed.publish, wall)
-    services = Services(artifacts, deployments, isolations, rules, feed, Well(), recordings, metrics)
+    services = Services(
+        artifacts,
+        deployments,
+        isolations,
+        rules,
+        feed,
+        Well(),
+        recordings,
+        metrics,
+        Isolating(isolations, True),
+    )
     auth, admin, ingest = Auth.create(directory / "auth.json")
     app = create_app(services, auth, now=wall)
     try:

@@ -171,7 +171,7 @@ async def test_a_rule_that_isolates_too_many_is_stopped_until_somebody_has_looke
         with pytest.raises(LimitError, match="more than 2"):
             await isolating.by_rule(match(name), options)
     assert place.isolated().keys() == {"s1", "s2"} and len(place.troubles) == 1
-    await isolating.resume("x")
+    await isolating.resume("x", "me")
     await isolating.by_rule(match("s3"), options)
     assert "s3" in place.isolated()
 
@@ -187,6 +187,6 @@ async def test_a_stopped_rule_is_stopped_after_a_restart(place: Place) -> None:
     assert again.stopped == first.stopped != {}
     with pytest.raises(LimitError):
         await again.by_rule(match("s2"), options)
-    await again.resume("x")
+    await again.resume("x", "me")
     with pytest.raises(NotFoundError):
-        await again.resume("x")
+        await again.resume("x", "me")

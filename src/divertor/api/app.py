@@ -25,6 +25,7 @@ from divertor.api.routes import (
     events,
     gateways,
     isolations,
+    limits,
     metrics,
     recordings,
     rules,
@@ -89,7 +90,7 @@ def create_app(
     # First in line: the way from a detection to the isolation.
     app.router.routes.insert(0, Route(telemetry.PATH, Telemetry(world).logs, methods=["POST"]))
     app.router.routes.extend(manual.routes())
-    modules = (about, deployments, gateways, metrics, events, isolations, recordings, rules)
+    modules = (about, deployments, gateways, metrics, events, isolations, recordings, rules, limits)
     for router in (*(module.router for module in modules), events.detections, *artifacts.routers):
         app.include_router(router, prefix=PREFIX)
     problems.install(app)

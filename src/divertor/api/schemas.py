@@ -109,6 +109,13 @@ class ImportShape(Shape):
     expired: int = Field(description="Lines that no longer hold.")
 
 
+class StoppedRuleShape(Shape):
+    """A rule that isolates nobody any more."""
+
+    rule: str = Field(examples=["many detections"])
+    why: str = Field(examples=["more than 600 new isolations within a minute"])
+
+
 class RuleShape(Shape):
     """A rule, and what became of it."""
 

@@ -218,6 +218,17 @@ class Metrics(Protocol):
         """As for a gateway."""
 
 
+class Limits(Protocol):
+    """Rules that isolated too many."""
+
+    @property
+    def stopped(self) -> Mapping[str, str]:
+        """Why, by the rule's name."""
+
+    async def resume(self, rule: str, by: str) -> None:
+        """:raises NotFoundError: it is not stopped."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """All of them."""
@@ -230,3 +241,4 @@ class Services:
     status: Status
     recordings: Recordings
     metrics: Metrics
+    limits: Limits

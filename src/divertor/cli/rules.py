@@ -43,6 +43,20 @@ def list_all(state: State = "", as_json: AsJson = False) -> None:
     print_table(["RULE", "TYPE", "MATCHES", "LAST MATCH", "ERROR"], rows, empty="No rules run.")
 
 
+@group.command("resume")
+def resume(
+    name: Annotated[str, typer.Argument(metavar="RULE", help="A rule that was stopped.")], state: State = ""
+) -> None:
+    """Let a rule isolate again that was stopped because it isolated too many."""
+    from urllib.parse import quote
+
+    from divertor.cli.client import open_api
+
+    with open_api(state) as api:
+        api.send("DELETE", f"/stopped-rules/{quote(name, safe='')}")
+    console().print(styled(f"{name} isolates again"))
+
+
 @group.command("test")
 def test(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A rule file.")],

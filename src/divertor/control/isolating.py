@@ -70,8 +70,8 @@ class Isolating:
         """The rules that may not isolate any more, and why."""
         return dict(self._limiter.stopped)
 
-    async def resume(self, rule: str) -> None:
-        """Lets a stopped rule isolate again.
+    async def resume(self, rule: str, by: str) -> None:
+        """Lets a stopped rule isolate again; `by` is who has looked.
 
         :raises NotFoundError: it was not stopped.
         :raises UnavailableError: the broker does not answer; it stays stopped.
@@ -81,6 +81,7 @@ class Isolating:
         if self._state is not None:
             await self._state.delete(STOPPED, rule)
         self._limiter.resume(rule)
+        self._trouble(f"{by} lets rule {rule!r} isolate again")
 
     async def by_rule(self, match: Match, options: IsolateOptions) -> None:
         """A rule decided so.

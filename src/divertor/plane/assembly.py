@@ -249,6 +249,7 @@ class Plane:
             self,
             self.recordings,
             self.observing.metrics,
+            self.isolating,
         )
         self.app = create_app(services, auth)
 
