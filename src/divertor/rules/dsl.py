@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
-from divertor.model.documents import Node, Scalar, to_value
+from divertor.model.documents import Node, Scalar, Sequence, to_value
 from divertor.model.fields import entries_of, fail, is_null, items_of, suggestion, text_of
 from divertor.rules.anchoring import tokens_of_any_word, tokens_of_value
 from divertor.rules.clauses import all_of, always, any_of, at_least, exists, leaf, negate
@@ -50,7 +51,17 @@ def compile_filter(node: Node | None, warnings: Warnings) -> Filter:
     """
     if node is None:
         return EVERYTHING
-    return all_of([_compile(item, warnings) for item in items_of(node)], "all of")
+    together = all_of([_compile(item, warnings) for item in items_of(node)], "all of")
+    return replace(together, source=repr(_spelling(node)))
+
+
+def _spelling(node: Node) -> object:
+    """What the node says, wherever it stands."""
+    if isinstance(node, Scalar):
+        return node.text, node.value
+    if isinstance(node, Sequence):
+        return [_spelling(item) for item in node.items]
+    return {key.text: _spelling(item) for key, item in node.entries}
 
 
 def _compile(node: Node, warnings: Warnings) -> Filter:

@@ -44,12 +44,14 @@ def _one_line(passed: bool) -> Explanation:
 @dataclass(frozen=True, slots=True)
 class Filter:
     """`anchors`: at least one of them is there in each event that passes; None: nothing of the kind is known,
-    so every event has to be tested.
+    so every event has to be tested. Filters with the same `source`, if it is not empty, judge alike: an event
+    is tested once for all of them.
     """
 
     test: Predicate
     anchors: frozenset[Anchor] | None = None
     explaining: Callable[[Document], Explanation] | None = None
+    source: str = ""
 
     def explain(self, document: Document) -> Explanation:
         """Why the event passed or did not, part by part."""
