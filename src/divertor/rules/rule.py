@@ -115,7 +115,7 @@ class SummaryOptions:
 @dataclass(frozen=True, slots=True)
 class TextOptions:
     """How a match is put into words; `alert_*` options of the rule file. `jinja` and `jinja_subject` are
-    there when `kind` is `alert_text_jinja`.
+    there when `kind` is `alert_text_jinja`. `headed`: the text begins with the rule's name.
     """
 
     subject: Template
@@ -125,6 +125,7 @@ class TextOptions:
     missing: str
     jinja: JinjaTemplate | None = None
     jinja_subject: JinjaTemplate | None = None
+    headed: bool = True
     summary: SummaryOptions | None = None
 
 
@@ -251,7 +252,8 @@ class Rule:
     `properties` are the file's own top-level values (what `alert_text_args` may name besides fields of the
     match); `source` is where it came from and `text` the file as it was; `warnings` are what its author may
     want to know although it is valid. `drawn` tells apart what the text drew from elsewhere (imports,
-    defaults, environment).
+    defaults, environment). `retry_for`: how long an alert that does not arrive is tried again
+    (`alert_time_limit`).
     """
 
     name: str
@@ -273,6 +275,7 @@ class Rule:
     gather: GatherOptions | None = None
     enrich: EnrichOptions = EnrichOptions()
     links: LinkOptions = LinkOptions()
+    retry_for: timedelta = timedelta(days=2)
     drawn: str = ""
 
     def same_as(self, other: Rule) -> bool:
