@@ -247,10 +247,10 @@ def _scalar(event: yaml.ScalarEvent, position: Position) -> Scalar:
     quoted = bool(event.style)
     if quoted or event.tag is not None:
         return Scalar(text, text, position, quoted=quoted)
-    return Scalar(text, _plain_value(text), position)
+    return Scalar(text, plain_value(text), position)
 
 
-def _plain_value(text: str) -> str | int | float | bool | None:
+def plain_value(text: str) -> str | int | float | bool | None:
     """YAML 1.2's core rules: no `yes`, no octal, no base 60, no dates; those stay the text they are."""
     if text in ("", "~", "null", "Null", "NULL"):
         return None
