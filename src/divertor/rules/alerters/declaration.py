@@ -74,7 +74,9 @@ def discover(prefix: str, *, attach: str = "", color: str = "#ec4b98") -> tuple[
         option
         for product, title in (("kibana", "Discover in Kibana"), ("opensearch", "Discover in Opensearch"))
         for option in (
-            Option(attach.format(product) or f"{prefix}_attach_{product}_discover_url", boolean, default=False),
+            Option(
+                attach.format(product) or f"{prefix}_attach_{product}_discover_url", boolean, default=False
+            ),
             Option(f"{prefix}_{product}_discover_color", text, default=color),
             Option(f"{prefix}_{product}_discover_title", text, default=title),
         )

@@ -126,7 +126,9 @@ def _check_names(given: Given, declaration: AlerterDeclaration) -> None:
     for name, (key, _item) in given.entries.items():
         own = declaration.others and name.startswith(declaration.others) and not _misspelt(name)
         if name not in declaration.names and not own:
-            fail(key, f"unknown option {name[:80]!r} of {declaration.name}", _nearest(name, declaration.names))
+            fail(
+                key, f"unknown option {name[:80]!r} of {declaration.name}", _nearest(name, declaration.names)
+            )
 
 
 def _nearest(name: str, known: frozenset[str]) -> str:
@@ -181,7 +183,9 @@ def _dereferenced(given: Given, declaration: AlerterDeclaration) -> Given:
 
     def is_own(name: str) -> bool:
         others = declaration.others
-        return "." in declaration.name or name in declaration.names or bool(others and name.startswith(others))
+        return (
+            "." in declaration.name or name in declaration.names or bool(others and name.startswith(others))
+        )
 
     entries = {
         name: (key, resolved(item) if is_own(name) else item) for name, (key, item) in given.entries.items()

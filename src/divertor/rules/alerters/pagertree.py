@@ -1,0 +1,15 @@
+"""`pagertree`: incidents of PagerTree."""
+
+from __future__ import annotations
+
+from divertor.rules.alerters.declaration import AlerterDeclaration, transport
+from divertor.rules.options import Option, urls
+
+DECLARATION = AlerterDeclaration(
+    "pagertree",
+    (
+        Option("pagertree_integration_url", urls, required=True),
+        *transport("pagertree"),
+    ),
+    resolved="the incident is resolved",
+)
