@@ -59,6 +59,22 @@ CASES: list[tuple[str, str, bool]] = [
     ("", "", True),
     ("a|", "", True),
     ("É", "é", True),
+    ("@", "any\nthing", True),
+    ("#", "", False),
+    ("a|#", "a", True),
+    ("~a", "b", True),
+    ("~(a|b)", "b", False),
+    ("~~a", "a", True),
+    ("ab|~a", "ab", True),
+    (".*a.*&.*b.*", "xbya", True),
+    (".*a.*&.*b.*", "xaya", False),
+    ("@&~(foo.+)", "foo", True),
+    ("@&~(foo.+)", "food", False),
+    ("<1-20>", "007", True),
+    ("<1-20>", "21", False),
+    ("<01-20>", "7", False),
+    ("<01-20>", "07", True),
+    ("v<1-9>\\.<10-99>", "v3.14", True),
 ]
 
 
@@ -80,9 +96,14 @@ REFUSED = [
         "*",
         "\\",
         "\\d",
-        "~a",
-        "<1-9>",
-        "a&b",
+        "a~b",
+        "(~a)*",
+        "x(a&b)",
+        "<1>",
+        "<-9>",
+        "<1-9",
+        "a>",
+        "<1-9999999999999>",
         '"a',
     ],
     "((((a{100}){100}){100}){100})",
@@ -98,10 +119,19 @@ def test_what_is_not_understood_is_refused(pattern: str) -> None:
 
 
 def test_cases_are_all_there() -> None:
-    assert (len(CASES), len(REFUSED)) == (9, 18)
+    assert (len(CASES), len(REFUSED)) == (25, 23)
 
 
 def test_nothing_repeated_a_thousand_times_a_thousand_times_takes_no_time() -> None:
     started = process_time()
     assert compile_regexp("((((){1000}){1000}){1000}){1000}a", ignore_case=False)("a")
     assert process_time() - started < 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 3000), st.integers(0, 3000), st.integers(0, 3500))
+def test_an_interval_holds_the_numbers_in_it(one: int, other: int, number: int) -> None:
+    low, high = sorted((one, other))
+    inside = compile_regexp(f"<{low}-{high}>", ignore_case=False)(str(number))
+    same_width = len(str(low)) == len(str(high))
+    assert inside is (low <= number <= high and (not same_width or len(str(number)) == len(str(low))))

@@ -17,8 +17,9 @@ from divertor.model.documents import Node, Scalar, Sequence, to_value
 from divertor.model.fields import entries_of, fail, is_null, items_of, suggestion, text_of
 from divertor.rules.anchoring import tokens_of_any_word, tokens_of_value
 from divertor.rules.clauses import all_of, always, any_of, at_least, exists, leaf, negate
+from divertor.rules.dates import is_date_math as is_date_arithmetic
 from divertor.rules.filter import EVERYTHING, Filter
-from divertor.rules.lucene import is_date_arithmetic, parse_query
+from divertor.rules.lucene import parse_query
 from divertor.rules.matching import (
     Bounds,
     Glob,
@@ -33,7 +34,7 @@ from divertor.rules.matching import (
 )
 from divertor.rules.options import boolean
 from divertor.rules.places import KEYWORD
-from divertor.rules.query import compile_query, text_clause
+from divertor.rules.query import QueryOptions, compile_query, text_clause
 from divertor.rules.query_tree import Group, Occur
 from divertor.rules.query_tree import Node as Query
 from divertor.rules.regexp import compile_regexp
@@ -91,7 +92,7 @@ def _query_string(node: Node, warnings: Warnings) -> Filter:
             f"{query.position}: AND, + and OR are mixed without parentheses: as in Lucene, "
             "the clauses that are not required have no effect"
         )
-    return compile_query(tree, _default_fields(parts), text_of(query, "query"))
+    return compile_query(tree, QueryOptions(_default_fields(parts)), text_of(query, "query"))
 
 
 def _default_fields(parts: Mapping[str, Node]) -> tuple[str, ...]:

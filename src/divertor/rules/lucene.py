@@ -2,20 +2,25 @@
 
 AND, OR and NOT bind as they do in Lucene, because the same rule file must raise the same alerts: there is no
 precedence, an operator marks the clauses beside it as required, optional or excluded (`a OR b AND c` requires
-b and c). Parentheses say what is meant. What changes the meaning and is not implemented (fuzzy terms, slop,
-regular expressions, date arithmetic) is refused.
+b and c). Parentheses say what is meant.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from divertor.errors import InputError, Position
-from divertor.rules.matching import Bounds, Glob, Wild
+from divertor.rules.dates import ISO_8601
+from divertor.rules.document import words
+from divertor.rules.fuzzy import MAX_EDITS, MAX_WORDS
+from divertor.rules.matching import Bounds, Glob, Wild, glob_pattern
+from divertor.rules.places import EVERY_FIELD, KEYWORD, FieldPattern, Where
 from divertor.rules.query_tree import (
     Clause,
     Everything,
     Exists,
+    Fuzzy,
     Group,
     Node,
     Occur,
@@ -28,10 +33,13 @@ from divertor.rules.regexp import compile_regexp
 
 MAX_LENGTH = 64 * 1024
 MAX_DEPTH = 32
+MAX_SLOP = 10_000
 
 _SPACE = " \t\n\r\u3000"
 _ENDS_TERM = frozenset(_SPACE + '()[]{}:^"~\\/!')
-_ENDS_BOUND = frozenset(_SPACE + ']}"\\')
+_ENDS_BOUND = frozenset(_SPACE + ']}"')
+_ENDS_HALF = frozenset(_SPACE + '()"^~')
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9}")
 _CONJUNCTIONS = {"AND": "AND", "&&": "AND", "OR": "OR", "||": "OR"}
 
 
@@ -157,7 +165,7 @@ class _Parser:
         self._reader = reader
         self._default_and = default_and
 
-    def group(self, field: str | None, depth: int) -> Node:
+    def group(self, field: Where, depth: int) -> Node:
         """Clauses up to the end or a closing parenthesis."""
         reader = self._reader
         if depth > MAX_DEPTH:
@@ -214,7 +222,7 @@ class _Parser:
             clause = replace(clause, occur=Occur.MUST if required else Occur.SHOULD)
         clauses.append(clause)
 
-    def _clause(self, field: str | None, depth: int) -> Node:
+    def _clause(self, field: Where, depth: int) -> Node:
         reader = self._reader
         if reader.bare_word() in _CONJUNCTIONS or reader.bare_word() == "NOT":
             raise reader.refuse(f"unexpected {reader.bare_word()}", "a term")
@@ -226,30 +234,31 @@ class _Parser:
         if not glob or not reader.accept(":"):
             reader.at = start
             return self._value(field, depth)
-        if glob == (Wild.MANY,):
-            return self._any_field(depth)
-        name = "".join(part for part in glob if isinstance(part, str))
-        if any(isinstance(part, Wild) for part in glob):
-            raise reader.refuse("wildcards in a field name are not supported yet", "one field")
         reader.skip_space()
-        if name == "_exists_":
-            return Exists(self._field_name())
-        return self._value(name, depth)
+        where = self._field(glob)
+        if where == "_exists_":
+            return Exists(self._existing())
+        if where == "_missing_":
+            start = reader.at
+            missing = Exists(self._existing())
+            return Group((Clause(Occur.MUST_NOT, missing, f"_exists_:{reader.text[start : reader.at]}"),))
+        return self._value(where, depth)
 
-    def _any_field(self, depth: int) -> Node:
-        node = self._value(None, depth)
-        if not isinstance(node, Everything):
-            raise self._reader.refuse("a wildcard instead of a field name is not supported yet", "*:*")
-        return node
+    def _field(self, glob: Glob) -> Where:
+        """A name with wildcards looks in every field that fits; `*` in all of them."""
+        if glob == (Wild.MANY,):
+            return EVERY_FIELD
+        name = _literal(glob)
+        return name if name else field_pattern(glob)
 
-    def _field_name(self) -> str:
+    def _existing(self) -> Where:
         reader = self._reader
-        name = reader.quoted() if reader.accept('"') else _literal(reader.term())
-        if not name:
-            raise reader.refuse("no field after _exists_:", "one field name without wildcards")
-        return name
+        glob: Glob = (reader.quoted(),) if reader.accept('"') else reader.term()
+        if not glob or not glob[0]:
+            raise reader.refuse("no field after the colon", "a field name")
+        return self._field(glob)
 
-    def _value(self, field: str | None, depth: int) -> Node:
+    def _value(self, field: Where, depth: int) -> Node:
         reader = self._reader
         character = reader.peek()
         if character == "(":
@@ -257,7 +266,7 @@ class _Parser:
             node = self._parenthesised(field, depth)
         elif character == '"':
             reader.at += 1
-            node = Text(field, reader.quoted())
+            node = self._phrase(field, reader.quoted())
         elif character and character in "[{":
             node = self._range(field)
         elif character == "/":
@@ -268,7 +277,7 @@ class _Parser:
         self._suffix()
         return node
 
-    def _regexp(self, field: str | None) -> Node:
+    def _regexp(self, field: Where) -> Node:
         reader = self._reader
         pattern = reader.pattern()
         try:
@@ -277,26 +286,48 @@ class _Parser:
             raise reader.refuse(f"regular expression with {problem}", "a pattern without it") from None
         return Regexp(field, pattern)
 
-    def _parenthesised(self, field: str | None, depth: int) -> Node:
+    def _parenthesised(self, field: Where, depth: int) -> Node:
         node = self.group(field, depth + 1)
         if not self._reader.accept(")"):
             raise self._reader.refuse("parenthesis without an end", "a closing )")
         return node
 
-    def _suffix(self) -> None:
-        """A boost only ranks, and a rule does not rank; fuzziness and slop would change what matches."""
+    def _phrase(self, field: Where, text: str) -> Node:
+        if not self._reader.accept("~"):
+            return Text(field, text)
+        slop = self._number()
+        if slop is not None and slop > MAX_SLOP:
+            raise self._reader.refuse("too much slop", f"at most {MAX_SLOP}")
+        if len(words(text)) > MAX_WORDS:
+            raise self._reader.refuse("a long phrase with slop", f"at most {MAX_WORDS} words")
+        return Text(field, text, slop=int(slop or 0))
+
+    def _number(self) -> float | None:
         reader = self._reader
-        if reader.peek() == "~":
-            raise reader.refuse(
-                "fuzzy terms and slop (~) are not supported yet", "a term or a phrase as it is"
-            )
-        if not reader.accept("^"):
-            return
-        boost = _literal(reader.term())
-        if not boost or not boost.replace(".", "", 1).isdigit():
+        found = _NUMBER.match(reader.text, reader.at)
+        if found is None:
+            return None
+        reader.at = found.end()
+        return float(found[0])
+
+    def _fuzzy(self, field: Where, text: str) -> Node:
+        """A `~` has been read. Below 1 the number is the similarity of Lucene 3."""
+        amount = self._number()
+        if amount is None:
+            return Fuzzy(field, text, None)
+        if 0 < amount < 1:
+            amount = (1 - amount) * len(text)
+        elif not amount.is_integer():
+            raise self._reader.refuse("a fraction of edits", "~, ~1 or ~2")
+        return Fuzzy(field, text, min(int(amount), MAX_EDITS))
+
+    def _suffix(self) -> None:
+        """A boost only ranks, and a rule does not rank."""
+        reader = self._reader
+        if reader.accept("^") and self._number() is None:
             raise reader.refuse("no number after ^", "a boost such as ^2")
 
-    def _term(self, field: str | None) -> Node:
+    def _term(self, field: Where) -> Node:
         reader = self._reader
         start = reader.at
         comparison = self._comparison()
@@ -308,10 +339,14 @@ class _Parser:
             raise reader.refuse(f"unexpected {found}", "a term, a phrase, a range or (")
         if reader.peek() == "/":
             raise reader.refuse("a slash inside a term", "the term in quotes, or \\/")
-        if all(isinstance(part, str) for part in glob):
-            return Text(field, _literal(glob))
+        fuzzy = reader.accept("~")
+        text = _literal(glob)
+        if text:
+            return self._fuzzy(field, text) if fuzzy else Text(field, text)
+        if fuzzy:
+            self._number()  # Lucene reads it and takes the wildcards alone
         if all(part is Wild.MANY for part in glob):
-            return Everything() if field is None else Exists(field)
+            return Everything() if field is None or field == EVERY_FIELD else Exists(field)
         if reader.at - start > 1024:
             raise reader.refuse("wildcard term too long", "at most 1024 characters")
         return Wildcard(field, glob)
@@ -323,12 +358,12 @@ class _Parser:
                 return sign
         return ""
 
-    def _half_range(self, field: str | None, sign: str) -> Node:
+    def _half_range(self, field: Where, sign: str) -> Node:
         reader = self._reader
         if field is None:
             raise reader.refuse(f"{sign} without a field", f"field:{sign}value")
         reader.skip_space()
-        bound = reader.quoted() if reader.accept('"') else _literal(reader.term())
+        bound = reader.quoted() if reader.accept('"') else self._raw_bound(_ENDS_HALF)
         if not bound:
             raise reader.refuse(f"no value after {sign}", "a number, a date or a text")
         self._check_bound(bound)
@@ -337,10 +372,8 @@ class _Parser:
             return Range(field, Bounds(low=bound, include_low=inclusive))
         return Range(field, Bounds(high=bound, include_high=inclusive))
 
-    def _range(self, field: str | None) -> Node:
+    def _range(self, field: Where) -> Node:
         reader = self._reader
-        if field is None:
-            raise reader.refuse("a range without a field", "field:[low TO high]")
         include_low = reader.take() == "["
         low = self._bound()
         if self._raw_bound() != "TO":
@@ -351,6 +384,8 @@ class _Parser:
         if closing not in ("]", "}"):
             raise reader.refuse("range without an end", "] or }")
         reader.at += 1
+        if low is None and high is None:
+            return Everything() if field is None else Exists(field)
         return Range(field, Bounds(low, high, include_low, closing == "]"))
 
     def _bound(self) -> str | None:
@@ -367,23 +402,29 @@ class _Parser:
         self._check_bound(bound)
         return bound
 
-    def _raw_bound(self) -> str:
+    def _raw_bound(self, ends: frozenset[str] = _ENDS_BOUND) -> str:
         reader = self._reader
         reader.skip_space()
         out: list[str] = []
-        while not reader.at_end() and reader.peek() not in _ENDS_BOUND - {"\\"}:
+        while not reader.at_end() and reader.peek() not in ends:
             character = reader.take()
             out.append(reader.escaped() if character == "\\" else character)
         return "".join(out)
 
     def _check_bound(self, bound: str) -> None:
-        if is_date_arithmetic(bound):
-            raise self._reader.refuse("date arithmetic is not supported yet", "a fixed ISO 8601 date")
+        try:
+            ISO_8601.moment(bound)
+        except ValueError as problem:
+            raise self._reader.refuse(str(problem), "now or a date||, then +1d, -2h or /d") from None
 
 
-def is_date_arithmetic(bound: str) -> bool:
-    """Whether Elasticsearch would compute a bound: `now-1h`, `2026-01-01||+1d`."""
-    return "||" in bound or bound == "now" or (bound.startswith("now") and bound[3] in "+-/")
+def field_pattern(glob: Glob) -> FieldPattern:
+    """A field name with wildcards. `.keyword` at its end asks for whole values and is no part of names."""
+    written = "".join(part.value if isinstance(part, Wild) else part for part in glob)
+    last = glob[-1]
+    if isinstance(last, str):
+        glob = (*glob[:-1], last.removesuffix(KEYWORD))
+    return FieldPattern(written, glob_pattern(glob, ignore_case=False))
 
 
 def _literal(glob: Glob) -> str:

@@ -11,18 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, TypeAlias
 
 from divertor.model.events import parse_time
+from divertor.rules.dates import ISO_8601, DateReading, Moment, is_date_math, time_of_number
 from divertor.rules.document import Document, scalar_text, words
 from divertor.rules.filter import Predicate
+from divertor.rules.fuzzy import in_sloppy_row, within
 from divertor.rules.places import Where, values_at
 
 #: Judges one scalar of an event; the document lends its remembered words.
 ValueTest: TypeAlias = Callable[[Any, Document], bool]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Wild(Enum):
@@ -87,6 +91,35 @@ def whole_value(text: str) -> ValueTest:
         if isinstance(value, bool):
             return scalar_text(value) == text.lower()
         return isinstance(value, int | float) and (value == number or str(value) == text)
+
+    return test
+
+
+def nearly(text: str, edits: int, *, whole_only: bool, prefix: int = 0, swaps: bool = True) -> ValueTest:
+    """A word of the value is the text but for some edits; with `whole_only`, the value is."""
+
+    def test(value: Any, document: Document) -> bool:
+        spelled = scalar_text(value)
+        if within(
+            spelled if whole_only else spelled.lower(), text, edits, prefix=prefix, transpositions=swaps
+        ):
+            return True
+        return not whole_only and any(
+            within(word, text, edits, prefix=prefix, transpositions=swaps) for word in document.words(spelled)
+        )
+
+    return test
+
+
+def words_nearly_in_a_row(text: str, slop: int) -> ValueTest:
+    """The value holds the text's words with at most `slop` positions between them and a row."""
+    wanted = words(text)
+    exact = whole_value(text)
+
+    def test(value: Any, document: Document) -> bool:
+        if exact(value, document):
+            return True
+        return isinstance(value, str) and in_sloppy_row(document.words(value), wanted, slop)
 
     return test
 
@@ -172,22 +205,90 @@ class Bounds:
     include_high: bool = True
 
 
-def range_test(bounds: Bounds) -> ValueTest:
-    """The value lies in the range: as numbers, addresses or times when both sides are, else as text."""
-    orders = [order for order in map(_ordered, (as_number, as_address, as_time)) if order.fits(bounds)]
+def range_test(bounds: Bounds, reading: DateReading = ISO_8601) -> ValueTest:
+    """The value lies in the range: as numbers, addresses or times when both sides are, else as text.
+
+    :raises ValueError: a bound is date arithmetic that makes no sense, or no date in the formats given.
+    """
+    times = _times(bounds, reading)
+    if times is not None and times.only:
+        return times.test
+    orders = [order for order in map(_ordered, (as_number, as_address)) if order.fits(bounds)]
     text = _ordered(str)
 
-    def test(value: Any, _document: Document) -> bool:
+    def test(value: Any, document: Document) -> bool:
         spelled = scalar_text(value)
         for order in orders:
             key = order.key(spelled)
             if key is not None:
                 return order.inside(key, bounds)
+        if times is not None and (moment := time_of(value)) is not None:
+            return times.inside(moment, document)
         if isinstance(value, bool | int | float):
             return False
         return text.inside(spelled, bounds)
 
     return test
+
+
+def _times(bounds: Bounds, reading: DateReading) -> _Times | None:
+    low = None if bounds.low is None else reading.moment(bounds.low)
+    high = None if bounds.high is None else reading.moment(bounds.high)
+    unread = (bounds.low is not None and low is None) or (bounds.high is not None and high is None)
+    only = bool(reading.formats) or any(is_date_math(bound) for bound in (bounds.low, bounds.high) if bound)
+    if unread:
+        if only:
+            raise ValueError("a bound that is no date")
+        return None
+    return _Times(low, high, bounds.include_low, bounds.include_high, only)
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """A range of time. `only`: its bounds are dates and nothing else, so what is no time is outside."""
+
+    low: Moment | None
+    high: Moment | None
+    include_low: bool
+    include_high: bool
+    only: bool
+
+    def test(self, value: Any, document: Document) -> bool:
+        moment = time_of(value)
+        return moment is not None and self.inside(moment, document)
+
+    def inside(self, moment: datetime, document: Document) -> bool:
+        now = _EPOCH
+        if not all(bound is None or bound.is_fixed for bound in (self.low, self.high)):
+            event = time_of(document.fields.get("@timestamp"))
+            if event is None:
+                return False
+            now = event
+        try:
+            return self._above(moment, now) and self._below(moment, now)
+        except OverflowError:
+            return False
+
+    def _above(self, moment: datetime, now: datetime) -> bool:
+        if self.low is None:
+            return True
+        low = self.low.at(now, end=not self.include_low)
+        return moment >= low if self.include_low else moment > low
+
+    def _below(self, moment: datetime, now: datetime) -> bool:
+        if self.high is None:
+            return True
+        high = self.high.at(now, end=self.include_high)
+        return moment <= high if self.include_high else moment < high
+
+
+def time_of(value: Any) -> datetime | None:
+    """A value as a time: ISO 8601, or a number of milliseconds since 1970."""
+    if isinstance(value, str):
+        return as_time(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return time_of_number(value)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,13 +30,16 @@ class FieldPattern:
     covers: re.Pattern[str]
 
 
+#: `*` as a field's name: every field, whatever the default fields are.
+EVERY_FIELD = FieldPattern("*", re.compile(".*", re.DOTALL))
+
 #: A field's path, a pattern of paths, or None for every field.
 Where: TypeAlias = str | FieldPattern | None
 
 
 def values_at(where: Where, document: Document) -> tuple[Any, ...]:
     """The scalars to judge; lists are flattened."""
-    if where is None:
+    if where is None or where == EVERY_FIELD:
         return document.all_values()
     if isinstance(where, str):
         return document.values(where)
@@ -76,7 +79,7 @@ def wants_whole(where: Where) -> bool:
 
 def shown(where: Where, document: Document) -> str:
     """What an event has there, cut to what a person reads; nothing for "any field", which is the event."""
-    if where is None:
+    if where is None or where == EVERY_FIELD:
         return ""
     values = values_at(where, document)
     if not values:

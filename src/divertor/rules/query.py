@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from divertor.rules.anchoring import tokens_of_value
-from divertor.rules.clauses import all_of, always, any_of, exists, judged, leaf, negate
+from divertor.rules.clauses import all_of, always, any_of, at_least, exists, judged, leaf, negate
+from divertor.rules.dates import ISO_8601, DateReading
 from divertor.rules.document import words
 from divertor.rules.filter import Anchor, Filter
+from divertor.rules.fuzzy import automatic_edits
 from divertor.rules.matching import (
     Glob,
     ValueTest,
@@ -16,11 +19,13 @@ from divertor.rules.matching import (
     as_number,
     covered,
     glob_test,
+    nearly,
     range_test,
     whole_value,
+    words_nearly_in_a_row,
     words_or_whole,
 )
-from divertor.rules.places import Where, wants_whole
+from divertor.rules.places import EVERY_FIELD, Where, wants_whole
 from divertor.rules.query_tree import (
     Clause,
     Everything,
@@ -37,18 +42,40 @@ from divertor.rules.query_tree import (
 from divertor.rules.regexp import compile_regexp
 
 
-def compile_query(node: Node, default_fields: tuple[Where, ...] = (), written: str = "") -> Filter:
-    """The filter of a syntax tree. `default_fields` is where bare terms look; empty means every field.
-    `written` is the text it was read from, for explanations.
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """What a query string leaves open. `fields` is where bare terms look, empty for every field; `edits` is
+    what `~` without a number allows, None for what the length of the word does; `least` is how many of the
+    optional clauses must match, given their number.
     """
-    return _Compiler(default_fields).compile(node, written)
+
+    fields: tuple[Where, ...] = ()
+    edits: int | None = None
+    prefix: int = 0
+    swaps: bool = True
+    slop: int = 0
+    dates: DateReading = ISO_8601
+    least: Callable[[int], int] | None = None
 
 
-def text_clause(written: str, where: Where, text: str) -> Filter:
+DEFAULTS = QueryOptions()
+
+
+def compile_query(node: Node, options: QueryOptions = DEFAULTS, written: str = "") -> Filter:
+    """The filter of a syntax tree. `written` is the text it was read from, for explanations.
+
+    :raises ValueError: a bound of a range is no date although it has to be.
+    """
+    return _Compiler(options).compile(node, written, top=True)
+
+
+def text_clause(written: str, where: Where, text: str, slop: int = 0) -> Filter:
     """The text as consecutive words of a value, or as the whole value (`.keyword`: only that)."""
     tokens = tokens_of_value(text)
     if wants_whole(where):
         return leaf(written, where, whole_value(text), tokens)
+    if slop:
+        return leaf(written, where, words_nearly_in_a_row(text, slop), tokens)
     wanted = words(text)
     if where is None and len(wanted) == 1 and as_number(text) is None and as_network(text) is None:
         (word,) = wanted
@@ -57,42 +84,59 @@ def text_clause(written: str, where: Where, text: str) -> Filter:
     return leaf(written, where, words_or_whole(text), tokens)
 
 
+def fuzzy_clause(written: str, where: Where, text: str, options: QueryOptions) -> Filter:
+    """A word that is the text but for some edits."""
+    whole = wants_whole(where)
+    text = text if whole else text.lower()
+    edits = automatic_edits(len(text)) if options.edits is None else options.edits
+    test = nearly(text, edits, whole_only=whole, prefix=options.prefix, swaps=options.swaps)
+    return leaf(written, where, test)
+
+
 class _Compiler:
-    """Knows where bare terms look."""
+    """Makes filters of nodes, by the options of the query."""
 
-    def __init__(self, default_fields: tuple[Where, ...]) -> None:
-        self._default_fields = default_fields
+    def __init__(self, options: QueryOptions) -> None:
+        self._options = options
 
-    def compile(self, node: Node, written: str) -> Filter:
+    def compile(self, node: Node, written: str, *, top: bool = False) -> Filter:
+        options = self._options
         match node:
             case Everything():
                 return always(written)
-            case Text(field, text):
-                return self._each(field, written, lambda where: text_clause(written, where, text))
-            case Fuzzy():
-                raise NotImplementedError
+            case Text(field, text, slop):
+                return self._each(
+                    field, written, lambda where: text_clause(written, where, text, slop or options.slop)
+                )
+            case Fuzzy(field, text, edits):
+                chosen = options if edits is None else replace(options, edits=edits)
+                return self._each(field, written, lambda where: fuzzy_clause(written, where, text, chosen))
             case Wildcard(field, glob):
                 return self._each(field, written, lambda where: leaf(written, where, _glob(where, glob)))
             case Regexp(field, pattern):
                 return self._each(field, written, lambda where: leaf(written, where, _regexp(where, pattern)))
             case Range(field, bounds):
-                return self._each(field, written, lambda where: leaf(written, where, range_test(bounds)))
+                test = range_test(bounds, options.dates)
+                return self._each(field, written, lambda where: leaf(written, where, test))
             case Exists(field):
                 return exists(written, field)
             case Group():
-                return self._group(node, written)
+                return self._group(node, written, top)
             case _:
                 assert_never(node)
 
     def _each(self, field: Where, written: str, build: Callable[[Where], Filter]) -> Filter:
-        places = self._default_fields if field is None and self._default_fields else (field,)
-        return any_of([build(where) for where in places], written)
+        places = self._options.fields if field is None and self._options.fields else (field,)
+        return any_of([build(None if where == EVERY_FIELD else where) for where in places], written)
 
-    def _group(self, group: Group, written: str) -> Filter:
+    def _group(self, group: Group, written: str, top: bool) -> Filter:
         must = self._parts(group, Occur.MUST)
         should = self._parts(group, Occur.SHOULD)
-        if not must and should:
-            must = [any_of(should, written)]
+        needed = 0 if must or not should else 1
+        if top and should and self._options.least is not None:
+            needed = self._options.least(len(should))
+        if needed:
+            must = [*must, at_least(needed, should, written if needed == 1 else "")]
         # A group of exclusions only means "everything but": Elasticsearch's reading, where bare Lucene finds
         # nothing.
         must_not = [

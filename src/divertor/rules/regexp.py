@@ -1,12 +1,16 @@
 """Lucene's regular expressions, read into the trees that `divertor.automaton` decides in linear time.
 
 A pattern covers a whole word or value, as in Lucene: there are no anchors. What Lucene adds to the common
-syntax (complement `~`, intersection `&`, intervals `<1-9>`, `@`, `#`) is refused.
+syntax is there: any text `@`, no text at all `#`, numbers `<1-99>`, and complement `~` and intersection `&`
+where they concern whole texts. Within a sequence or a repetition those two are refused: deciding them there
+can take more than linear time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, TypeGuard
 
 from divertor.automaton import Chars, Either, Repeat, Row, Tree, compile_tree
 
@@ -14,21 +18,82 @@ MAX_PATTERN = 1024
 MAX_STATES = 1000
 MAX_REPEAT = 1000
 MAX_DEPTH = 32
+#: Automata that one pattern may need: the parts of its unions, intersections and complements.
+MAX_AUTOMATA = 32
+#: Digits of a bound of a numeric interval.
+MAX_DIGITS = 12
 
 _SPECIAL = frozenset('|*+?{}[]().\\"')
-_UNSUPPORTED = frozenset("~&<>@#")
+_UNSUPPORTED = frozenset("&<>")
 
 _ANY = Chars((), negated=True)
+_ANY_TEXT = Repeat(_ANY, 0, None)
+_NO_TEXT = Either(())
+
+#: Whether a text is covered.
+Covers: TypeAlias = Callable[[str], bool]
 
 
-def compile_regexp(pattern: str, *, ignore_case: bool) -> Callable[[str], bool]:
+@dataclass(frozen=True, slots=True)
+class Both:
+    """What all parts cover."""
+
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Any:
+    """What any of the parts covers; only where a part is no tree."""
+
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """What the part does not cover."""
+
+    part: Expression
+
+
+Expression: TypeAlias = Tree | Both | Any | Not
+
+
+def compile_regexp(pattern: str, *, ignore_case: bool) -> Covers:
     """Whether a pattern covers a text.
 
     :raises ValueError: the pattern is no such expression, or too large; the message says why.
     """
     if len(pattern) > MAX_PATTERN:
         raise ValueError(f"a pattern longer than {MAX_PATTERN} characters")
-    return compile_tree(_Parser(pattern).whole(), max_states=MAX_STATES, ignore_case=ignore_case)
+    return _Compiler(ignore_case).compile(_Parser(pattern).whole())
+
+
+class _Compiler:
+    """One automaton for each part that is a tree; the parts are decided one after the other."""
+
+    def __init__(self, ignore_case: bool) -> None:
+        self._ignore_case = ignore_case
+        self._automata = 0
+
+    def compile(self, expression: Expression) -> Covers:
+        match expression:
+            case Both(parts):
+                together = [self.compile(part) for part in parts]
+                return lambda text: all(covers(text) for covers in together)
+            case Any(parts):
+                either = [self.compile(part) for part in parts]
+                return lambda text: any(covers(text) for covers in either)
+            case Not(part):
+                inner = self.compile(part)
+                return lambda text: not inner(text)
+            case _:
+                return self._tree(expression)
+
+    def _tree(self, tree: Tree) -> Covers:
+        self._automata += 1
+        if self._automata > MAX_AUTOMATA:
+            raise ValueError(f"more than {MAX_AUTOMATA} parts joined by ~, & and |")
+        return compile_tree(tree, max_states=MAX_STATES, ignore_case=self._ignore_case)
 
 
 class _Parser:
@@ -39,11 +104,11 @@ class _Parser:
         self._at = 0
         self._depth = 0
 
-    def whole(self) -> Tree:
-        tree = self._either()
+    def whole(self) -> Expression:
+        expression = self._either()
         if self._at < len(self._pattern):
             raise ValueError("a ) too many")
-        return tree
+        return expression
 
     def _peek(self) -> str:
         return self._pattern[self._at : self._at + 1]
@@ -60,30 +125,42 @@ class _Parser:
         self._at += 1
         return True
 
-    def _either(self) -> Tree:
-        parts = [self._row()]
+    def _either(self) -> Expression:
+        parts = [self._both()]
         while self._accept("|"):
+            parts.append(self._both())
+        if len(parts) == 1:
+            return parts[0]
+        trees = [part for part in parts if _is_tree(part)]
+        return Either(tuple(trees)) if len(trees) == len(parts) else Any(tuple(parts))
+
+    def _both(self) -> Expression:
+        parts = [self._row()]
+        while self._accept("&"):
             parts.append(self._row())
-        return parts[0] if len(parts) == 1 else Either(tuple(parts))
+        return parts[0] if len(parts) == 1 else Both(tuple(parts))
 
-    def _row(self) -> Tree:
-        parts: list[Tree] = []
-        while self._peek() not in ("", "|", ")"):
+    def _row(self) -> Expression:
+        parts: list[Expression] = []
+        while self._peek() not in ("", "|", "&", ")"):
             parts.append(self._repeated(self._atom()))
-        return parts[0] if len(parts) == 1 else Row(tuple(parts))
+        if len(parts) == 1:
+            return parts[0]
+        return Row(tuple(_tree_of(part, "a sequence") for part in parts))
 
-    def _repeated(self, tree: Tree) -> Tree:
+    def _repeated(self, expression: Expression) -> Expression:
         while True:
             if self._accept("*"):
-                tree = Repeat(tree, 0, None)
+                least, most = 0, None
             elif self._accept("+"):
-                tree = Repeat(tree, 1, None)
+                least, most = 1, None
             elif self._accept("?"):
-                tree = Repeat(tree, 0, 1)
+                least, most = 0, 1
             elif self._accept("{"):
-                tree = Repeat(tree, *self._counts())
+                least, most = self._counts()
             else:
-                return tree
+                return expression
+            expression = Repeat(_tree_of(expression, "a repetition"), least, most)
 
     def _counts(self) -> tuple[int, int | None]:
         least = self._number()
@@ -105,10 +182,18 @@ class _Parser:
             raise ValueError("a repetition without a number")
         return int(self._pattern[start : self._at])
 
-    def _atom(self) -> Tree:
+    def _atom(self) -> Expression:
         character = self._take("a pattern")
         if character == "(":
             return self._group()
+        if character == "~":
+            return self._complement()
+        if character == "<":
+            return self._interval()
+        if character == "@":
+            return _ANY_TEXT
+        if character == "#":
+            return _NO_TEXT
         if character == "[":
             return self._class()
         if character == ".":
@@ -118,12 +203,45 @@ class _Parser:
         if character == '"':
             return self._quoted()
         if character in _UNSUPPORTED:
-            raise ValueError(f"{character} is not supported yet (\\{character} for the character)")
+            raise ValueError(f"{character} in an unexpected place (\\{character} for the character)")
         if character in _SPECIAL:
             raise ValueError(f"{character} in an unexpected place")
         return _one(character)
 
-    def _group(self) -> Tree:
+    def _complement(self) -> Expression:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise ValueError("complements nested too deeply")
+        inner = self._atom()
+        self._depth -= 1
+        return Not(inner)
+
+    def _interval(self) -> Tree:
+        """`<1-99>`, whose opening bracket has been read; bounds of one width mean numbers of that width."""
+        low = self._digits()
+        if not self._accept("-"):
+            raise ValueError("an interval without -, such as <1-99>")
+        high = self._digits()
+        if not self._accept(">"):
+            raise ValueError("< without an end")
+        if int(low) > int(high):
+            low, high = high, low
+        if len(low) == len(high):
+            return _numbers(low, high)
+        zeros = Repeat(_one("0"), 0, None)
+        widths = range(len(str(int(low))), len(str(int(high))) + 1)
+        return Row((zeros, Either(tuple(_of_width(int(low), int(high), width) for width in widths))))
+
+    def _digits(self) -> str:
+        start = self._at
+        while self._peek() and self._peek() in "0123456789":
+            self._at += 1
+        digits = self._pattern[start : self._at]
+        if not 0 < len(digits) <= MAX_DIGITS:
+            raise ValueError(f"an interval without numbers of 1 to {MAX_DIGITS} digits")
+        return digits
+
+    def _group(self) -> Expression:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise ValueError("groups nested too deeply")
@@ -171,3 +289,37 @@ class _Parser:
 
 def _one(character: str) -> Chars:
     return Chars(((character, character),))
+
+
+def _is_tree(expression: Expression) -> TypeGuard[Tree]:
+    return not isinstance(expression, Both | Any | Not)
+
+
+def _tree_of(expression: Expression, what: str) -> Tree:
+    if not _is_tree(expression):
+        raise ValueError(f"~ or & within {what}, which is not supported")
+    return expression
+
+
+def _of_width(low: int, high: int, width: int) -> Tree:
+    """The numbers of so many digits, without leading zeros (0 is a digit)."""
+    least = 0 if width == 1 else 10 ** (width - 1)
+    low, high = max(low, least), min(high, 10**width - 1)
+    return _numbers(str(low), str(high)) if low <= high else _NO_TEXT
+
+
+def _numbers(low: str, high: str) -> Tree:
+    """The numbers from one to another that are written with as many digits."""
+    if not low:
+        return Row(())
+    head, tail = low[0], len(low) - 1
+    if head == high[0]:
+        return Row((_one(head), _numbers(low[1:], high[1:])))
+    ways: list[Tree] = [
+        Row((_one(head), _numbers(low[1:], "9" * tail))),
+        Row((_one(high[0]), _numbers("0" * tail, high[1:]))),
+    ]
+    if int(high[0]) - int(head) > 1:
+        between = Chars(((str(int(head) + 1), str(int(high[0]) - 1)),))
+        ways.append(Row((between, Repeat(Chars((("0", "9"),)), tail, tail))))
+    return Either(tuple(ways))
