@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from divertor.rules.types import any as any_type
-from divertor.rules.types import frequency
+from divertor.rules.types import blacklist, cardinality, change, frequency, new_term, whitelist
 from divertor.rules.types.contract import TypeDeclaration
 
 
@@ -16,18 +16,21 @@ def _by_name(*declarations: TypeDeclaration[Any]) -> dict[str, TypeDeclaration[A
     return table
 
 
-TYPES = _by_name(any_type.DECLARATION, frequency.DECLARATION)
+TYPES = _by_name(
+    any_type.DECLARATION,
+    blacklist.DECLARATION,
+    cardinality.DECLARATION,
+    change.DECLARATION,
+    frequency.DECLARATION,
+    new_term.DECLARATION,
+    whitelist.DECLARATION,
+)
 
 #: ElastAlert's other types: known by name, refused as not supported yet.
 UNSUPPORTED_TYPES = frozenset(
     {
-        "blacklist",
-        "whitelist",
-        "change",
         "spike",
         "flatline",
-        "new_term",
-        "cardinality",
         "metric_aggregation",
         "spike_aggregation",
         "percentage_match",

@@ -8,15 +8,23 @@ that.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from hashlib import blake2b
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from divertor.rules.document import scalar_text
+from divertor.rules.projection import plain
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 #: Keys of one rule that are remembered.
 MAX_KEYS = 1_000_000
+
+#: A longer value is remembered by its beginning and a digest.
+MAX_VALUE = 256
 
 
 def longest_idle(by_key: dict[K, V]) -> list[K]:
@@ -36,3 +44,23 @@ def idle(by_key: dict[K, V], is_stale: Callable[[V], bool]) -> list[K]:
             break
         found.append(key)
     return found
+
+
+def compact(value: Any) -> str:
+    """A value as a text of bounded length: equal for equal values, different for different ones."""
+    text = _spelled(value)
+    if len(text) <= MAX_VALUE:
+        return text
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{text[:64]}…{digest}"
+
+
+def is_long(value: Any) -> bool:
+    """Whether `compact` cuts the value."""
+    return len(_spelled(value)) > MAX_VALUE
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(plain(value), sort_keys=True)
+    return scalar_text(value)

@@ -1,0 +1,303 @@
+"""`type: cardinality`: too many or too few different values of `cardinality_field` within `timeframe`, by
+key.
+
+Values are counted as frequency counts events: a value last seen exactly `timeframe` before the newest
+event, or the present, no longer counts; the elements of a list are values by themselves. With
+`max_cardinality`, an event matches that brings a value which is not among them and makes them more than
+allowed. With `min_cardinality`, time shows that they are too few: a key is judged once it was known for
+`timeframe`, and again after each further one. A key without any values left is told once and forgotten;
+without a query_key there is only one, which is told again.
+
+The compatible mode does what ElastAlert does: values expire only on ticks or when there might be a match,
+one exactly `timeframe` old still counts, every event matches while there are too many, and a match starts
+the wait for too few anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from divertor.rules.document import lookup
+from divertor.rules.options import Option, integer, span, text
+from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration
+from divertor.rules.types.frequency import minute
+from divertor.rules.types.remembered import MAX_KEYS, compact, idle, longest_idle
+
+MAX_CARDINALITY = 1_000_000
+
+#: Values of one rule together that are remembered.
+MAX_VALUES = 4_000_000
+
+#: Values of one key that are remembered beyond those that decide.
+SPARE_VALUES = 1000
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(slots=True)
+class Values:
+    """One key: when each value was last seen, mostly in that order (`late`: not quite), the newest time,
+    and the number of its entry in `Counted.due`.
+    """
+
+    newest: int
+    due: int = 0
+    seen: dict[str, int] = field(default_factory=dict)
+    late: bool = False
+
+    def add(self, value: str, micros: int, timeframe: int) -> bool:
+        """Whether it is one that was not in the window, and now is."""
+        if micros <= self.newest - timeframe:
+            return False
+        before = self.seen.pop(value, None)
+        self.late = self.late or micros < self.newest
+        self.newest = max(self.newest, micros)
+        self.seen[value] = micros if before is None else max(before, micros)
+        return before is None or before <= self.newest - timeframe
+
+    def drop_until(self, micros: int) -> None:
+        """Forget what was last seen then or before; some of it may stay as long as `late`."""
+        for value in idle(self.seen, lambda last: last <= micros):
+            del self.seen[value]
+
+    def put_in_order(self) -> None:
+        if self.late:
+            self.seen = dict(sorted(self.seen.items(), key=lambda item: item[1]))
+            self.late = False
+
+    def keep(self, most: int) -> None:
+        while len(self.seen) > most:
+            for value in longest_idle(self.seen):
+                del self.seen[value]
+
+
+@dataclass(slots=True)
+class Counted:
+    """The state: values by key, the longest idle first; when keys are to be judged (time, a number, the
+    key).
+    """
+
+    by_key: dict[Key, Values] = field(default_factory=dict)
+    due: list[tuple[int, int, Key]] = field(default_factory=list)
+    number: int = 0
+    held: int = 0
+    forgotten: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cardinality:
+    """`timeframe` in microseconds; `most` and `least` allowed values, None without a bound."""
+
+    field: str
+    timeframe: int
+    most: int | None = None
+    least: int | None = None
+    keyed: bool = False
+    max_keys: int = MAX_KEYS
+    measured: bool = False
+    side: Side = "above"
+
+    def start(self) -> Counted:
+        return Counted()
+
+    def span(self) -> timedelta:
+        return timedelta(microseconds=self.timeframe)
+
+    def step(self, state: Counted, seen: Observation, now: int) -> list[Hit]:
+        values = seen.document.values(self.field)
+        if not values:
+            return []
+        known = self._of_key(state, seen, now)
+        before = len(known.seen)
+        fresh = self._add_all(known, values, seen.micros)
+        fires = fresh and self.most is not None and self._count(known) > self.most
+        state.held += len(known.seen) - before
+        self._bound(state)
+        return [Hit.of(seen)] if fires else []
+
+    def tick(self, state: Counted, now: int) -> list[Hit]:
+        hits = [] if self.least is None else list(self._too_few(state, now))
+        if self.least is None:
+            for key in idle(state.by_key, lambda known: now - known.newest > self.timeframe):
+                self._forget(state, key)
+        return hits
+
+    def measure(self, state: Counted, key: Key, now: int) -> float | None:
+        """The different values within the last `timeframe`; those beyond what decides may be missing."""
+        if not self.measured:
+            return None
+        known = state.by_key.get(key)
+        if known is None:
+            return 0.0
+        return float(sum(now - last < self.timeframe for last in known.seen.values()))
+
+    def summary(self, _document: Mapping[str, Any], time: datetime) -> str:
+        return sentence(self.field, self.timeframe, self.most, self.least, time)
+
+    def _of_key(self, state: Counted, seen: Observation, now: int) -> Values:
+        known = state.by_key.pop(seen.key, None)
+        if known is not None and self.least is None and now - known.newest > self.timeframe:
+            state.held -= len(known.seen)
+            known = None
+        if known is None:
+            known = Values(seen.micros)
+            if self.least is not None:
+                self._judge_at(state, seen.key, known, seen.micros + self.timeframe)
+        state.by_key[seen.key] = known
+        return known
+
+    def _add_all(self, known: Values, values: tuple[Any, ...], micros: int) -> bool:
+        """Whether one of them is new."""
+        fresh = [known.add(compact(value), micros, self.timeframe) for value in values]
+        known.drop_until(known.newest - self.timeframe)
+        known.keep(max(self.most or 0, self.least or 0) + SPARE_VALUES)
+        return any(fresh)
+
+    def _count(self, known: Values) -> int:
+        if known.late and self.most is not None and len(known.seen) > self.most:
+            known.put_in_order()
+            known.drop_until(known.newest - self.timeframe)
+        return len(known.seen)
+
+    def _too_few(self, state: Counted, now: int) -> Iterator[Hit]:
+        while state.due and state.due[0][0] <= now:
+            _time, number, key = heappop(state.due)
+            known = state.by_key.get(key)
+            if known is not None and known.due == number:
+                yield from self._judged(state, key, known, now)
+
+    def _judged(self, state: Counted, key: Key, known: Values, now: int) -> Iterator[Hit]:
+        """Whether a key has too few values now; and when to look again."""
+        assert self.least is not None
+        before = len(known.seen)
+        known.put_in_order()
+        known.drop_until(now - self.timeframe)
+        state.held -= before - len(known.seen)
+        if len(known.seen) >= self.least:
+            # Not before so many are too old that too few are left.
+            last = list(known.seen.values())[-self.least]
+            self._judge_at(state, key, known, last + self.timeframe)
+            return
+        yield Hit.at(key, now)
+        if known.seen or not self.keyed:
+            self._judge_at(state, key, known, now + self.timeframe)
+        else:
+            self._forget(state, key)
+
+    def _judge_at(self, state: Counted, key: Key, known: Values, micros: int) -> None:
+        state.number += 1
+        known.due = state.number
+        heappush(state.due, (micros, state.number, key))
+
+    def _forget(self, state: Counted, key: Key) -> None:
+        state.held -= len(state.by_key.pop(key).seen)
+
+    def _bound(self, state: Counted) -> None:
+        while len(state.by_key) > self.max_keys or (state.held > MAX_VALUES and len(state.by_key) > 1):
+            for key in longest_idle(state.by_key):
+                self._forget(state, key)
+                state.forgotten += 1
+            # What was to be judged of them is of no use, and would collect.
+            state.due = [one for one in state.due if one[2] in state.by_key]
+            heapify(state.due)
+
+
+@dataclass(slots=True)
+class Polled:
+    """The state of the compatible mode: when each value of each key was last seen, and when waits began."""
+
+    by_key: dict[Key, dict[str, int]] = field(default_factory=dict)
+    first: dict[Key, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PolledCardinality:
+    """As ElastAlert polls; `query_key` decides whether placeholders show a key."""
+
+    field: str
+    timeframe: int
+    most: int | None = None
+    least: int | None = None
+
+    def start(self) -> Polled:
+        return Polled()
+
+    def span(self) -> timedelta:
+        return timedelta(microseconds=self.timeframe)
+
+    def step(self, state: Polled, seen: Observation, now: int) -> list[Hit]:
+        values = state.by_key.setdefault(seen.key, {})
+        state.first.setdefault(seen.key, seen.micros)
+        value = lookup(seen.document.fields, self.field)
+        if value is None:
+            return []
+        values[f"{isinstance(value, str)} {compact(value)}"] = seen.micros
+        if not self._is_match(state, seen.key, seen.micros):
+            return []
+        hits = self.tick(state, seen.micros)
+        if self._is_match(state, seen.key, seen.micros):
+            state.first.pop(seen.key, None)
+            hits.append(Hit.of(seen))
+        return hits
+
+    def tick(self, state: Polled, now: int) -> list[Hit]:
+        hits = []
+        for key, values in state.by_key.items():
+            for value in [value for value, last in values.items() if now - last > self.timeframe]:
+                del values[value]
+            if self.least is not None and self._is_match(state, key, now):
+                state.first.pop(key, None)
+                hits.append(Hit.at(key, now))
+        return hits
+
+    def summary(self, _document: Mapping[str, Any], time: datetime) -> str:
+        return sentence(self.field, self.timeframe, self.most, self.least, time)
+
+    def _is_match(self, state: Polled, key: Key, micros: int) -> bool:
+        count = len(state.by_key[key])
+        if self.most is not None and count > self.most:
+            return True
+        waited = micros - state.first.get(key, micros)
+        return self.least is not None and count < self.least and waited > self.timeframe
+
+
+def sentence(field: str, timeframe: int, most: int | None, least: int | None, time: datetime) -> str:
+    """What a match means, with ElastAlert's words."""
+    start = time - timedelta(microseconds=timeframe)
+    bound = f"A maximum of {most}" if most is not None else f"Less than {least}"
+    between = f"between {minute(start)} and {minute(time)}"
+    return f"{bound} unique {field}(s) occurred since last alert or {between}"
+
+
+def make(options: Mapping[str, Any], settings: Settings) -> RuleType[Any]:
+    most, least = options["max_cardinality"], options["min_cardinality"]
+    if most is None and least is None:
+        raise ValueError("neither max_cardinality nor min_cardinality")
+    timeframe = options["timeframe"] // _MICROSECOND
+    if settings.compatible:
+        return PolledCardinality(options["cardinality_field"], timeframe, most, least)
+    return Cardinality(
+        field=options["cardinality_field"],
+        timeframe=timeframe,
+        most=most,
+        least=least,
+        keyed=bool(settings.query_key),
+        measured=settings.measured,
+        side="below" if most is None else "above",
+    )
+
+
+DECLARATION: TypeDeclaration[Any] = TypeDeclaration(
+    "cardinality",
+    (
+        Option("cardinality_field", text, required=True),
+        Option("timeframe", span(), required=True),
+        Option("max_cardinality", integer(0, MAX_CARDINALITY)),
+        Option("min_cardinality", integer(1, MAX_CARDINALITY)),
+    ),
+    make,
+)
