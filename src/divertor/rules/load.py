@@ -78,9 +78,9 @@ WITHOUT_EFFECT_PREFIXES = ("es_", "kibana_", "opensearch_")
 #: Refused: to ignore them would alert on something else, at another time, or with another text.
 REFUSED = frozenset(
     """alert_on_new_data custom_pretty_ts_format
-    exponential_realert generate_kibana_discover_url generate_kibana_link generate_opensearch_discover_url
+    generate_kibana_discover_url generate_kibana_link generate_opensearch_discover_url
     import include_fields include_rule_params_in_matches jinja_filters jinja_root_name jinja_template_path
-    limit_execution limit_execution_coverage match_enhancements raw_count_keys
+    match_enhancements raw_count_keys
     run_enhancements_first summary_prefix summary_suffix summary_table_fields summary_table_max_rows
     summary_table_type timestamp_format timestamp_format_expr timestamp_to_datetime_format_expr top_count_keys
     top_count_number use_kibana4_dashboard use_kibana_dashboard use_local_time""".split()
@@ -101,17 +101,21 @@ def load_rule(text: str, source: str) -> Rule:
     warnings: list[str] = []
     predicate = compile_filter(given.node("filter"), warnings)
     alerts = read_alerts(_required(given, "alert"), given)
+    settings = Settings(options["query_key"], measured=alarm_options.is_measured(options))
+    behaviour = _behaviour(given, declaration, settings)
+    groups = {group.name: group.read(given, {**options, "name": name}) for group in GROUPS}
+    alarm_options.check(given, groups["alarm"], behaviour)
     warnings.extend(_warnings(given, declaration, alerts))
     return Rule(
         name=name,
         type=declaration.name,
-        behaviour=_behaviour(given, declaration, Settings(options["query_key"])),
+        behaviour=behaviour,
         index=_index(given, options),
         filter=predicate,
         alerts=alerts,
         words=_words(given, options, name),
         query_key=options["query_key"],
-        **{group.name: group.read(given, {**options, "name": name}) for group in GROUPS},
+        **groups,
         clock=Clock(_timestamp_field(given, options)),
         include=options["include"],
         is_enabled=options["is_enabled"],

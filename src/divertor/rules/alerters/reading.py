@@ -14,6 +14,7 @@ from typing import Any
 
 from divertor.model.documents import MappingNode, Node, Scalar, Sequence, to_value
 from divertor.model.fields import fail, is_null, items_of, suggestion, text_of
+from divertor.rules.alarm_options import split_when
 from divertor.rules.alerters.declaration import AlerterDeclaration
 from divertor.rules.alerters.table import ACTIONS, ALERTERS
 from divertor.rules.options import Given
@@ -106,7 +107,12 @@ def _entry(node: Node, rule: Given) -> list[AlertSpec]:
     if not isinstance(node, MappingNode):
         name = text_of(node, "alert")
         return [_spec(name, node, rule)]
-    return [_spec(key.text, key, _nested(key, item, rule)) for key, item in node.entries]
+    return [_routed(key, item, rule) for key, item in node.entries]
+
+
+def _routed(key: Scalar, node: Node, rule: Given) -> AlertSpec:
+    options, route = split_when(node)
+    return replace(_spec(key.text, key, _nested(key, options, rule)), when=route)
 
 
 def _nested(key: Scalar, node: Node, rule: Given) -> Given:
