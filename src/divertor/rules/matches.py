@@ -22,6 +22,8 @@ def match_of(rule: Rule, verdict: Verdict, num_hits: int, num_matches: int) -> M
     document = _document(rule, hit, time)
     document["num_hits"] = num_hits
     document["num_matches"] = num_matches
+    document["num_suppressed"] = verdict.suppressed
+    document["severity"] = verdict.severity.value
     return Match(
         id=verdict.id,
         rule=rule,
@@ -33,6 +35,10 @@ def match_of(rule: Rule, verdict: Verdict, num_hits: int, num_matches: int) -> M
         key=hit.key,
         alarm=verdict.alarm,
         status=verdict.status,
+        severity=verdict.severity,
+        severities=verdict.severities,
+        suppressed=verdict.suppressed,
+        audience=verdict.audience,
     )
 
 

@@ -257,7 +257,7 @@ class Alarms:
         """Whether the number has been between its bounds for as long as is asked."""
         recovery, behaviour = rule.alarm.recovery, rule.behaviour
         assert recovery is not None and isinstance(behaviour, Measured)
-        measured = behaviour.measure(state, track.key, now)
+        measured = behaviour.measure(state, track.key, _seen_at(rule, now))
         if measured is not None and not bounds[0] < measured < bounds[1]:
             track.good = None
             return False
@@ -281,6 +281,11 @@ class Alarms:
         )
         self._tracks.end(rule.name, track, now, resolved=True)
         return verdict
+
+
+def _seen_at(rule: Rule, now: int) -> int:
+    """The time that the rule's type sees."""
+    return now - rule.clock.query_delay // _MICROSECOND
 
 
 def _key(rule: Rule, hit: Hit) -> str | None:
@@ -311,7 +316,7 @@ def _is_bad(rule: Rule, state: Any, key: str | None, now: int) -> bool:
     behaviour, threshold = rule.behaviour, threshold_of(rule.behaviour)
     if threshold is None or not isinstance(behaviour, Measured):
         return True
-    measured = behaviour.measure(state, key, now)
+    measured = behaviour.measure(state, key, _seen_at(rule, now))
     if measured is None:
         return False
     return measured >= threshold if behaviour.side == "above" else measured <= threshold

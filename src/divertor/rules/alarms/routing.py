@@ -50,7 +50,8 @@ def _is_beyond(when: When, rule: Rule, state: Any, hit: Hit, now: int) -> bool:
     if when.above is None and when.below is None:
         return True
     behaviour: Any = rule.behaviour
-    measured = behaviour.measure(state, hit.key, now) if isinstance(behaviour, Measured) else None
+    seen_at = now - rule.clock.query_delay // _MICROSECOND
+    measured = behaviour.measure(state, hit.key, seen_at) if isinstance(behaviour, Measured) else None
     if measured is None:
         return False
     return (when.above is None or measured > when.above) and (when.below is None or measured < when.below)
