@@ -22,8 +22,8 @@ def match_of(rule: Rule, verdict: Verdict, num_hits: int, num_matches: int) -> M
     document = _document(rule, hit, time)
     document["num_hits"] = num_hits
     document["num_matches"] = num_matches
-    document["num_suppressed"] = verdict.suppressed
-    document["severity"] = verdict.severity.value
+    if verdict.suppressed:
+        document["num_suppressed"] = verdict.suppressed
     return Match(
         id=verdict.id,
         rule=rule,
