@@ -26,7 +26,7 @@ from divertor.model.artifacts import Breed
 from divertor.model.events import Event
 from divertor.model.isolation import KeyKind, KeySelector
 from divertor.model.reading import read_blueprint
-from divertor.rules.engine import backtest
+from divertor.rules.backtest import backtest
 from divertor.rules.files import load_rules
 
 HOME = Path(__file__).parents[2] / "examples/hackable"

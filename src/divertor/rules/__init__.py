@@ -6,7 +6,8 @@ What fires is a `Match`; putting it into words and delivering it is `divertor.al
 
 from __future__ import annotations
 
-from divertor.rules.engine import Engine, backtest
+from divertor.rules.backtest import backtest
+from divertor.rules.engine import Engine
 from divertor.rules.files import load_rules
 from divertor.rules.load import load_rule
 from divertor.rules.notification import Notification

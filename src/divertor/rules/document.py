@@ -32,7 +32,7 @@ _WORD = re.compile(
 _INDEXED = re.compile(r"(.*)\[([0-9]{1,4})\]")
 
 #: What the event itself says, whatever its body has under that name (see `Event.document`).
-_OWN = frozenset({"@timestamp", "_id", "_index", "type", "tags", "value"})
+OWN = frozenset({"@timestamp", "_id", "_index", "type", "tags", "value"})
 
 _ABSENT: Any = object()
 _SCALARS = (str, int, float)
@@ -72,7 +72,7 @@ class Path:
         self.roots = frozenset(keys | lists)
         #: The key, when there is nothing more to it: the usual case.
         self.only = names[0] if len(names) == 1 and not lists else None
-        self.own = not _OWN.isdisjoint(self.roots)
+        self.own = not OWN.isdisjoint(self.roots)
 
 
 def _step(names: tuple[str, ...], size: int) -> tuple[str, tuple[str, int] | None, Path | None]:
@@ -152,7 +152,7 @@ def _find_in_list(values: list[Any] | tuple[Any, ...], path: Path, depth: int) -
 
 
 def _own(event: Event, name: str) -> Any:
-    """What `event.document()` has under one of the names in `_OWN`."""
+    """What `event.document()` has under one of the names in `OWN`."""
     match name:
         case "type":
             return event.type

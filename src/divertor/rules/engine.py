@@ -1,76 +1,150 @@
-"""The engine: events in, matches out. It joins filters, rule types, silences and projection.
+"""The engine: events in, matches out. It joins filters, rule types, alarms and projection.
 
 Pure: `now` is an argument, nothing is read or sent. A live service pushes events as they arrive, a backtest
-pushes stored ones with their own times (`backtest`), a restart replays the stream (`warm`): the code is the
-same. It is not thread-safe; one engine belongs to one task.
+pushes stored ones with their own times (`rules.backtest`), a restart replays the stream (`warm`): the code is
+the same. The same events with the same times, and the same ticks between them, give the same matches with the
+same ids. It is not thread-safe; one engine belongs to one task.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeAlias
 
-from divertor.model.events import Event, parse_time
+from divertor.model.events import Event
 from divertor.rules.alarms import Alarms, Verdict
-from divertor.rules.document import Document, lookup, scalar_text
+from divertor.rules.document import Document
+from divertor.rules.filter import Filter
+from divertor.rules.index import FilterIndex
 from divertor.rules.matches import match_of
-from divertor.rules.projection import plain
-from divertor.rules.rule import Match, Rule
+from divertor.rules.observing import View, micros_of
+from divertor.rules.rule import Audience, Match, Rule
 from divertor.rules.types.contract import Observation
-
-#: A query_key value is cut here: keys come from attackers.
-MAX_KEY_LENGTH = 1024
 
 #: Sets of index names whose rules are remembered; events carry few different ones.
 _MAX_ROUTES = 1024
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: Polls that a compatible rule makes up for at once, when no time passed for long.
+_MAX_POLLS = 100_000
+
+#: Up to so many filters are simply tried one after the other.
+_FEW = 2
+
 _MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What went wrong with a rule since it was loaded: `late` events were too old to be judged, `faults` is
+    how often it raised, `fault` the last such exception's type and words.
+    """
+
+    late: int = 0
+    faults: int = 0
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A rule's state and counts, and what it must have been read from to go on from there."""
+
+    text: str
+    drawn: str
+    state: Any
+    hits: int
+    matches: int
+    polled: int | None
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything an engine remembers, by rule name. It shares the engine's objects: pickle it before the next
+    event."""
+
+    rules: Mapping[str, Saved]
+    alarms: Alarms
 
 
 @dataclass(slots=True)
 class _Running:
-    """One rule with its state and what it counted since its last alert."""
+    """One rule with its state, what it counted since its last alert, and what is asked of it for every event,
+    at hand. Times in microseconds. `polled` is the last poll of a compatible rule, 0 `every` of the others.
+    """
 
     rule: Rule
+    place: int
+    view: View
     state: Any
     hits: int = 0
     matches: int = 0
+    polled: int | None = None
+    health: Health = Health()
+    step: Callable[[Any, Observation, int], list[Any]] = field(init=False)
+    every: int = field(init=False)
+    delay: int = field(init=False)
+    lateness: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        clock, lateness = self.rule.clock, self.rule.alarm.max_lateness
+        self.step = self.rule.behaviour.step
+        self.every = max(1, clock.run_every // _MICROSECOND) if clock.compatible else 0
+        self.delay = clock.query_delay // _MICROSECOND
+        self.lateness = None if lateness is None else lateness // _MICROSECOND
+
+    def is_late(self, seen: Observation, now: int) -> bool:
+        if self.lateness is None or now - seen.micros <= self.lateness:
+            return False
+        health = self.health
+        self.health = Health(health.late + 1, health.faults, health.fault)
+        return True
+
+    def is_between(self, seen: Observation) -> bool:
+        """Whether the event falls between the minutes to which `limit_execution_coverage` confines."""
+        alarm = self.rule.alarm
+        return alarm.coverage and alarm.limit is not None and not alarm.limit.contains(seen.micros)
+
+    def fault(self, problem: Exception) -> None:
+        health = self.health
+        text = f"{type(problem).__name__}: {problem}"[:200]
+        self.health = Health(health.late, health.faults + 1, text)
 
 
-class _Seen:
-    """One event on its way past the rules: what they see of it, each view made once, if needed."""
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Rules with one filter."""
 
-    def __init__(self, event: Event) -> None:
-        self.event = event
-        self.document = Document.of(event)
-        self._views: dict[tuple[tuple[str, ...], str], Observation] = {}
+    filter: Filter
+    members: tuple[_Running, ...]
 
-    def by(self, rule: Rule) -> Observation:
-        """The event with the key and the time this rule goes by."""
-        view = (rule.query_key, rule.clock.field)
-        known = self._views.get(view)
-        if known is None:
-            key = query_key_value(self.document.fields, rule.query_key)
-            micros = _micros(event_time(self.event, rule.clock.field))
-            known = self._views[view] = Observation(self.event, key, micros, self.document)
-        return known
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """The rules that events with certain index names meet; no index where there are few."""
+
+    groups: tuple[_Group, ...]
+    index: FilterIndex | None
+
+
+#: What tells a view from others: the key's fields, the time's field and how it is written.
+_Sight: TypeAlias = tuple[tuple[str, ...], str, str, str]
 
 
 class Engine:
     """Runs rules over events.
 
     `replace` swaps the rules; `push` judges one event; `advance` lets time pass; `warm` rebuilds windows and
-    silences from past events without alerting anybody.
+    silences from past events without alerting anybody. A rule that raises is left at that for this event, and
+    its `health` says so; the others go on.
     """
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self._running: list[_Running] = []
-        self._routes: dict[tuple[str, ...], list[_Running]] = {}
+        self._routes: dict[tuple[str, ...], _Route] = {}
         self.alarms = Alarms()
         self.replace(rules)
 
@@ -79,56 +153,171 @@ class Engine:
         """The rules in use, enabled ones only, in order."""
         return tuple(running.rule for running in self._running)
 
+    def health(self) -> dict[str, Health]:
+        """By rule name."""
+        return {running.rule.name: running.health for running in self._running}
+
+    def state(self, name: str) -> Any:
+        """The state of a rule's type; None when no such rule runs."""
+        return next((running.state for running in self._running if running.rule.name == name), None)
+
     def replace(self, rules: Iterable[Rule]) -> None:
         """Use these rules from now on; one whose text is unchanged keeps its windows and counts."""
-        before = {running.rule.name: running for running in self._running}
-        self._running = [_continued(rule, before.get(rule.name)) for rule in rules if rule.is_enabled]
+        before = self.snapshot().rules
+        views: dict[_Sight, View] = {}
+        enabled = [rule for rule in rules if rule.is_enabled]
+        self._running = [
+            _continued(rule, place, _view(rule, views), before.get(rule.name))
+            for place, rule in enumerate(enabled)
+        ]
         self._routes.clear()
+
+    def snapshot(self) -> Snapshot:
+        """What it remembers, for `restore`. Take it between two events, and pickle it before the next."""
+        saved = {
+            one.rule.name: Saved(
+                one.rule.text, one.rule.drawn, one.state, one.hits, one.matches, one.polled, one.health
+            )
+            for one in self._running
+        }
+        return Snapshot(saved, self.alarms)
+
+    def restore(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Go on from a snapshot. Rules whose text has changed since begin anew; their names are returned."""
+        self.alarms = snapshot.alarms
+        self._running = [
+            _continued(one.rule, one.place, one.view, snapshot.rules.get(one.rule.name))
+            for one in self._running
+        ]
+        self._routes.clear()
+        return tuple(
+            one.rule.name for one in self._running if not _is_of(snapshot.rules.get(one.rule.name), one.rule)
+        )
 
     def push(self, event: Event, now: datetime) -> list[Match]:
         """Judge one event; the matches that are to be alerted, silenced ones left out. `now` is aware."""
-        running = self._rules_for(event.indices)
-        if not running:
+        route = self._routes.get(event.indices) or self._route(event.indices)
+        if not route.groups:
             return []
-        seen = _Seen(event)
-        moment = _micros(now)
-        return [match for one in running for match in self._judge(one, seen, moment)]
+        document = Document.of(event)
+        passed = _passed(route, document)
+        return self._judge_all(passed, event, document, micros_of(now)) if passed else []
 
     def warm(self, event: Event) -> None:
         """Take a past event in as if pushed when it was received: state changes, nobody is told."""
         self.push(event, event.received)
 
     def advance(self, now: datetime) -> list[Match]:
-        """Let time pass: matches that only time can show, and forgetting what can no longer matter."""
-        moment = _micros(now)
+        """Let time pass: matches that only time can show, and forgetting what can no longer matter.
+
+        A rule sees the time its `query_delay` ago; a compatible one only at multiples of its `run_every`.
+        """
+        moment = micros_of(now)
         self.alarms.forget(moment)
         matches: list[Match] = []
         for running in self._running:
-            rule, state = running.rule, running.state
-            hits = rule.behaviour.tick(state, moment)
-            running.matches += len(hits)
-            matches.extend(_told(running, self.alarms.tick(rule, state, hits, moment)))
+            if running.every:
+                matches += self._poll(running, moment)
+            else:
+                matches += self._tick(running, moment)
         return matches
 
-    def _rules_for(self, indices: tuple[str, ...]) -> list[_Running]:
-        known = self._routes.get(indices)
-        if known is None:
-            if len(self._routes) >= _MAX_ROUTES:
-                self._routes.clear()
-            known = [one for one in self._running if fits_index(one.rule.index, indices)]
-            self._routes[indices] = known
-        return known
+    def _route(self, indices: tuple[str, ...]) -> _Route:
+        if len(self._routes) >= _MAX_ROUTES:
+            self._routes.clear()
+        groups = _groups(one for one in self._running if fits_index(one.rule.index, indices))
+        index = FilterIndex([group.filter for group in groups]) if len(groups) > _FEW else None
+        route = self._routes[indices] = _Route(groups, index)
+        return route
 
-    def _judge(self, running: _Running, seen: _Seen, now: int) -> list[Match]:
-        rule = running.rule
-        if not rule.filter.test(seen.document):
-            return []
+    def _judge_all(
+        self, passed: Sequence[_Running], event: Event, document: Document, now: int
+    ) -> list[Match]:
+        matches: list[Match] = []
+        known: dict[View, Observation] = {}
+        for running in passed:
+            try:
+                view = running.view
+                seen = known.get(view)
+                if seen is None:
+                    seen = known[view] = view.observe(event, document)
+                if running.every:
+                    matches += self._poll(running, now)
+                matches += self._judge(running, seen, now)
+            except Exception as problem:  # a boundary: what one rule trips over must not end the others
+                running.fault(problem)
+        return matches
+
+    def _judge(self, running: _Running, seen: Observation, now: int) -> Sequence[Match]:
+        if running.is_late(seen, now) or running.is_between(seen):
+            return ()
         running.hits += 1
-        hits = rule.behaviour.step(running.state, seen.by(rule), now)
+        hits = running.step(running.state, seen, _poll_after(running, now) if running.every else now)
         if not hits:
-            return []
+            return ()
         running.matches += len(hits)
-        return _told(running, self.alarms.decide(rule, running.state, hits, now))
+        verdicts = self.alarms.decide(running.rule, running.state, hits, now)
+        return _told(running, verdicts) if verdicts else ()
+
+    def _tick(self, running: _Running, now: int, at: int | None = None) -> Sequence[Match]:
+        """`at`: the time the rule's type sees, which is its delay ago unless it is a poll's."""
+        try:
+            seen_at = now - running.delay if at is None else at
+            hits = running.rule.behaviour.tick(running.state, seen_at)
+            running.matches += len(hits)
+            verdicts = self.alarms.tick(running.rule, running.state, hits, now)
+            return _told(running, verdicts) if verdicts else ()
+        except Exception as problem:  # as for events
+            running.fault(problem)
+            return ()
+
+    def _poll(self, running: _Running, now: int) -> list[Match]:
+        """The polls of a compatible rule that were due since the last one."""
+        last = _poll_after(running, now) - running.every
+        if running.polled is None:
+            running.polled = last
+        first = max(running.polled + running.every, last - _MAX_POLLS * running.every)
+        matches: list[Match] = []
+        for poll in range(first, last + 1, running.every):
+            running.polled = poll
+            matches += self._tick(running, poll + running.delay, poll)
+        return matches
+
+
+def _poll_after(running: _Running, now: int) -> int:
+    """When the poll that an event of now belongs to ends."""
+    return ((now - running.delay) // running.every + 1) * running.every
+
+
+def _passed(route: _Route, document: Document) -> Sequence[_Running]:
+    """The rules whose filters let the event through, in order."""
+    groups = route.groups
+    places = range(len(groups)) if route.index is None else route.index.candidates(document)
+    passed: list[_Running] = []
+    found = 0
+    for place in places:
+        group = groups[place]
+        try:
+            if group.filter.test(document):
+                passed += group.members
+                found += 1
+        except Exception as problem:  # a boundary, as above
+            for running in group.members:
+                running.fault(problem)
+    if found > 1:
+        passed.sort(key=_PLACE)
+    return passed
+
+
+_PLACE = attrgetter("place")
+
+
+def _groups(running: Iterable[_Running]) -> tuple[_Group, ...]:
+    gathered: dict[object, list[_Running]] = {}
+    for one in running:
+        filter_ = one.rule.filter
+        gathered.setdefault(filter_.source or id(filter_.test), []).append(one)
+    return tuple(_Group(members[0].rule.filter, tuple(members)) for members in gathered.values())
 
 
 def _told(running: _Running, verdicts: Sequence[Verdict]) -> list[Match]:
@@ -136,14 +325,9 @@ def _told(running: _Running, verdicts: Sequence[Verdict]) -> list[Match]:
     matches: list[Match] = []
     for verdict in verdicts:
         matches.append(match_of(running.rule, verdict, running.hits, running.matches))
-        running.hits = running.matches = 0
+        if verdict.audience is not Audience.ACTIONS:
+            running.hits = running.matches = 0
     return matches
-
-
-def backtest(rule: Rule, events: Iterable[Event]) -> list[Match]:
-    """What a rule would have alerted on these events, each judged at its own time."""
-    engine = Engine([rule])
-    return [match for event in events for match in engine.push(event, event.timestamp)]
 
 
 def fits_index(patterns: tuple[str, ...], indices: tuple[str, ...]) -> bool:
@@ -156,53 +340,21 @@ def _escaped(pattern: str) -> str:
     return pattern.replace("[", "[[]").replace("?", "[?]")
 
 
-def event_time(event: Event, timestamp_field: str) -> datetime:
-    """When an event happened, by the rule's timestamp field; never after it was received.
-
-    A field that is missing or no ISO 8601 time yields to the event's own timestamp. A time after receipt is
-    taken as the receipt: one event dated into next year would otherwise make every other one too old to
-    count.
-    """
-    moment = event.timestamp
-    if timestamp_field != "@timestamp":
-        moment = _time_of(lookup(event.body, timestamp_field)) or moment
-    return min(moment, event.received)
+def _view(rule: Rule, views: dict[_Sight, View]) -> View:
+    clock = rule.clock
+    sight = (rule.query_key, clock.field, clock.kind, clock.format)
+    if sight not in views:
+        views[sight] = View(rule.query_key, clock)
+    return views[sight]
 
 
-def _time_of(value: Any) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return parse_time(value)
-    except (ValueError, OverflowError):
-        return None
+def _continued(rule: Rule, place: int, view: View, before: Saved | None) -> _Running:
+    if before is None or not _is_of(before, rule):
+        return _Running(rule, place, view, rule.behaviour.start())
+    return _Running(
+        rule, place, view, before.state, before.hits, before.matches, before.polled, before.health
+    )
 
 
-def query_key_value(fields: Mapping[str, Any], query_key: tuple[str, ...]) -> str | None:
-    """The value that keeps an event apart from others; None without a query_key or without a value for it.
-
-    Several fields are joined by `, `, a missing one spelled `None`, so that a compound key always has a
-    value.
-    """
-    if not query_key:
-        return None
-    values = [lookup(fields, name) for name in query_key]
-    if len(values) == 1:
-        return None if values[0] is None else _key_text(values[0])
-    return ", ".join("None" if value is None else _key_text(value) for value in values)
-
-
-def _key_text(value: Any) -> str:
-    if isinstance(value, list | dict):
-        return json.dumps(plain(value), sort_keys=True)[:MAX_KEY_LENGTH]
-    return scalar_text(value)[:MAX_KEY_LENGTH]
-
-
-def _continued(rule: Rule, before: _Running | None) -> _Running:
-    if before is not None and before.rule.same_as(rule):
-        return _Running(rule, before.state, before.hits, before.matches)
-    return _Running(rule, rule.behaviour.start())
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
+def _is_of(saved: Saved | None, rule: Rule) -> bool:
+    return saved is not None and (saved.text, saved.drawn) == (rule.text, rule.drawn)

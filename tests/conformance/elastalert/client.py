@@ -20,7 +20,8 @@ from typing import Any
 from divertor.model.documents import parse_documents
 from divertor.model.events import Event
 from divertor.rules.document import Document
-from divertor.rules.engine import query_key_value
+from divertor.rules.lists import readers
+from divertor.rules.observing import query_key_value
 from divertor.rules.options import Given
 from divertor.rules.types import TYPES
 from divertor.rules.types.contract import Hit, Observation, RuleType, Settings
@@ -204,7 +205,10 @@ def make_type(stream: Stream) -> RuleType[Any]:
     declaration = TYPES[stream.type]
     (node,) = parse_documents(json.dumps(dict(stream.options)), "stream.yaml")
     options = Given.of(node, "options").read_all(declaration.options, stream.type)
-    return declaration.make(options, replace(stream.settings, query_key=_query_key(stream)))
+    kind = declaration.make(options, replace(stream.settings, query_key=_query_key(stream)))
+    for reader in readers(kind, "stream.yaml"):
+        reader.refresh()
+    return kind
 
 
 def observe(seen: Seen, query_key: tuple[str, ...], id: str) -> Observation:

@@ -1,0 +1,77 @@
+"""A backtest: the live engine over events of the past, at the speed of the machine.
+
+Time passes as it would have: the engine is told so at every whole second between two events, so that what
+only time shows (flatline, recovery) shows here, too. Where the events come from is the caller's business;
+they are taken one by one, and nothing is kept of them but what the rules keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from divertor.model.events import Event
+from divertor.rules.engine import Engine
+from divertor.rules.rule import Match, Rule
+
+#: How often time passes, as in the live engine.
+TICK = timedelta(seconds=1)
+
+#: Ticks before the next event at most, about a month of seconds: an event that is dated far from the others
+#: must not keep the backtest busy with the time between.
+_MAX_TICKS = 3_000_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def own_time(event: Event) -> datetime:
+    """When the event happened: the present, as a backtest has it."""
+    return event.timestamp
+
+
+def arrival(event: Event) -> datetime:
+    """When the event was received: with events in that order, a backtest repeats what ran live."""
+    return event.received
+
+
+def replay(
+    engine: Engine,
+    events: Iterable[Event],
+    now: Callable[[Event], datetime] = own_time,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Iterator[Match]:
+    """What the engine's rules would have alerted on these events, each judged when `now` says.
+
+    The events should be in that order; one that is earlier than another before it is late. Time begins with
+    `since` or the first event, and ends with `until` or the last one.
+    """
+    reached = None if since is None else _whole(since)
+    for event in events:
+        moment = now(event)
+        if reached is None:
+            reached = _whole(moment)
+        if moment - reached >= TICK:
+            yield from _ticks(engine, reached, moment)
+            reached = _whole(moment)
+        yield from engine.push(event, moment)
+    if reached is not None and until is not None and until > reached:
+        yield from _ticks(engine, reached, until)
+
+
+def backtest(rule: Rule, events: Iterable[Event]) -> list[Match]:
+    """What a rule would have alerted on these events, each judged at its own time."""
+    return list(replay(Engine([rule]), events))
+
+
+def _ticks(engine: Engine, reached: datetime, until: datetime) -> Iterator[Match]:
+    """The ticks after `reached` up to `until`."""
+    count = (until - reached) // TICK
+    start = max(0, count - _MAX_TICKS)
+    for number in range(start, count):
+        yield from engine.advance(reached + (number + 1) * TICK)
+
+
+def _whole(moment: datetime) -> datetime:
+    """The last whole second."""
+    return _EPOCH + (moment - _EPOCH) // TICK * TICK
