@@ -160,10 +160,25 @@ class EnrichOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class DiscoverOptions:
+    """A link to Kibana's or OpenSearch's Discover: its address, index pattern and columns, and how much time
+    before and after the match it shows (None: the rule's timeframe).
+    """
+
+    product: str
+    address: str
+    index: str
+    columns: tuple[str, ...] = ("_source",)
+    before: timedelta | None = None
+    after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """Where a message leads: titles and addresses with holes for fields of the match."""
+    """Where a message leads: titles and addresses with holes for fields of the match; and to Discover."""
 
     links: tuple[tuple[str, Template], ...] = ()
+    discover: tuple[DiscoverOptions, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,13 @@ object.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
+
+_LINK_HOLE = re.compile(r"\{([A-Za-z_@][\w.@\-\[\]]*)\}")
 
 #: Literal text, or the field whose value goes there.
 Part: TypeAlias = "str | Hole"
@@ -55,6 +58,16 @@ def parse_template(
             raise ValueError(f"{{{hole}}} with a conversion or a format is not supported")
         parts.append(Hole(names.field_of(hole)))
     return Template(tuple(parts))
+
+
+def parse_link(text: str) -> Template:
+    """An address whose `{field}` are holes; other braces are literal. Values are to be quoted."""
+    parts: list[str | Hole] = []
+    end = 0
+    for found in _LINK_HOLE.finditer(text):
+        parts.extend((text[end : found.start()], Hole(found[1])))
+        end = found.end()
+    return Template((*parts, text[end:]))
 
 
 class _Names:

@@ -196,4 +196,4 @@ def _dereferenced(given: Given, declaration: AlerterDeclaration) -> Given:
     entries = {
         name: (key, resolved(item) if is_own(name) else item) for name, (key, item) in given.entries.items()
     }
-    return Given(entries, given.position)
+    return Given(entries, given.position, given.report)
