@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from divertor.bus.decoding import decode
 from divertor.bus.follow import STREAM_MISSING, Delivered, StreamState, follow, stream_state
 from divertor.bus.link import ApiError, Link
 from divertor.bus.server import MAX_PAYLOAD
@@ -212,16 +213,11 @@ class _Cursor:
 
 
 def _batch(item: Delivered, epoch: str) -> Batch:
-    return Batch(item.seq, tuple(_parsed(item)), item.pending, epoch, item.stored)
-
-
-def _parsed(item: Delivered) -> Iterator[Event]:
-    for line in item.data.splitlines():
-        try:
-            yield Event.from_json(json.loads(line))
-        except (ValueError, TypeError, AttributeError, RecursionError):
-            # Somebody else wrote to the stream: one bad line must not stop everything behind it.
-            log.error("message %d of the event stream holds a line that is no event", item.seq)
+    events, bad = decode(item.data)
+    if bad:
+        # Somebody else wrote to the stream: one bad line must not stop everything behind it.
+        log.error("message %d of the event stream holds %d lines that are no events", item.seq, bad)
+    return Batch(item.seq, tuple(events), item.pending, epoch, item.stored)
 
 
 def _messages(events: Sequence[Event]) -> Iterator[tuple[bytes, str]]:
