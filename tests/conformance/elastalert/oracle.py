@@ -72,7 +72,13 @@ def encode(value: Any) -> Any:
 
 def as_loaded(options: dict[str, Any]) -> dict[str, Any]:
     """What ElastAlert's loader adds to options that name several fields, and its defaults."""
-    rule = {"timestamp_field": "@timestamp", "dt_to_ts": util.dt_to_ts, "ts_to_dt": util.ts_to_dt, **options}
+    rule = {
+        "index": "logs",
+        "timestamp_field": "@timestamp",
+        "dt_to_ts": util.dt_to_ts,
+        "ts_to_dt": util.ts_to_dt,
+        **options,
+    }
     rule.setdefault("use_local_time", False)
     for name in ("query_key", "compare_key"):
         given = rule.get(name)

@@ -72,7 +72,7 @@ class NewTerm:
     def step(self, state: Terms, seen: Observation, now: int) -> list[Hit]:
         if state.learning_until is None:
             state.learning_until = seen.micros + self.learning
-        silent = seen.micros < state.learning_until
+        silent = self.learning > 0 and seen.micros < state.learning_until
         hits: list[Hit] = []
         for number, names in enumerate(self.fields):
             found = self._looked_at(state, seen, number, names)
@@ -103,11 +103,11 @@ class NewTerm:
         if self.compatible:
             values = [lookup(document.fields, name) for name in names]
             if all(values):
-                yield (number, *(f"{_kind(value)} {compact(value)}" for value in values))
+                yield (number, *map(_as_python, values))
             return
         choices = [[value for value in document.values(name) if value != ""] for name in names]
-        for values in islice(product(*choices), MAX_TERMS_OF_EVENT):
-            yield (number, *map(compact, values))
+        for combined in islice(product(*choices), MAX_TERMS_OF_EVENT):
+            yield (number, *map(compact, combined))
 
     def _is_new(self, state: Terms, term: Term, micros: int) -> bool:
         # Taken out and put back, so that the dict stays in the order in which terms were seen.
@@ -128,9 +128,11 @@ class NewTerm:
         return Hit(seen.key, seen.micros, cause, seen.event, fields)
 
 
-def _kind(value: Any) -> str:
-    """What keeps apart values that Python does: 5 and "5", but not 1 and true."""
-    return "number" if isinstance(value, bool | int | float) else type(value).__name__
+def _as_python(value: Any) -> str:
+    """A value so that two are equal when Python says so: 1, 1.0 and true, but not "1"."""
+    if isinstance(value, bool | int) and abs(value) < 2**53:
+        value = float(value)
+    return f"{type(value).__name__} {compact(value)}"
 
 
 def fields_of(node: Node, what: str) -> tuple[Fields, ...]:
