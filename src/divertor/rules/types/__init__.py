@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from divertor.rules.types import any as any_type
-from divertor.rules.types import blacklist, cardinality, change, frequency, new_term, whitelist
+from divertor.rules.types import (
+    blacklist,
+    cardinality,
+    change,
+    flatline,
+    frequency,
+    metric_aggregation,
+    new_term,
+    percentage_match,
+    spike,
+    spike_aggregation,
+    whitelist,
+)
 from divertor.rules.types.contract import TypeDeclaration
 
 
@@ -21,18 +33,12 @@ TYPES = _by_name(
     blacklist.DECLARATION,
     cardinality.DECLARATION,
     change.DECLARATION,
+    flatline.DECLARATION,
     frequency.DECLARATION,
+    metric_aggregation.DECLARATION,
     new_term.DECLARATION,
+    percentage_match.DECLARATION,
+    spike.DECLARATION,
+    spike_aggregation.DECLARATION,
     whitelist.DECLARATION,
-)
-
-#: ElastAlert's other types: known by name, refused as not supported yet.
-UNSUPPORTED_TYPES = frozenset(
-    {
-        "spike",
-        "flatline",
-        "metric_aggregation",
-        "spike_aggregation",
-        "percentage_match",
-    }
 )
