@@ -196,7 +196,7 @@ def _read(_given: Given, values: Mapping[str, Any]) -> GatherOptions | None:
     )
 
 
-GROUP = OptionGroup(
+GROUP: OptionGroup = OptionGroup(
     "gather",
     (
         Option("aggregation", _aggregation),

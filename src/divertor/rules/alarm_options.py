@@ -284,7 +284,7 @@ def _optional(fields: Fields, name: str, read: Any) -> Any:
     return None if node is None else read(node, name)
 
 
-GROUP = OptionGroup(
+GROUP: OptionGroup = OptionGroup(
     "alarm",
     (
         Option("realert", span(zero=True)),

@@ -52,7 +52,7 @@ def _read_enrich(_given: Given, values: Mapping[str, Any]) -> EnrichOptions:
     )
 
 
-GROUP = OptionGroup(
+GROUP: OptionGroup = OptionGroup(
     "enrich",
     (
         Option("match_enhancements", _enhancements, default=()),
@@ -132,7 +132,7 @@ def _discover_options(product: str) -> tuple[Option, ...]:
     )
 
 
-LINKS = OptionGroup(
+LINKS: OptionGroup = OptionGroup(
     "links",
     (
         Option("links", _links, default=()),

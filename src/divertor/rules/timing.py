@@ -1,7 +1,7 @@
-"""How a rule sees time: where an event's time is and how it is written, the rhythm of ElastAlert that a rule
-may ask for, and how times are shown to people.
+"""The options that say how a rule sees time: where an event's time is and how it is written, the rhythm of
+ElastAlert that a rule may ask for, and how times are shown to people.
 
-Pure: nothing here reads a clock.
+Pure: nothing here reads a clock. Reading an event's time is `observing.py`.
 """
 
 from __future__ import annotations
@@ -11,29 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from divertor.model.documents import Node
-from divertor.model.events import parse_time
 from divertor.model.fields import fail, suggestion, text_of
 from divertor.rules.options import Given, Option, OptionGroup, boolean, span, text
 from divertor.rules.rule import Clock
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = ("iso", "unix", "unix_ms", "custom")
-#: A longer text is no time.
-_MAX_LENGTH = 100
-#: Seconds since the epoch beyond which a number is no time: the year 9999.
-_LAST = 253_402_300_799.0
-
-
-def read_time(value: Any, clock: Clock) -> datetime | None:
-    """The moment that a value of the rule's `timestamp_field` names; None when it names none."""
-    try:
-        if clock.kind == "iso":
-            return parse_time(value) if isinstance(value, str) else None
-        if clock.kind == "custom":
-            return _custom(value, clock.format)
-        return _since_epoch(value, 1000.0 if clock.kind == "unix_ms" else 1.0)
-    except (ValueError, OverflowError):
-        return None
 
 
 def pretty(moment: datetime, clock: Clock) -> str:
@@ -41,22 +23,6 @@ def pretty(moment: datetime, clock: Clock) -> str:
     `custom_pretty_ts_format`.
     """
     return (moment.astimezone() if clock.local else moment.astimezone(UTC)).strftime(clock.shown_as)
-
-
-def _custom(value: Any, written_as: str) -> datetime | None:
-    if not isinstance(value, str | int | float) or isinstance(value, bool) or len(str(value)) > _MAX_LENGTH:
-        return None
-    moment = datetime.strptime(str(value), written_as)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _since_epoch(value: Any, per_second: float) -> datetime | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)) > _MAX_LENGTH:
-        return None
-    seconds = float(value) / per_second
-    if not 0 <= seconds <= _LAST:
-        return None
-    return _EPOCH + timedelta(seconds=seconds)
 
 
 def _kind(node: Node, what: str) -> str:
@@ -96,7 +62,7 @@ def _read(given: Given, values: Mapping[str, Any]) -> Clock:
     )
 
 
-GROUP = OptionGroup(
+GROUP: OptionGroup = OptionGroup(
     "clock",
     (
         Option("timestamp_field", text, default="@timestamp"),

@@ -115,7 +115,7 @@ def _summary(values: Mapping[str, Any]) -> SummaryOptions | None:
     )
 
 
-GROUP = OptionGroup(
+GROUP: OptionGroup = OptionGroup(
     "words",
     (
         Option("alert_subject", text),
