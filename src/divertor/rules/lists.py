@@ -18,7 +18,7 @@ from divertor.errors import UnavailableError
 from divertor.model.documents import Node
 from divertor.model.fields import fail, items_of, text_of
 from divertor.rules.document import scalar_text
-from divertor.rules.dsl import glob_of
+from divertor.rules.dsl_reading import glob_of
 from divertor.rules.matching import glob_pattern
 from divertor.rules.regexp import compile_regexp
 

@@ -43,7 +43,14 @@ Glob: TypeAlias = tuple[str | Wild, ...]
 def any_value(where: Where, test: ValueTest) -> Predicate:
     """True when any value at the place passes the test."""
     if isinstance(where, str):
-        return lambda document: any(test(value, document) for value in document.values(where))
+
+        def any_there(document: Document) -> bool:
+            for value in document.values(where):  # noqa: SIM110 (a generator takes twice as long)
+                if test(value, document):
+                    return True
+            return False
+
+        return any_there
     return lambda document: any(test(value, document) for value in values_at(where, document))
 
 
@@ -61,22 +68,6 @@ def words_or_whole(text: str) -> ValueTest:
         if holds_in_a_row(document.words(value), wanted):
             return True
         return network is not None and is_inside(value, network)
-
-    return test
-
-
-def any_word(text: str, *, all_of_them: bool = False) -> ValueTest:
-    """The value holds any (or all) of the text's words, in any order; `match` of the filter language."""
-    wanted = frozenset(words(text))
-    exact = whole_value(text)
-
-    def test(value: Any, document: Document) -> bool:
-        if exact(value, document):
-            return True
-        if not isinstance(value, str) or not wanted:
-            return False
-        found = wanted.intersection(document.words(value))
-        return found == wanted if all_of_them else bool(found)
 
     return test
 
@@ -130,6 +121,38 @@ def word_or_whole_exactly(text: str) -> ValueTest:
 
     def test(value: Any, document: Document) -> bool:
         return exact(value, document) or (isinstance(value, str) and text in document.words(value))
+
+    return test
+
+
+def whole_value_any_case(text: str) -> ValueTest:
+    """The value is the text but for case."""
+    exact, lower = whole_value(text), text.lower()
+
+    def test(value: Any, document: Document) -> bool:
+        return exact(value, document) or (isinstance(value, str) and value.lower() == lower)
+
+    return test
+
+
+def word_or_whole_any_case(text: str) -> ValueTest:
+    """The whole value or one of its words is the text but for case."""
+    whole, lower = whole_value_any_case(text), text.lower()
+
+    def test(value: Any, document: Document) -> bool:
+        return whole(value, document) or (isinstance(value, str) and lower in document.words(value))
+
+    return test
+
+
+def row_with_prefix(text: str, *, whole_only: bool) -> ValueTest:
+    """The value holds the text's words in a row, the last of them perhaps longer."""
+    run = f" {' '.join(words(text))}"
+
+    def test(value: Any, document: Document) -> bool:
+        if whole_only:
+            return scalar_text(value).startswith(text)
+        return isinstance(value, str) and run in f" {' '.join(document.words(value))}"
 
     return test
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 from divertor.rules.anchoring import tokens_of_value
@@ -45,12 +45,12 @@ from divertor.rules.regexp import compile_regexp
 @dataclass(frozen=True, slots=True)
 class QueryOptions:
     """What a query string leaves open. `fields` is where bare terms look, empty for every field; `edits` is
-    what `~` without a number allows, None for what the length of the word does; `least` is how many of the
+    how many `~` without a number allows a word of some length; `least` is how many of the
     optional clauses must match, given their number.
     """
 
     fields: tuple[Where, ...] = ()
-    edits: int | None = None
+    edits: Callable[[int], int] = automatic_edits
     prefix: int = 0
     swaps: bool = True
     slop: int = 0
@@ -84,11 +84,10 @@ def text_clause(written: str, where: Where, text: str, slop: int = 0) -> Filter:
     return leaf(written, where, words_or_whole(text), tokens)
 
 
-def fuzzy_clause(written: str, where: Where, text: str, options: QueryOptions) -> Filter:
+def fuzzy_clause(written: str, where: Where, text: str, edits: int, options: QueryOptions) -> Filter:
     """A word that is the text but for some edits."""
     whole = wants_whole(where)
     text = text if whole else text.lower()
-    edits = automatic_edits(len(text)) if options.edits is None else options.edits
     test = nearly(text, edits, whole_only=whole, prefix=options.prefix, swaps=options.swaps)
     return leaf(written, where, test)
 
@@ -109,8 +108,10 @@ class _Compiler:
                     field, written, lambda where: text_clause(written, where, text, slop or options.slop)
                 )
             case Fuzzy(field, text, edits):
-                chosen = options if edits is None else replace(options, edits=edits)
-                return self._each(field, written, lambda where: fuzzy_clause(written, where, text, chosen))
+                allowed = options.edits(len(text)) if edits is None else edits
+                return self._each(
+                    field, written, lambda where: fuzzy_clause(written, where, text, allowed, options)
+                )
             case Wildcard(field, glob):
                 return self._each(field, written, lambda where: leaf(written, where, _glob(where, glob)))
             case Regexp(field, pattern):
