@@ -19,14 +19,23 @@ def load_rules(directory: Path) -> list[Rule]:
     :raises UnavailableError: the directory or a file cannot be read.
     """
     rules: dict[str, Rule] = {}
-    for path in _rule_files(directory):
-        rule = load_rule(read_text(path), str(path))
+    for path in rule_files(directory):
+        rule = load_file(path)
         other = rules.setdefault(rule.name, rule)
         if other is not rule:
             raise InputError(
                 f"a second rule named {rule.name!r}", Position(str(path), 1, 1), f"one, as in {other.source}"
             )
     return list(rules.values())
+
+
+def load_file(path: Path) -> Rule:
+    """The rule in a file.
+
+    :raises InputError: it is refused.
+    :raises UnavailableError: the file cannot be read.
+    """
+    return load_rule(read_text(path), str(path))
 
 
 def read_text(path: Path) -> str:
@@ -45,7 +54,11 @@ def read_text(path: Path) -> str:
         raise InputError("not UTF-8", Position(str(path)), "a text file") from None
 
 
-def _rule_files(directory: Path) -> list[Path]:
+def rule_files(directory: Path) -> list[Path]:
+    """The rule files under a directory, by path.
+
+    :raises UnavailableError: it cannot be read.
+    """
     if not directory.is_dir():
         raise UnavailableError(f"{directory}: no such directory")
     found = (path for path in directory.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
