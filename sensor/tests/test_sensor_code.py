@@ -120,6 +120,13 @@ def test_whatever_is_no_attack_holds_neither_a_call_nor_an_attribute(value: str)
             assert sum(isinstance(node, (ast.Call, ast.Attribute)) for node in ast.walk(tree)) <= 1
 
 
+def test_a_run_of_backslashes_takes_linear_time() -> None:
+    value, started = "\\" * 150_001 + "+", time.process_time()
+    with suppress(Spent):
+        finding(f"x('{value}')", value)
+    assert time.process_time() - started < 3
+
+
 @pytest.mark.parametrize("piece", ["'", "''' ", '"\\', "a", "a ", "#", "f'{", "(", "1+", "ab'", "\n"])
 def test_long_source_takes_linear_time(piece: str) -> None:
     source, started = piece * 50_000, time.process_time()

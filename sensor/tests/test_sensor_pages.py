@@ -170,3 +170,9 @@ def test_an_input_that_a_page_repeats_without_end_is_judged_in_time(before: str,
     candidates = [Candidate(form, Input("query", "q", value)) for form in xss.select(value)]
     text = before + (value * (1 << 16))[: 1 << 18]
     assert took(lambda page: xss.judge(page, candidates, Work()), text) < 2
+
+
+def test_a_script_is_cut_once_however_often_an_input_occurs_in_it() -> None:
+    page = Page("<script>var a = 'x', b = 'x'</script>")
+    (script,) = [each for each in page.segments if each.kind == "script"]
+    assert page.code_of(script) is page.code_of(script)

@@ -52,7 +52,6 @@ _PLAIN = re.compile(r"\w*|-?\d+\.\d+")
 _NUMBER = re.compile(r"\d\w*|[eE]|True|False|None")
 #: What stands between literals without doing anything.
 _BETWEEN_LITERALS = re.compile(r"(?:[\s.,:()\[\]{}+/%<>=!-]|\*(?!\*))*+")
-_TRAILING_BACKSLASHES = re.compile(r"\\++\Z")
 
 
 def select(value: str) -> list[str]:
@@ -135,8 +134,9 @@ def _within_string(source: str, opened: int, closed: int, start: int, end: int) 
         before, part = source[opening.end() : start], source[start:end]
         if "{" in part or "}" in part or before.count("{") > before.count("}"):
             return "field"
-    backslashes = _TRAILING_BACKSLASHES.search(source, start, end)
-    if backslashes and len(backslashes[0]) % 2 and source[end : end + 1] == quotes[0]:
+    part = source[start:end]
+    backslashes = len(part) - len(part.rstrip("\\"))
+    if backslashes % 2 and source[end : end + 1] == quotes[0]:
         return "open"
     return "text"
 

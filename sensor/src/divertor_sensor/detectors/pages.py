@@ -84,6 +84,14 @@ class Page:
         wanted = _Spots([(0, len(text))] if spots is None else spots)
         self.segments = list(_segments(text, wanted))
         self._starts = [segment.start for segment in self.segments]
+        self._code: dict[int, Sequence[Segment]] = {}
+
+    def code_of(self, script: Segment) -> Sequence[Segment]:
+        """`code_segments` of a script, cut once: an input may occur in it hundreds of times."""
+        known = self._code.get(script.start)
+        if known is None:
+            known = self._code[script.start] = code_segments(self.text[script.start : script.end])
+        return known
 
     def between(self, start: int, end: int) -> Sequence[Segment]:
         """The segments that hold the characters from `start` up to `end`."""

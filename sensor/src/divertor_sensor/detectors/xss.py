@@ -14,6 +14,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 
 from divertor_sensor.detectors import Candidate, Detector, Finding, Judgement, windows, worst
@@ -175,8 +176,8 @@ def _within(page: Page, segment: Segment, start: int, end: int, work: Work) -> b
     """An input inside one segment."""
     if segment.kind == SCRIPT:
         work.spend(segment.end - segment.start)
-        script = page.text[segment.start : segment.end]
-        return _in_code(script, start - segment.start, end - segment.start, segment.name == "data")
+        script, is_data = page.text[segment.start : segment.end], segment.name == "data"
+        return _in_code(script, page.code_of(segment), start - segment.start, end - segment.start, is_data)
     if segment.kind == VALUE:
         return _in_value(page, segment, start, end, work)
     return False if segment.kind == COMMENT and segment.start == start and end - start > 12 else None
@@ -190,7 +191,8 @@ def _in_value(page: Page, segment: Segment, start: int, end: int, work: Work) ->
             html.unescape(page.text[begin:until])
             for begin, until in ((segment.start, start), (start, end), (end, segment.end))
         )
-        return _in_code(before + given + after, len(before), len(before + given), False)
+        code = before + given + after
+        return _in_code(code, code_segments(code), len(before), len(before + given), False)
     if segment.name == _PAGE_WITHIN:
         text = page.text[start:end]
         return _unescaped(page.text[segment.start : segment.end], segment, text, work)
@@ -244,7 +246,7 @@ def _unescaped(value: str, segment: Segment, text: str, work: Work) -> bool | No
     if at >= 0 and segment.name == _PAGE_WITHIN:
         return _of_page_within(value, text, at, work)
     if at >= 0 and segment.name.startswith("on"):
-        return _in_code(value, at, at + len(text), False)
+        return _in_code(value, code_segments(value), at, at + len(text), False)
     return True if at == 0 and _is_address(segment) and _is_code_address(value) else None
 
 
@@ -264,9 +266,10 @@ def _is_code_address(text: str) -> bool:
     return _ADDRESS.match(start) is not None
 
 
-def _in_code(code: str, start: int, end: int, is_data: bool) -> bool | None:
-    """An input in a script: it must stay within a string, or be a plain value."""
-    segments = [each for each in code_segments(code) if each.start < end and each.end > start]
+def _in_code(code: str, cut: Sequence[Segment], start: int, end: int, is_data: bool) -> bool | None:
+    """An input in a script, `cut` into its segments: it must stay within a string, or be a plain value."""
+    first_at = max(0, bisect_right(cut, start, key=_start_of) - 1)
+    segments = cut[first_at : bisect_left(cut, end, key=_start_of)]
     if not segments:
         return None
     first, text = segments[0], code[start:end]
@@ -281,6 +284,10 @@ def _in_code(code: str, start: int, end: int, is_data: bool) -> bool | None:
     if first.kind == CODE or start == first.start:
         return None if _is_json(text) else not is_data and _ACTS.search(text) is not None
     return not is_data and _ACTS.search(code[first.end : end]) is not None
+
+
+def _start_of(segment: Segment) -> int:
+    return segment.start
 
 
 def _is_json(text: str) -> bool:
