@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from divertor.rules.document import Document
 
@@ -61,3 +61,10 @@ class Filter:
 
 
 EVERYTHING = Filter(lambda _document: True)
+
+
+@runtime_checkable
+class Selecting(Protocol):
+    """A rule type with filters of its own: an event that does not pass `selects` is of no use to it."""
+
+    selects: Filter

@@ -27,8 +27,9 @@ from divertor.rules.alerters import (
     is_users_option,
     read_alerts,
 )
+from divertor.rules.clauses import all_of
 from divertor.rules.dsl import compile_filter
-from divertor.rules.filter import Filter
+from divertor.rules.filter import EVERYTHING, Filter, Selecting
 from divertor.rules.importing import ALONE, Drawn, Surroundings, whole
 from divertor.rules.options import Given, Option, OptionGroup, boolean, refuse, span, text, texts
 from divertor.rules.rule import AlertSpec, Clock, Rule
@@ -161,7 +162,7 @@ def _rule(given: Given, source: str, written: str, attempts: _Attempts, warnings
         type=declaration.name,
         behaviour=made,
         index=index or (),
-        filter=predicate,
+        filter=_narrowed(predicate, made),
         alerts=alerts or (),
         query_key=options["query_key"],
         include=options["include"],
@@ -293,6 +294,13 @@ def _filter(given: Given, attempts: _Attempts, warnings: list[str]) -> Filter | 
     if node is None:
         return compile_filter(None, warnings)
     return attempts.in_parts(lambda part: compile_filter(part, warnings), node)
+
+
+def _narrowed(predicate: Filter, behaviour: RuleType[Any]) -> Filter:
+    """What of the events that pass the filter concerns the type."""
+    if not isinstance(behaviour, Selecting):
+        return predicate
+    return behaviour.selects if predicate is EVERYTHING else all_of([predicate, behaviour.selects])
 
 
 def _alerts(given: Given, attempts: _Attempts) -> tuple[AlertSpec, ...] | None:
