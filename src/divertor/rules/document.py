@@ -225,7 +225,11 @@ class Document:
 
     def get(self, path: str) -> Any:
         """`lookup(fields, path)`, without making `fields` when the event or its body has the answer."""
-        found = self._at(compiled(path))
+        cut = compiled(path)
+        if cut.own or cut.only is None:
+            found = self._at(cut)
+        else:
+            found = self.body.get(cut.only)  # the usual case
         if found is None and path.endswith(".keyword"):
             return self._at(compiled(path.removesuffix(".keyword")))
         return found

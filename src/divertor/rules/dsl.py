@@ -17,6 +17,7 @@ from divertor.rules.document import METADATA, Document, lookup
 from divertor.rules.dsl_reading import Builder, Warnings, choice, least, one_entry, parts_of, required
 from divertor.rules.filter import EVERYTHING, Anchor, Explanation, Filter
 from divertor.rules.places import shown
+from divertor.rules.sharing import known_by
 
 
 def compile_filter(node: Node | None, warnings: Warnings) -> Filter:
@@ -27,7 +28,9 @@ def compile_filter(node: Node | None, warnings: Warnings) -> Filter:
     if node is None:
         return EVERYTHING
     items = items_of(node)
-    return all_of([compile_item(item, warnings) for item in items]) if items else EVERYTHING
+    if not items:
+        return EVERYTHING
+    return known_by(node, all_of([compile_item(item, warnings) for item in items]))
 
 
 def compile_item(node: Node, warnings: Warnings) -> Filter:

@@ -18,12 +18,12 @@ from typing import Any, TypeAlias
 from divertor.model.events import Event
 from divertor.rules.alarms import Alarms, Verdict
 from divertor.rules.document import Document
-from divertor.rules.filter import Filter
+from divertor.rules.filter import Filter, Predicate
 from divertor.rules.index import FilterIndex
 from divertor.rules.matches import match_of
 from divertor.rules.observing import View, micros_of
 from divertor.rules.rule import Audience, Match, Rule
-from divertor.rules.types.contract import Observation
+from divertor.rules.types.contract import Hit, Observation
 
 #: Sets of index names whose rules are remembered; events carry few different ones.
 _MAX_ROUTES = 1024
@@ -84,10 +84,11 @@ class _Running:
     matches: int = 0
     polled: int | None = None
     health: Health = Health()
-    step: Callable[[Any, Observation, int], list[Any]] = field(init=False)
+    step: Callable[[Any, Observation, int], list[Hit]] = field(init=False)
     every: int = field(init=False)
     delay: int = field(init=False)
     lateness: int | None = field(init=False)
+    is_special: bool = field(init=False)
 
     def __post_init__(self) -> None:
         clock, lateness = self.rule.clock, self.rule.alarm.max_lateness
@@ -95,6 +96,7 @@ class _Running:
         self.every = max(1, clock.run_every // _MICROSECOND) if clock.compatible else 0
         self.delay = clock.query_delay // _MICROSECOND
         self.lateness = None if lateness is None else lateness // _MICROSECOND
+        self.is_special = bool(self.every or lateness is not None or self.rule.alarm.coverage)
 
     def is_late(self, seen: Observation, now: int) -> bool:
         if self.lateness is None or now - seen.micros <= self.lateness:
@@ -119,6 +121,7 @@ class _Group:
     """Rules with one filter."""
 
     filter: Filter
+    test: Predicate
     members: tuple[_Running, ...]
 
 
@@ -129,6 +132,24 @@ class _Route:
     groups: tuple[_Group, ...]
     index: FilterIndex | None
 
+    def passed(self, document: Document) -> Sequence[_Running]:
+        """The rules whose filters let the event through, in order."""
+        groups, index = self.groups, self.index
+        passed: list[_Group] = []
+        for place in range(len(groups)) if index is None else index.candidates(document):
+            group = groups[place]
+            try:
+                if group.test(document):
+                    passed.append(group)
+            except Exception as problem:  # a boundary: what one filter trips over must not end the others
+                for running in group.members:
+                    running.fault(problem)
+        if len(passed) == 1:
+            return passed[0].members
+        return sorted((running for group in passed for running in group.members), key=_PLACE)
+
+
+_PLACE = attrgetter("place")
 
 #: What tells a view from others: the key's fields, the time's field and how it is written.
 _Sight: TypeAlias = tuple[tuple[str, ...], str, str, str]
@@ -184,6 +205,8 @@ class Engine:
 
     def restore(self, snapshot: Snapshot) -> tuple[str, ...]:
         """Go on from a snapshot. Rules whose text has changed since begin anew; their names are returned."""
+        # What people say about alarms is kept elsewhere, and newer than the snapshot.
+        snapshot.alarms.control(self.alarms.controls)
         self.alarms = snapshot.alarms
         self._running = [
             _continued(one.rule, one.place, one.view, snapshot.rules.get(one.rule.name))
@@ -197,11 +220,29 @@ class Engine:
     def push(self, event: Event, now: datetime) -> list[Match]:
         """Judge one event; the matches that are to be alerted, silenced ones left out. `now` is aware."""
         route = self._routes.get(event.indices) or self._route(event.indices)
-        if not route.groups:
+        document = Document(event.body, event)
+        passed = route.passed(document)
+        if not passed:
             return []
-        document = Document.of(event)
-        passed = _passed(route, document)
-        return self._judge_all(passed, event, document, micros_of(now)) if passed else []
+        moment = micros_of(now)
+        matches: list[Match] = []
+        known: dict[View, Observation] = {}
+        for running in passed:
+            try:
+                view = running.view
+                seen = known.get(view)
+                if seen is None:
+                    seen = known[view] = view.observe(event, document)
+                if running.is_special:
+                    matches += self._judge_specially(running, seen, moment)
+                    continue
+                running.hits += 1
+                hits = running.step(running.state, seen, moment)
+                if hits:
+                    matches += self._decided(running, hits, moment)
+            except Exception as problem:  # a boundary: what one rule trips over must not end the others
+                running.fault(problem)
+        return matches
 
     def warm(self, event: Event) -> None:
         """Take a past event in as if pushed when it was received: state changes, nobody is told."""
@@ -230,34 +271,19 @@ class Engine:
         route = self._routes[indices] = _Route(groups, index)
         return route
 
-    def _judge_all(
-        self, passed: Sequence[_Running], event: Event, document: Document, now: int
-    ) -> list[Match]:
-        matches: list[Match] = []
-        known: dict[View, Observation] = {}
-        for running in passed:
-            try:
-                view = running.view
-                seen = known.get(view)
-                if seen is None:
-                    seen = known[view] = view.observe(event, document)
-                if running.every:
-                    matches += self._poll(running, now)
-                matches += self._judge(running, seen, now)
-            except Exception as problem:  # a boundary: what one rule trips over must not end the others
-                running.fault(problem)
-        return matches
-
-    def _judge(self, running: _Running, seen: Observation, now: int) -> Sequence[Match]:
+    def _judge_specially(self, running: _Running, seen: Observation, now: int) -> list[Match]:
+        """A rule that is polled, or that some events come too late for or at the wrong time."""
+        matches = self._poll(running, now) if running.every else []
         if running.is_late(seen, now) or running.is_between(seen):
-            return ()
+            return matches
         running.hits += 1
         hits = running.step(running.state, seen, _poll_after(running, now) if running.every else now)
-        if not hits:
-            return ()
+        return matches + self._decided(running, hits, now) if hits else matches
+
+    def _decided(self, running: _Running, hits: Sequence[Hit], now: int) -> list[Match]:
         running.matches += len(hits)
         verdicts = self.alarms.decide(running.rule, running.state, hits, now)
-        return _told(running, verdicts) if verdicts else ()
+        return _told(running, verdicts) if verdicts else []
 
     def _tick(self, running: _Running, now: int, at: int | None = None) -> Sequence[Match]:
         """`at`: the time the rule's type sees, which is its delay ago unless it is a poll's."""
@@ -289,35 +315,13 @@ def _poll_after(running: _Running, now: int) -> int:
     return ((now - running.delay) // running.every + 1) * running.every
 
 
-def _passed(route: _Route, document: Document) -> Sequence[_Running]:
-    """The rules whose filters let the event through, in order."""
-    groups = route.groups
-    places = range(len(groups)) if route.index is None else route.index.candidates(document)
-    passed: list[_Running] = []
-    found = 0
-    for place in places:
-        group = groups[place]
-        try:
-            if group.filter.test(document):
-                passed += group.members
-                found += 1
-        except Exception as problem:  # a boundary, as above
-            for running in group.members:
-                running.fault(problem)
-    if found > 1:
-        passed.sort(key=_PLACE)
-    return passed
-
-
-_PLACE = attrgetter("place")
-
-
 def _groups(running: Iterable[_Running]) -> tuple[_Group, ...]:
     gathered: dict[object, list[_Running]] = {}
     for one in running:
         filter_ = one.rule.filter
         gathered.setdefault(filter_.source or id(filter_.test), []).append(one)
-    return tuple(_Group(members[0].rule.filter, tuple(members)) for members in gathered.values())
+    filters = [(members[0].rule.filter, tuple(members)) for members in gathered.values()]
+    return tuple(_Group(filter_, filter_.test, members) for filter_, members in filters)
 
 
 def _told(running: _Running, verdicts: Sequence[Verdict]) -> list[Match]:

@@ -58,6 +58,8 @@ class View:
         only = self._only
         if only is not None:
             value = document.get(only)
+            if value.__class__ is str and len(value) <= MAX_KEY_LENGTH:
+                return value
             return None if value is None else _key_text(value)
         return ", ".join([_part(document.get(name)) for name in self._names]) if self._names else None
 

@@ -12,9 +12,9 @@ rule's author asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from divertor.model.events import Event
 from divertor.rules.document import Document
@@ -26,9 +26,11 @@ Key: TypeAlias = str | None
 #: Which side of its threshold is the bad one: `above` (frequency, spike up), `below` (flatline).
 Side: TypeAlias = Literal["above", "below"]
 
+_NO_FIELDS: Mapping[str, Any] = {}
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+
+# One of these is made for every event and rule, or nearly: named tuples are made in half the time.
+class Observation(NamedTuple):
     """An event that passed the filter. `micros` is its time in microseconds since the epoch; `document` is
     shared by all rules that judge the event and must not be kept.
     """
@@ -39,8 +41,7 @@ class Observation:
     document: Document
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """What fired.
 
     `event` is what the match shows; None when only time or a number shows it: then the match's document
@@ -53,7 +54,7 @@ class Hit:
     micros: int
     cause: str
     event: Event | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = _NO_FIELDS
     related: tuple[Event, ...] | None = None
 
     @classmethod
