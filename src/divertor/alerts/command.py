@@ -18,7 +18,8 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from typing import IO, Any
 
-from divertor.alerts.contract import Delivery, DeliveryError
+from divertor.alerts.contract import Alerter, Delivery, DeliveryError
+from divertor.alerts.hook import Tools
 from divertor.alerts.text import body
 from divertor.rules.document import lookup
 from divertor.rules.notification import Notification
@@ -183,3 +184,7 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+
+
+def make(tools: Tools) -> Alerter:
+    return Command(tools.log)

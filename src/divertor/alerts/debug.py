@@ -7,8 +7,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from divertor.alerts.contract import Delivery
-from divertor.alerts.text import body, subject
+from divertor.alerts.contract import Alerter, Delivery
+from divertor.alerts.hook import Tools
+from divertor.alerts.wording import text, title
 
 
 class Debug:
@@ -26,5 +27,9 @@ class Debug:
             "alert for %s at %s: %s",
             json.dumps(notification.rule.name),
             notification.first.time.isoformat(),
-            json.dumps({"subject": subject(notification), "body": body(notification)}, ensure_ascii=True),
+            json.dumps({"subject": title(notification), "body": text(notification)}, ensure_ascii=True),
         )
+
+
+def make(tools: Tools) -> Alerter:
+    return Debug(tools.log)

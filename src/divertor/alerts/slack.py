@@ -1,5 +1,5 @@
-"""`alert: slack`: an incoming webhook of Slack or of anything that speaks its format (Mattermost,
-Rocket.Chat).
+"""`alert: slack`: incoming webhooks of Slack or of anything that speaks its format; or a bot, which can write
+into threads: a webhook is not told what its message is called, so it cannot.
 
 The message is ElastAlert's, field for field, with one difference: `&`, `<` and `>` in values of the match are
 escaped, so that a user agent cannot mention a channel or forge a link.
@@ -7,54 +7,59 @@ escaped, so that a user agent cannot mention a channel or forge a link.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
-
-from divertor.alerts.contract import Delivery
-from divertor.alerts.http import post_json
-from divertor.alerts.text import body, subject, value_text
+from divertor.alerts.attachments import discover_links, fields, given
+from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Receipt
+from divertor.alerts.hook import Tools, spread
+from divertor.alerts.http import Answer, Request, Transport, WebClient, send
+from divertor.alerts.wording import colour, text, title
 from divertor.rules.notification import Notification
-from divertor.rules.rule import Match
 
-#: Option → key of the attachment; left out of the message when the option is not given.
-_ATTACHMENT = {
-    "slack_title": "title",
-    "slack_title_link": "title_link",
-    "slack_footer": "footer",
-    "slack_footer_icon": "footer_icon",
-    "slack_image_url": "image_url",
-    "slack_thumb_url": "thumb_url",
-    "slack_author_name": "author_name",
-    "slack_author_link": "author_link",
-    "slack_author_icon": "author_icon",
-    "slack_msg_pretext": "pretext",
-}
+#: Keys of the attachment that are left out when their option is not given.
+_OPTIONAL = (
+    "title title_link footer footer_icon image_url thumb_url author_name author_link author_icon".split()
+)
+
+#: Errors of the bot's API after which another attempt may succeed.
+_BUSY = frozenset({"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable"})
+
+#: Slack cuts a message's text at 40,000 characters.
+_MAX = 38_000
 
 
-def escape(text: str) -> str:
+def escape(value: str) -> str:
     """Slack's three control characters, as its message format wants them."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def message(notification: Notification, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON that is posted."""
+def message(
+    notification: Notification, options: Mapping[str, Any], others: Mapping[str, Receipt] | None = None
+) -> dict[str, Any]:
+    """The JSON that is posted. `others` are receipts by alerter: where a ticket is."""
     attachment: dict[str, Any] = {
-        "color": options["slack_msg_color"],
-        "title": subject(notification, escape),
-        "text": body(notification, escape),
+        "color": colour(notification, options["slack_msg_color"], "good"),
+        "title": title(notification, escape),
+        "text": text(notification, escape, _MAX),
         "mrkdwn_in": ["text", "pretext"],
-        "fields": [_field(notification.first, entry) for entry in options["slack_alert_fields"]],
+        "fields": fields(notification, options["slack_alert_fields"], escape),
+        **given(options, "slack", *_OPTIONAL),
     }
-    attachment.update({key: options[name] for name, key in _ATTACHMENT.items() if options[name]})
+    if options["slack_msg_pretext"]:
+        attachment["pretext"] = options["slack_msg_pretext"]
     return {
         "username": options["slack_username_override"],
         "channel": options["slack_channel_override"],
         "parse": options["slack_parse_override"],
         "text": options["slack_text_string"],
         **_icon(options),
-        "attachments": [attachment],
+        "attachments": [
+            attachment,
+            *discover_links(notification, options, "slack"),
+            *_ticket(options, others or {}),
+        ],
     }
 
 
@@ -64,33 +69,56 @@ def _icon(options: Mapping[str, Any]) -> dict[str, str]:
     return {"icon_emoji": options["slack_emoji_override"]}
 
 
-def _field(match: Match, entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "title": entry["title"],
-        "value": escape(value_text(match, entry["value"])),
-        "short": entry["short"],
-    }
+def _ticket(options: Mapping[str, Any], others: Mapping[str, Receipt]) -> list[dict[str, Any]]:
+    link = others.get("jira", {}).get("url")
+    if not options["slack_attach_jira_ticket_url"] or not link:
+        return []
+    return [
+        {
+            "color": options["slack_jira_ticket_color"],
+            "title": options["slack_jira_ticket_title"],
+            "title_link": link,
+        }
+    ]
 
 
 class Slack:
     """Posts to each webhook and channel by itself, so that one that is down does not repeat the others."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: WebClient) -> None:
         self._client = client
 
     def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        return [
-            {**options, "slack_webhook_url": url, "slack_channel_override": channel}
-            for url in options["slack_webhook_url"]
-            for channel in options["slack_channel_override"]
-        ]
+        where = "slack_api_url" if options["slack_bot_token"] else "slack_webhook_url"
+        return spread(options, where, "slack_channel_override")
 
-    async def deliver(self, delivery: Delivery) -> None:
-        """:raises DeliveryError: the webhook did not take it."""
+    async def deliver(self, delivery: Delivery) -> Receipt | None:
+        """The receipt of a bot's first message is where its thread is.
+
+        :raises DeliveryError: Slack did not take it.
+        """
         options = delivery.options
-        await post_json(
-            self._client,
-            options["slack_webhook_url"],
-            message(delivery.notification, options),
-            timeout=options["slack_timeout"],
-        )
+        said = message(delivery.notification, options, delivery.others)
+        way = Transport.of(options, "slack")
+        if not options["slack_bot_token"]:
+            await send(self._client, Request(options["slack_webhook_url"], said), way)
+            return None
+        thread = (delivery.receipt or {}).get("ts")
+        if thread:
+            said["thread_ts"] = thread
+        headers = {"authorization": f"Bearer {options['slack_bot_token']}"}
+        url = options["slack_api_url"].rstrip("/") + "/chat.postMessage"
+        answer = await send(self._client, Request(url, said, headers=headers), way)
+        return _receipt(delivery, answer)
+
+
+def _receipt(delivery: Delivery, answer: Answer) -> Receipt:
+    if answer.get("ok") is not True:
+        error = str(answer.get("error"))
+        shown = error if re.fullmatch(r"[a-z_]{1,40}", error) else "no reason given"
+        raise DeliveryError(f"refused by Slack ({shown})", again=error in _BUSY)
+    return delivery.receipt or {"channel": answer.get("channel"), "ts": answer.get("ts")}
+
+
+def make(tools: Tools) -> Alerter:
+    return Slack(tools.client)
