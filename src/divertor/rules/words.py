@@ -56,7 +56,8 @@ def _read(given: Given, values: Mapping[str, Any]) -> TextOptions:
     subject = _template(given, "alert_subject", subject_fields, {})
     return TextOptions(
         subject=literal(values["name"]) if subject is None else subject,
-        subject_max_length=values["alert_subject_max_len"],
+        # A rule's name is never cut.
+        subject_max_length=0 if subject is None else values["alert_subject_max_len"],
         text=None if kind == JINJA else _template(given, "alert_text", values["alert_text_args"], named),
         kind=kind,
         missing=values["alert_missing_value"],
@@ -103,7 +104,7 @@ def _checked(node: Node, name: str, expected: str, parse: Callable[[], T]) -> T:
 
 def _summary(values: Mapping[str, Any]) -> SummaryOptions | None:
     columns = values["summary_table_fields"]
-    if not columns or not values["aggregation"]:
+    if not columns:
         return None
     return SummaryOptions(
         fields=tuple(field for field, _header in columns),
