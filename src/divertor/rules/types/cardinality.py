@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 from divertor.rules.document import lookup
 from divertor.rules.options import Option, integer, span, text
 from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration
+from divertor.rules.types.deadlines import Deadlines, grain_of
 from divertor.rules.types.frequency import minute
 from divertor.rules.types.remembered import MAX_KEYS, compact, idle, longest_idle
 
@@ -41,11 +41,12 @@ _MICROSECOND = timedelta(microseconds=1)
 @dataclass(slots=True)
 class Values:
     """One key: when each value was last seen, mostly in that order (`late`: not quite), the newest time,
-    and the number of its entry in `Counted.due`.
+    when it is to be judged, and the slot of `Counted.due` it lies in for that.
     """
 
     newest: int
-    due: int = 0
+    judged_at: int = 0
+    slot: int | None = None
     seen: dict[str, int] = field(default_factory=dict)
     late: bool = False
 
@@ -77,13 +78,12 @@ class Values:
 
 @dataclass(slots=True)
 class Counted:
-    """The state: values by key, the longest idle first; when keys are to be judged (time, a number, the
-    key).
+    """The state: values by key, the longest idle first; which keys are to be judged when; how many values are
+    held in all.
     """
 
+    due: Deadlines
     by_key: dict[Key, Values] = field(default_factory=dict)
-    due: list[tuple[int, int, Key]] = field(default_factory=list)
-    number: int = 0
     held: int = 0
     forgotten: int = 0
 
@@ -102,7 +102,7 @@ class Cardinality:
     side: Side = "above"
 
     def start(self) -> Counted:
-        return Counted()
+        return Counted(Deadlines(grain_of(self.timeframe)))
 
     def span(self) -> timedelta:
         return timedelta(microseconds=self.timeframe)
@@ -120,11 +120,11 @@ class Cardinality:
         return [Hit.of(seen)] if fires else []
 
     def tick(self, state: Counted, now: int) -> list[Hit]:
-        hits = [] if self.least is None else list(self._too_few(state, now))
-        if self.least is None:
-            for key in idle(state.by_key, lambda known: now - known.newest > self.timeframe):
-                self._forget(state, key)
-        return hits
+        if self.least is not None:
+            return list(self._too_few(state, now, self.least))
+        for key in idle(state.by_key, lambda known: now - known.newest > self.timeframe):
+            self._forget(state, key)
+        return []
 
     def measure(self, state: Counted, key: Key, now: int) -> float | None:
         """The different values within the last `timeframe`; those beyond what decides may be missing."""
@@ -163,47 +163,43 @@ class Cardinality:
             known.drop_until(known.newest - self.timeframe)
         return len(known.seen)
 
-    def _too_few(self, state: Counted, now: int) -> Iterator[Hit]:
-        while state.due and state.due[0][0] <= now:
-            _time, number, key = heappop(state.due)
-            known = state.by_key.get(key)
-            if known is not None and known.due == number:
-                yield from self._judged(state, key, known, now)
+    def _too_few(self, state: Counted, now: int, least: int) -> Iterator[Hit]:
+        for key in state.due.due(now):
+            known = state.by_key[key]
+            before = len(known.seen)
+            known.put_in_order()
+            known.drop_until(now - self.timeframe)
+            state.held -= before - len(known.seen)
+            if known.judged_at > now:
+                self._judge_at(state, key, known, known.judged_at)
+            elif len(known.seen) >= least:
+                # Not before so many are too old that too few are left.
+                self._judge_at(state, key, known, list(known.seen.values())[-least] + self.timeframe)
+            else:
+                yield Hit.at(key, now)
+                self._after_match(state, key, known, now)
 
-    def _judged(self, state: Counted, key: Key, known: Values, now: int) -> Iterator[Hit]:
-        """Whether a key has too few values now; and when to look again."""
-        assert self.least is not None
-        before = len(known.seen)
-        known.put_in_order()
-        known.drop_until(now - self.timeframe)
-        state.held -= before - len(known.seen)
-        if len(known.seen) >= self.least:
-            # Not before so many are too old that too few are left.
-            last = list(known.seen.values())[-self.least]
-            self._judge_at(state, key, known, last + self.timeframe)
-            return
-        yield Hit.at(key, now)
+    def _after_match(self, state: Counted, key: Key, known: Values, now: int) -> None:
         if known.seen or not self.keyed:
             self._judge_at(state, key, known, now + self.timeframe)
         else:
             self._forget(state, key)
 
     def _judge_at(self, state: Counted, key: Key, known: Values, micros: int) -> None:
-        state.number += 1
-        known.due = state.number
-        heappush(state.due, (micros, state.number, key))
+        known.judged_at = micros
+        known.slot = state.due.set(key, micros)
 
     def _forget(self, state: Counted, key: Key) -> None:
-        state.held -= len(state.by_key.pop(key).seen)
+        known = state.by_key.pop(key)
+        state.held -= len(known.seen)
+        if known.slot is not None:
+            state.due.drop(key, known.slot)
 
     def _bound(self, state: Counted) -> None:
         while len(state.by_key) > self.max_keys or (state.held > MAX_VALUES and len(state.by_key) > 1):
             for key in longest_idle(state.by_key):
                 self._forget(state, key)
                 state.forgotten += 1
-            # What was to be judged of them is of no use, and would collect.
-            state.due = [one for one in state.due if one[2] in state.by_key]
-            heapify(state.due)
 
 
 @dataclass(slots=True)
