@@ -1,26 +1,37 @@
-"""Rule files on disk: the one place of this package that reads anything."""
+"""Rule files on disk: the place of this package that reads files and the environment."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from divertor.errors import InputError, Position, UnavailableError
 from divertor.model.documents import MAX_LENGTH
-from divertor.rules.load import load_rule
+from divertor.rules.defaults import read_defaults
+from divertor.rules.importing import Surroundings
+from divertor.rules.load import Report, load_rule
+from divertor.rules.options import refuse
 from divertor.rules.rule import Rule
 
 _SUFFIXES = frozenset({".yaml", ".yml"})
+#: The file beside rules that holds their defaults.
+_DEFAULTS = ("config.yaml", "config.yml")
+#: Names of the environment variables that rule files may use: `SLACK_URL,SMTP_*`.
+ALLOWED = "DIVERTOR_RULES_ENV"
 
 
-def load_rules(directory: Path) -> list[Rule]:
-    """Every `*.yaml` and `*.yml` under a directory, hidden ones left out, by path; all of them or none.
+def load_rules(directory: Path, environ: Mapping[str, str] = os.environ) -> list[Rule]:
+    """Every rule file under a directory (`rule_files`), by path; all of them or none.
 
     :raises InputError: a rule is refused, or two have one name.
     :raises UnavailableError: the directory or a file cannot be read.
     """
+    around = surroundings(directory, environ)
     rules: dict[str, Rule] = {}
     for path in rule_files(directory):
-        rule = load_file(path)
+        rule = load_rule(read_text(path), str(path), around)
         other = rules.setdefault(rule.name, rule)
         if other is not rule:
             raise InputError(
@@ -29,13 +40,45 @@ def load_rules(directory: Path) -> list[Rule]:
     return list(rules.values())
 
 
-def load_file(path: Path) -> Rule:
-    """The rule in a file.
+def load_file(path: Path, directory: Path | None = None, environ: Mapping[str, str] = os.environ) -> Rule:
+    """The rule in a file of a directory of rules (its own, unless told otherwise).
 
     :raises InputError: it is refused.
-    :raises UnavailableError: the file cannot be read.
+    :raises UnavailableError: a file cannot be read.
     """
-    return load_rule(read_text(path), str(path))
+    around = surroundings(path.parent if directory is None else directory, environ)
+    return load_rule(read_text(path), str(path), around)
+
+
+def rule_files(directory: Path) -> list[Path]:
+    """Every `*.yaml` and `*.yml` under a directory, by path; hidden ones and its defaults left out.
+
+    :raises UnavailableError: there is no such directory.
+    """
+    if not directory.is_dir():
+        raise UnavailableError(f"{directory}: no such directory")
+    defaults = defaults_file(directory)
+    found = (path for path in directory.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
+    return sorted(path for path in found if path != defaults and not _is_hidden(path.relative_to(directory)))
+
+
+def defaults_file(directory: Path) -> Path | None:
+    """The `config.yaml` at the top of a directory, unless it is a rule itself."""
+    paths = (directory / name for name in _DEFAULTS)
+    return next((path for path in paths if path.is_file() and not _is_rule(path)), None)
+
+
+def surroundings(
+    directory: Path, environ: Mapping[str, str] = os.environ, report: Report = refuse
+) -> Surroundings:
+    """What the rules of a directory may draw on; what is wrong with its defaults goes to `report`.
+
+    :raises InputError: the defaults are no mapping.
+    :raises UnavailableError: they cannot be read.
+    """
+    path = defaults_file(directory)
+    defaults = None if path is None else read_defaults(read_text(path), str(path), report)
+    return Surroundings(defaults, allowed(environ), _read_beside)
 
 
 def read_text(path: Path) -> str:
@@ -54,15 +97,30 @@ def read_text(path: Path) -> str:
         raise InputError("not UTF-8", Position(str(path)), "a text file") from None
 
 
-def rule_files(directory: Path) -> list[Path]:
-    """The rule files under a directory, by path.
+def _read_beside(wanted: str, source: str) -> tuple[str, str]:
+    """A file by its path, relative to the file that names it."""
+    found = (Path(source).parent / wanted).resolve()
+    try:
+        return str(found), read_text(found)
+    except InputError as problem:
+        raise UnavailableError(problem.message) from problem
 
-    :raises UnavailableError: it cannot be read.
+
+def allowed(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that rules may use: those whose names `DIVERTOR_RULES_ENV` lists, `*` for any run of
+    characters.
     """
-    if not directory.is_dir():
-        raise UnavailableError(f"{directory}: no such directory")
-    found = (path for path in directory.rglob("*") if path.suffix in _SUFFIXES and path.is_file())
-    return sorted(path for path in found if not _is_hidden(path.relative_to(directory)))
+    patterns = [pattern.strip() for pattern in environ.get(ALLOWED, "").split(",") if pattern.strip()]
+    return {name: environ[name] for name in _named(environ, patterns)}
+
+
+def _named(environ: Mapping[str, str], patterns: list[str]) -> Iterator[str]:
+    return (name for name in environ if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def _is_rule(path: Path) -> bool:
+    """Whether there is a `type:` at the beginning of a line; a cheap look, as what follows checks all."""
+    return any(line.startswith(("type:", '"type"', "'type'")) for line in read_text(path).splitlines())
 
 
 def _is_hidden(path: Path) -> bool:
