@@ -14,9 +14,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from divertor.alerts import Dispatcher
 from divertor.api import Auth, Services, create_app
 from divertor.bus import Bus, State
+from divertor.control.alarms import AlarmControl
 from divertor.control.artifacts import Artifacts
 from divertor.control.deployments import Deployments
 from divertor.control.isolating import Isolating
@@ -148,7 +148,7 @@ async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
         lambda port: None,
     )
     isolations = IsolationService(state, Held(), deployments.policies, feed.publish, wall)
-    rules = Rules(state, bus, store, lambda report: Dispatcher({}, report), feed.publish, _nobody, wall)
+    rules = Rules(state, bus, store, {}, feed.publish, _nobody, wall, folder=directory / "checkpoints")
     spool = Spool(directory / "recorded.spool", time.monotonic, wall)
     archive = Archive(directory / "recordings")
     recordings = Recordings(
@@ -166,6 +166,7 @@ async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
         recordings,
         metrics,
         Isolating(isolations, True),
+        AlarmControl(state, rules.alarms, rules.get, feed.publish, wall),
     )
     auth, admin, ingest = Auth.create(directory / "auth.json")
     app = create_app(services, auth, now=wall)
@@ -202,7 +203,7 @@ def bare(tmp_path: Path) -> Stack:
     """For tests of what is answered without asking a service; telemetry is remembered."""
     feed = Remembered()
     none: Any = None
-    services = Services(none, none, none, none, cast(Any, feed), Well(), none, none)
+    services = Services(none, none, none, none, cast(Any, feed), Well(), none, none, none, none)
     auth, admin, ingest = Auth.create(tmp_path / "auth.json")
     app = create_app(services, auth, now=lambda: NOW)
     return Stack(app, auth, services, feed, admin, ingest)

@@ -134,6 +134,52 @@ class RuleShape(Shape):
     text: str
 
 
+class AckShape(Shape):
+    """Who looks after an alarm. `until` null: until it is over."""
+
+    by: str
+    comment: str
+    created: str
+    until: str | None
+
+
+class AlarmShape(Shape):
+    """An alarm of a rule: open, or over (`resolved`: it was told that it is)."""
+
+    id: str
+    rule: str
+    key: str | None = Field(description="The query_key's value.")
+    severity: Literal["info", "low", "medium", "high", "critical"]
+    state: Literal["open", "resolved", "ended"]
+    opened: str
+    last: str = Field(description="When it last matched.")
+    ended: str | None
+    matches: int
+    alerts: int = Field(description="How often it was told.")
+    suppressed: int = Field(description="Matches since then that nobody was told of.")
+    acknowledged: AckShape | None
+
+
+class SilenceShape(Shape):
+    """Which matches people are not told of, and when. `until` null: until it is removed."""
+
+    id: str
+    rule: str = Field(description="A pattern; `*` stands for any characters.", examples=["login *"])
+    key: str = Field(description="A pattern for the query_key's value; empty: any.")
+    fields: dict[str, str] = Field(description="What the match must hold.", examples=[{"user": "backup"}])
+    since: str
+    until: str | None
+    cron: str = Field(description="When it comes back, if it does.", examples=["0 22 * * sat"])
+    zone: str
+    lasting: str = Field(description="How long it then holds.", examples=["4h"])
+    mute: bool = Field(description="Of one rule, by its name.")
+    state: Literal["active", "waiting"]
+    by: str
+    comment: str
+    created: str
+    suppressed: int = Field(description="Matches that it held back.")
+
+
 class Named(Shape):
     """A document of Vamp's: a blueprint, breed, scale or condition."""
 

@@ -23,6 +23,7 @@ from divertor.model.isolation import Isolation, KeySelector
 from divertor.recording.exchange import Exchange
 from divertor.recording.service import Listed, Watched
 from divertor.rules import Rule
+from divertor.rules.alarms import Shown, Silence
 from divertor.store import EventStore
 
 
@@ -148,6 +149,35 @@ class Rules(Protocol):
     async def delete(self, name: str, by: str) -> None: ...
 
 
+class Alarms(Protocol):
+    """Alarms, and what people say about them."""
+
+    async def list(self) -> tuple[Sequence[Shown], Sequence[Shown]]:
+        """The open ones and the recent ones, the latest first."""
+
+    async def get(self, id: str) -> Shown:
+        """:raises NotFoundError: there is none."""
+
+    async def acknowledge(self, id: str, until: datetime | None, by: str, comment: str) -> Shown:
+        """`until` None: until it is over."""
+
+    async def unacknowledge(self, id: str, by: str) -> None: ...
+
+    async def silences(self) -> tuple[Sequence[Silence], Mapping[str, int]]:
+        """The latest first, and how many matches each has held back."""
+
+    async def silence(self, wanted: Silence, by: str) -> Silence: ...
+
+    async def unsilence(self, id: str, by: str) -> None:
+        """:raises NotFoundError: there is none."""
+
+    async def mute(self, rule: str, until: datetime | None, by: str, comment: str) -> Silence:
+        """:raises NotFoundError: there is no such rule."""
+
+    async def unmute(self, rule: str, by: str) -> None:
+        """:raises NotFoundError: it is not muted."""
+
+
 class Watcher(Protocol):
     """One who watches: iterate over it. `dropped` counts the events that came too fast for it."""
 
@@ -242,3 +272,4 @@ class Services:
     recordings: Recordings
     metrics: Metrics
     limits: Limits
+    alarms: Alarms

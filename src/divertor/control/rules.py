@@ -1,47 +1,51 @@
-"""Rules at work: the stored rule files, the engine that follows the event stream, and what became of alerts.
+"""Rules at work: the rule files, the worker that judges events by them, and what became of alerts.
 
-Where the engine stands in the stream is recorded once a second. A restarted control plane goes on from
-there: an event is judged at least once, and only events of the second before a crash can be judged twice (an
-isolation is then made twice, which changes nothing). Windows are filled again from the events before that
-point, without alerting anybody.
+This is what the rest of the control plane, and a rule worker of its own, have of rules. Following the stream
+is `following`, the files are `rulebook`, delivering is `divertor.alerts`; here they are put together, and
+what the API shows of them is kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from divertor.alerts import Dispatcher, Isolator, Outcome, subject
+from divertor.alerts import Alerter, Dispatcher, Isolator, Outbox, Outcome, subject
 from divertor.alerts.dispatcher import ISOLATE
 from divertor.bus import Bus, State
+from divertor.control.alarms import Overview, follow, report, reported
 from divertor.control.audit import archive_event
+from divertor.control.checkpoints import Checkpoints
+from divertor.control.following import Worker
+from divertor.control.leading import Lead
+from divertor.control.rulebook import KIND, Rulebook
 from divertor.errors import ConflictError, DivertorError, NotFoundError, UnavailableError
-from divertor.model.events import Event
-from divertor.rules import Engine, Match, Rule, load_rule, load_rules
-from divertor.store import EventQuery, EventStore
+from divertor.model.events import Event, format_time
+from divertor.rules import Engine, Match, Rule, load_rule
+from divertor.rules.alarms.controls import Controls
+
+if TYPE_CHECKING:
+    from divertor.store import EventStore
 
 log = logging.getLogger("divertor.rules")
 
-KIND = "rules"
-CURSORS = "cursors"
-#: Seconds between two records of where the engine stands, and how many of them make a tick of the engine.
-RECORD = 1.0
-TICKS = 10
-#: Events that are read again at a restart at most, to fill windows.
-WARM = 20000
-_PAGE = 1000
+#: The kind of document a worker tells of itself in, seconds between two of them, and how long one is kept.
+WORKERS = "rule-workers"
+TELL = 10.0
+TOLD = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
-    """A rule and how it is doing; `error` is what its last alert failed with, empty when it arrived."""
+    """A rule and how it is doing; `error` is why it is not used as it is written, or what its last alert
+    failed with; empty when all is well."""
 
     rule: Rule
     matches: int = 0
@@ -50,30 +54,51 @@ class RuleStatus:
 
 
 class Rules:
-    """The rules of the installation. `dispatcher` delivers; `publish` takes events of what was delivered."""
+    """The rules of the installation, judged by the worker `name`, whose checkpoints are in `folder`.
+
+    `alerters` deliver, those of `elsewhere` in another process; `publish` takes events of what was delivered.
+    `judges` False: others judge, this process only delivers.
+    """
 
     def __init__(
         self,
         state: State,
         bus: Bus,
-        store: EventStore,
-        dispatcher: Callable[[Callable[[Outcome], None]], Dispatcher],
+        store: EventStore | None,
+        alerters: Mapping[str, Alerter],
         publish: Callable[[list[Event]], Awaitable[None]],
         isolate: Isolator,
         wall: Callable[[], datetime],
+        *,
+        folder: Path,
+        name: str = "plane",
+        elsewhere: frozenset[str] = frozenset(),
+        judges: bool = True,
+        trouble: Callable[[str], None] = log.error,
     ) -> None:
         self._state = state
-        self._bus = bus
-        self._store = store
         self._publish = publish
         self._wall = wall
-        self._engine = Engine()
+        self._judges = judges
+        self._controlled = asyncio.Event()
         self._reflexes = Engine()
         self._isolate = isolate
         self._status: dict[str, RuleStatus] = {}
-        self._dispatcher = dispatcher(self._ended)
         self._outcomes: asyncio.Queue[Event] = asyncio.Queue(10000)
-        self._position = ("", 0)
+        self._book = Rulebook(state, self._use, trouble)
+        self._lead = Lead(state, name, wall)
+        self._dispatcher = Dispatcher(
+            alerters,
+            Outbox(state, name, lambda: wall().timestamp()),
+            self._book.rules_named,
+            self._ended,
+            frontier=lambda: self._lead.frontier,
+            wall=wall,
+            elsewhere=elsewhere,
+        )
+        self.worker = Worker(
+            bus, store, self._dispatcher, self._lead, Checkpoints(folder, name), wall, self._count
+        )
 
     async def load(self, directory: Path | None) -> None:
         """Reads the stored rules and, over them, the files of `directory`.
@@ -81,15 +106,11 @@ class Rules:
         :raises InputError: a rule is not understood.
         :raises UnavailableError: the broker does not answer.
         """
-        stored = await self._state.list(KIND)
-        rules = [load_rule(str(entry.value["text"]), name) for name, entry in stored.items()]
-        found = {rule.name: rule for rule in rules}
-        found |= {rule.name: rule for rule in (load_rules(directory) if directory else [])}
-        self._use(found)
+        await self._book.load(directory)
 
     def list(self) -> Sequence[RuleStatus]:
         """All rules, by name."""
-        return [self._status[name] for name in sorted(self._status)]
+        return [self.get(name) for name in sorted(self._status)]
 
     def get(self, name: str) -> RuleStatus:
         """One rule.
@@ -98,7 +119,8 @@ class Rules:
         """
         if name not in self._status:
             raise NotFoundError(f"no rule {name!r}")
-        return self._status[name]
+        status = self._status[name]
+        return replace(status, error=self._book.why_refused(status.rule) or self._fault(name) or status.error)
 
     async def put(self, name: str, text: str, by: str) -> Rule:
         """Stores a rule file and uses it from now on; the old one stays if this one is not understood.
@@ -111,20 +133,36 @@ class Rules:
         if rule.name != name:
             raise ConflictError(f"this rule is called {rule.name!r}, not {name!r}")
         await self._state.put(KIND, name, {"text": text})
-        self._use({**{known.rule.name: known.rule for known in self._status.values()}, name: rule})
+        self._book.put(rule)
         await self._publish([archive_event(self._wall(), KIND, name, "update", by, {"text": text})])
         return rule
 
     async def delete(self, name: str, by: str) -> None:
-        """Ends a rule; one from a file is back at the next start.
+        """Ends a rule; one from a file is back at the next start, or when its file changes.
 
         :raises NotFoundError: there is none.
         :raises UnavailableError: the broker does not answer.
         """
         self.get(name)
         await self._state.delete(KIND, name)
-        self._use({known.rule.name: known.rule for known in self._status.values() if known.rule.name != name})
+        self._book.remove(name)
         await self._publish([archive_event(self._wall(), KIND, name, "delete", by, None)])
+
+    async def alarms(self) -> Overview:
+        """The alarms, as the worker here knows them, or the one that judges elsewhere told last.
+
+        :raises UnavailableError: nothing is known yet.
+        """
+        if not self._judges:
+            return await reported(self._state)
+        if not self.worker.is_following:
+            raise UnavailableError("the rules are not judging yet")
+        return Overview.of(self.engine.alarms)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that follows the stream."""
+        return self.worker.judge.engine
 
     async def react(self, events: Sequence[Event]) -> None:
         """Isolates at once whom a rule of type `any` wants isolated, before the events are even stored.
@@ -145,82 +183,53 @@ class Rules:
             except Exception:
                 log.exception("event %s could not be reacted to", event.id)
 
+    def status(self) -> Mapping[str, Any]:
+        """How far behind the stream the worker is, and what waits in the outbox."""
+        outbox = self._dispatcher.status()
+        now = self._wall().timestamp()
+        return {
+            "count": len(self._status),
+            "refused": dict(self._book.refused),
+            "worker": self.worker.status() if self._judges else None,
+            "outbox": {
+                "waiting": outbox.waiting,
+                "oldest_seconds": 0.0 if outbox.oldest is None else round(max(0.0, now - outbox.oldest), 1),
+                "retrying": outbox.retrying,
+                "delivered": outbox.delivered,
+                "given_up": outbox.given_up,
+            },
+        }
+
+    async def workers(self) -> Mapping[str, Any]:
+        """What each worker of the installation last told of itself.
+
+        :raises UnavailableError: the broker does not answer.
+        """
+        return {name: entry.value for name, entry in (await self._state.list(WORKERS)).items()}
+
     async def run(self) -> None:
         """Follows the stream for ever; ends with cancellation."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow())
-                tasks.create_task(self._tick())
+                tasks.create_task(self._dispatcher.run())
                 tasks.create_task(self._report())
+                tasks.create_task(self._book.watch())
+                if self._judges:
+                    tasks.create_task(follow(self._state, self._control))
+                    tasks.create_task(self._judge())
+                    tasks.create_task(self._tell())
         finally:
             await self._dispatcher.close(timeout=2.0)
 
-    async def _follow(self) -> None:
-        batches = self._bus.events(await self._start())
-        try:
-            async for batch in batches:
-                for event in batch.events:
-                    await self._judge(event)
-                self._position = (batch.epoch, batch.seq)
-        finally:
-            await batches.aclose()
+    # --- what happens -----------------------------------------------------------------------------------
 
-    async def _judge(self, event: Event) -> None:
-        try:
-            matches = self._engine.push(event, self._wall())
-        except Exception:
-            # A boundary: one event that a rule trips over must not end the watch over all others.
-            log.exception("event %s could not be judged", event.id)
-            return
-        if matches:
-            self._count(matches)
-            await self._dispatcher.dispatch(matches)
+    async def _judge(self) -> None:
+        await self._controlled.wait()  # a silence holds from the first event on
+        await self.worker.run()
 
-    async def _start(self) -> int | None:
-        """The sequence to go on from; None: there is no past worth judging."""
-        stream = await self._bus.position()
-        entry = await self._state.get(CURSORS, KIND)
-        if entry is None or entry.value.get("epoch") != stream.epoch:
-            self._position = (stream.epoch, stream.last)
-            return stream.last + 1
-        reached = int(entry.value["seq"])
-        self._position = (stream.epoch, reached)
-        until = datetime.fromisoformat(entry.value["time"])
-        await self._warm(until)
-        return reached + 1
-
-    async def _warm(self, until: datetime) -> None:
-        spans = [rule.behaviour.span() for rule in self._engine.rules]
-        longest = max(spans, default=timedelta(0))
-        if not longest:
-            return
-        found: list[Event] = []
-        while len(found) < WARM:
-            query = EventQuery(
-                since=until - longest, until=until, limit=_PAGE, offset=len(found), newest_first=True
-            )
-            page = await self._store.query(query)
-            found.extend(page)
-            if len(page) < _PAGE:
-                break
-        for event in reversed(found):
-            self._engine.warm(event)
-
-    async def _tick(self) -> None:
-        recorded = self._position
-        for turn in itertools.count(1):
-            await asyncio.sleep(RECORD)
-            matches = self._engine.advance(self._wall()) if turn % TICKS == 0 else []
-            if matches:
-                self._count(matches)
-                await self._dispatcher.dispatch(matches)
-            if self._position != recorded:
-                # Without the broker there is nothing to be behind of; the next tick tries again.
-                with contextlib.suppress(UnavailableError):
-                    recorded = self._position
-                    epoch, seq = recorded
-                    value = {"epoch": epoch, "seq": seq, "time": self._wall().isoformat()}
-                    await self._state.put(CURSORS, KIND, value)
+    def _control(self, controls: Controls) -> None:
+        self.worker.control(controls)
+        self._controlled.set()
 
     async def _report(self) -> None:
         while True:
@@ -230,11 +239,21 @@ class Rules:
             with contextlib.suppress(UnavailableError):
                 await self._publish(events)
 
-    def _use(self, rules: dict[str, Rule]) -> None:
-        self._engine.replace(rules.values())
+    async def _tell(self) -> None:
+        await self.worker.started()
+        while True:
+            told = {"at": format_time(self._wall()), **self.status()}
+            with contextlib.suppress(UnavailableError):
+                await self._state.put(WORKERS, self._lead.me, told, ttl=TOLD)
+                if self._lead.leads:
+                    await report(self._state, Overview.of(self.engine.alarms))
+            await asyncio.sleep(TELL)
+
+    def _use(self, rules: Mapping[str, Rule]) -> None:
+        self.worker.use(rules.values())
         quick = (rule for rule in rules.values() if rule.type == "any")
         self._reflexes.replace(
-            replace(rule, alarm=replace(rule.alarm, realert=timedelta(0)))
+            replace(rule, alarm=replace(rule.alarm, realert=timedelta(0), exponential_realert=None))
             for rule in quick
             if any(alert.name == ISOLATE for alert in rule.alerts)
         )
@@ -242,21 +261,23 @@ class Rules:
             name: replace(self._status.get(name, RuleStatus(rule)), rule=rule) for name, rule in rules.items()
         }
 
-    def _count(self, matches: Sequence[Match]) -> None:
-        for match in matches:
-            known = self._status.get(match.rule.name)
-            if known is not None:
-                self._status[match.rule.name] = replace(
-                    known, matches=known.matches + 1, last_match=match.time
-                )
+    def _count(self, match: Match) -> None:
+        known = self._status.get(match.rule.name)
+        if known is not None:
+            self._status[match.rule.name] = replace(known, matches=known.matches + 1, last_match=match.time)
+
+    def _fault(self, name: str) -> str:
+        health = self.engine.health().get(name)
+        return f"raised {health.faults} times, last {health.fault}" if health and health.faults else ""
 
     def _ended(self, outcome: Outcome) -> None:
         """Called by the dispatcher; must not wait."""
         name = outcome.notification.rule.name
         if name in self._status:
             self._status[name] = replace(self._status[name], error=outcome.error)
-        with contextlib.suppress(asyncio.QueueFull):
-            self._outcomes.put_nowait(_alert_event(outcome, self._wall()))
+        if not outcome.again:
+            with contextlib.suppress(asyncio.QueueFull):
+                self._outcomes.put_nowait(_alert_event(outcome, self._wall()))
 
 
 def _alert_event(outcome: Outcome, now: datetime) -> Event:
@@ -275,7 +296,7 @@ def _alert_event(outcome: Outcome, now: datetime) -> Event:
         },
         "message": f"{match.rule.name}: {alerter} {said}",
     }
-    text = f"{match.event_id} {match.rule.name} {alerter} {outcome.ok} {now.timestamp()}"
+    text = f"{notification.id} {match.rule.name} {alerter} {outcome.ok} {now.timestamp()}"
     identity = blake2b(text.encode(), digest_size=16).hexdigest()
     tags = (f"alert:{alerter}", f"rules:{match.rule.name}")
     return Event(identity, "alert", now, now, ("divertor-alert",), tags, None, body)

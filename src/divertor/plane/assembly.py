@@ -22,14 +22,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from divertor import __version__
-from divertor.alerts import Deeds, Dispatcher, new_client, standard_alerters
+from divertor.alerts import Deeds, WebClient, new_client, standard_alerters
 from divertor.api import create_app, server
 from divertor.api.auth import Auth
 from divertor.api.services import Services
 from divertor.bus import Bus, State, mend
+from divertor.control.alarms import AlarmControl
 from divertor.control.artifacts import Artifacts
 from divertor.control.deployments import Deployments
 from divertor.control.isolating import Isolating
@@ -147,7 +146,7 @@ class Plane:
         auth: Auth,
         bus: Bus,
         store: EventStore,
-        webhooks: httpx.AsyncClient,
+        webhooks: WebClient,
         supervisor: SupervisorClient,
     ) -> None:
         self.layout, self.settings, self.bus, self.store = layout, settings, bus, store
@@ -220,11 +219,15 @@ class Plane:
             state,
             bus,
             store,
-            lambda ended: Dispatcher(alerters, ended),
+            alerters,
             self.outbox.publish,
             self.isolate,
             wall,
+            folder=layout.checkpoints,
+            judges=settings.judges,
+            trouble=self.trouble,
         )
+        self.alarms = AlarmControl(state, self.rules.alarms, self.rules.get, self.outbox.publish, wall)
         self.agent = Agent(paths_of(layout), self.applied, self.trouble)
         self.access = AccessLog(layout.access_log)
         self.recordings = Recordings(
@@ -250,6 +253,7 @@ class Plane:
             self.recordings,
             self.observing.metrics,
             self.isolating,
+            self.alarms,
         )
         self.app = create_app(services, auth)
 
@@ -328,7 +332,7 @@ class Plane:
             "table": {"trouble": self.sink.trouble},
             "isolations": self.isolations.count(),
             "deployments": len(self.deployments.list()),
-            "rules": len(self.rules.list()),
+            "rules": self.rules.status(),
             "stopped_rules": self.isolating.stopped,
             "events_dropped": self.outbox.dropped,
         }
@@ -359,6 +363,7 @@ class Plane:
                     self.deployments.keep_selected(),
                     self._follow_log(),
                     self.recordings.run(),
+                    self.alarms.run(),
                     self.observing.run(),
                 )
             ]

@@ -227,12 +227,14 @@ class Engine:
         moment = micros_of(now)
         matches: list[Match] = []
         known: dict[View, Observation] = {}
+        last: View | None = None
         for running in passed:
             try:
                 view = running.view
-                seen = known.get(view)
-                if seen is None:
-                    seen = known[view] = view.observe(event, document)
+                if view is not last:
+                    known_one = known.get(view)
+                    seen = known[view] = known_one or view.observe(event, document)
+                    last = view
                 if running.is_special:
                     matches += self._judge_specially(running, seen, moment)
                     continue

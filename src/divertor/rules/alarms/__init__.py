@@ -4,7 +4,7 @@ Between a rule type, which says what fired, and the alerters, which tell people.
 argument, in microseconds since the epoch.
 """
 
-from divertor.rules.alarms.controls import Ack, Controls, Silence
+from divertor.rules.alarms.controls import Ack, Controls, Shown, Silence
 from divertor.rules.alarms.judging import Alarms
 from divertor.rules.alarms.routing import concerns, routed
 from divertor.rules.alarms.tracks import Alarm
@@ -15,6 +15,7 @@ __all__ = [
     "Alarm",
     "Alarms",
     "Controls",
+    "Shown",
     "Silence",
     "Verdict",
     "concerns",

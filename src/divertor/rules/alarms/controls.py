@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from divertor.rules.alarms.routing import fits_any
+from divertor.rules.alarms.tracks import Alarm
 from divertor.rules.document import lookup, scalar_text
 from divertor.rules.schedule import Cron
 from divertor.rules.types.contract import Hit, Key
@@ -79,6 +80,14 @@ class Ack:
 
     def is_over(self, now: int) -> bool:
         return self.until is not None and now >= self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An alarm, and who looks after it, if anybody does."""
+
+    alarm: Alarm
+    ack: Ack | None = None
 
 
 @dataclass(frozen=True)

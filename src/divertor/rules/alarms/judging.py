@@ -91,6 +91,11 @@ class Alarms:
         return list(reversed(self._tracks.recent))
 
     @property
+    def controls(self) -> Controls:
+        """What people said last."""
+        return self._controls
+
+    @property
     def forgotten(self) -> int:
         """Open alarms that were given up for want of room."""
         return self._tracks.forgotten
