@@ -24,6 +24,7 @@ class Settings:
     """What the user chose. `listen` is the address gateways are bound to; `blueprint` and `rules` (paths, may
     be empty) are deployed as `name` when the control plane starts. `isolate` False: report, divert nobody.
     `virtual_hosts_port` is the port all gateways share, told apart by host; 0: there is none.
+    `judges` False: rules are judged by workers of their own (`divertor rules run`), not by the control plane.
     `log_sample` per cent of the requests that went well become events.
     """
 
@@ -37,6 +38,7 @@ class Settings:
     trusted_hops: int = 0
     virtual_hosts_port: int = 0
     log_sample: float = 1.0
+    judges: bool = True
     color: bool = True
 
 
@@ -142,6 +144,11 @@ class Layout:
     @property
     def recent(self) -> Path:
         return self.envoy / "recent.table"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What the rules' engines remember, a file for each worker."""
+        return self.root / "checkpoints"
 
     @property
     def data(self) -> Path:

@@ -1,214 +1,325 @@
-"""The dispatcher: order, independence, retries, bounds."""
+"""The dispatcher over a real broker: order, independence, retries, senders that die, and nothing twice."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.alerts.desk import BROKEN, DOWN, NOON, Clock, Scripted, desk, several
 
-from divertor.alerts import (
-    Alerter,
-    Deeds,
-    DeliveryError,
-    Dispatcher,
-    Isolator,
-    Outcome,
-    Retry,
-    new_client,
-    standard_alerters,
-)
-from divertor.alerts.contract import Delivery
+from divertor.alerts import Deeds, DeliveryError, Isolator, Outbox, Retry, new_client, standard_alerters
+from divertor.alerts.outbox import KIND, LEASE
+from divertor.bus import Bus, State
 from divertor.errors import UnavailableError
 from divertor.rules import IsolateOptions, Match
 from divertor.rules.alerters import ALERTERS
+from divertor.rules.rule import Status
 
+pytestmark = pytest.mark.anyio
 Matches = Callable[..., Match]
 
 
-class Scripted:
-    """An alerter that fails as it is told, then succeeds, and notes what it did."""
-
-    def __init__(self, *problems: Exception, gate: asyncio.Event | None = None) -> None:
-        self.problems = list(problems)
-        self.delivered: list[str] = []
-        self.gate = gate
-        self.arrived = asyncio.Event()
-
-    def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        return [options]
-
-    async def deliver(self, delivery: Delivery) -> None:
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.problems:
-            raise self.problems.pop(0)
-        self.delivered.append(delivery.notification.first.event_id)
-        self.arrived.set()
+async def test_a_failed_delivery_is_tried_again_with_growing_pauses(broker: Any, match: Matches) -> None:
+    async with desk(broker, {"debug": Scripted(DOWN, DOWN, DOWN)}) as here:
+        await here.dispatch([match()])
+        await here.drain(step=0.1)
+        assert here.ends() == [("debug", True, 4)]
+        assert 7 * 0.8 <= here.clock.seconds <= 7 * 1.2 + 1  # 1 + 2 + 4 s, each give or take a fifth
 
 
-class Desk:
-    """A dispatcher whose pauses take no time, with everything it reported."""
-
-    def __init__(self, alerters: Mapping[str, Alerter], **options: Any) -> None:
-        self.outcomes: list[Outcome] = []
-        self.pauses: list[float] = []
-        self.dispatcher = Dispatcher(alerters, self.outcomes.append, sleep=self._sleep, **options)
-
-    async def _sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        await asyncio.sleep(0)
-
-    def ends(self) -> list[tuple[str, bool, int]]:
-        return [(outcome.alert.name, outcome.ok, outcome.attempts) for outcome in self.outcomes]
+def test_pauses_grow_to_a_bound_and_differ() -> None:
+    retry = Retry()
+    assert [retry.pause_after(attempt) for attempt in (1, 2, 3, 20)] == [1, 2, 4, 120]
+    assert retry.pause_after(1, 0.0) == 0.8 and retry.pause_after(1, 1.0) == pytest.approx(1.2)
 
 
-def run(main: Awaitable[None]) -> None:
-    async def within() -> None:
-        async with asyncio.timeout(20):
-            await main
-
-    asyncio.run(within())
-
-
-DOWN = DeliveryError("down", again=True)
-BROKEN = DeliveryError("broken", again=False)
+async def test_a_destination_is_left_alone_for_as_long_as_it_asks(broker: Any, match: Matches) -> None:
+    busy = DeliveryError("busy", again=True, after=600.0)
+    async with desk(broker, {"debug": Scripted(busy)}) as here:
+        await here.dispatch(several(match(), 2))
+        await here.drain(step=5)
+        assert 600 <= here.clock.seconds < 620
 
 
-def test_a_failed_delivery_is_tried_again_with_growing_pauses(match: Matches) -> None:
-    async def main() -> None:
-        desk = Desk({"debug": Scripted(DOWN, DOWN, DOWN)})
-        await desk.dispatcher.dispatch([match()])
-        await desk.dispatcher.drain()
-        assert desk.ends() == [("debug", True, 4)]
-        assert desk.pauses == [1.0, 2.0, 4.0]
-
-    run(main())
+async def test_what_cannot_succeed_is_not_tried_again(broker: Any, match: Matches) -> None:
+    async with desk(broker, {"debug": Scripted(BROKEN)}) as here:
+        await here.dispatch([match()])
+        await here.drain()
+        assert here.ends() == [("debug", False, 1)] and here.outcomes[0].error == "broken"
 
 
-def test_attempts_are_bounded(match: Matches) -> None:
-    async def main() -> None:
-        desk = Desk({"debug": Scripted(*[DOWN] * 9)}, retry=Retry(attempts=3))
-        await desk.dispatcher.dispatch([match()])
-        await desk.dispatcher.drain()
-        assert desk.ends() == [("debug", False, 3)] and desk.outcomes[0].error == "down"
-
-    run(main())
-
-
-def test_what_cannot_succeed_is_not_tried_again(match: Matches) -> None:
-    async def main() -> None:
-        desk = Desk({"debug": Scripted(BROKEN)})
-        await desk.dispatcher.dispatch([match()])
-        await desk.dispatcher.drain()
-        assert desk.ends() == [("debug", False, 1)]
-
-    run(main())
-
-
-def test_one_alerter_that_hangs_does_not_delay_another(match: Matches) -> None:
-    async def main() -> None:
-        gate = asyncio.Event()
-        stuck, fine = Scripted(gate=gate), Scripted()
-        desk = Desk({"post": stuck, "debug": fine})
-        await desk.dispatcher.dispatch([match(alert=["post", "debug"], http_post_url="http://h/")])
-        await fine.arrived.wait()
-        await asyncio.sleep(0)
-        assert desk.ends() == [("debug", True, 1)]
-        gate.set()
-        await desk.dispatcher.drain()
-        assert desk.ends()[1:] == [("post", True, 1)]
-
-    run(main())
-
-
-def test_isolations_of_all_matches_are_in_effect_when_dispatch_returns(match: Matches) -> None:
-    async def main() -> None:
-        isolate, stuck = Scripted(), Scripted(gate=asyncio.Event())
-        desk = Desk({"isolate": isolate, "debug": stuck})
-        await desk.dispatcher.dispatch([match(alert=["debug", "isolate"])] * 2)
-        assert len(isolate.delivered) == 2 and desk.ends() == [("isolate", True, 1)] * 2
-        await desk.dispatcher.close(timeout=0)
-
-    run(main())
-
-
-def test_an_isolation_that_fails_is_tried_again_in_the_background(match: Matches) -> None:
-    async def main() -> None:
-        isolate = Scripted(DOWN, DOWN)
-        desk = Desk({"isolate": isolate})
-        await desk.dispatcher.dispatch([match(alert="isolate")])
-        assert desk.ends() == []
-        await desk.dispatcher.drain()
-        assert desk.ends() == [("isolate", True, 3)]
-
-    run(main())
-
-
-def test_an_isolation_that_hangs_does_not_hold_the_next_event(match: Matches) -> None:
-    async def main() -> None:
-        gate = asyncio.Event()
-        desk = Desk({"isolate": Scripted(gate=gate)}, isolate_timeout=0.01)
-        await desk.dispatcher.dispatch([match(alert="isolate")])
-        gate.set()
-        await desk.dispatcher.drain()
-        assert desk.ends() == [("isolate", True, 2)]
-
-    run(main())
-
-
-def test_a_full_lane_drops_its_oldest_and_says_so(match: Matches) -> None:
-    async def main() -> None:
-        gate = asyncio.Event()
-        desk = Desk({"debug": Scripted(gate=gate)}, lane_size=2)
-        await desk.dispatcher.dispatch([match() for _ in range(4)])
-        assert [(one.ok, one.attempts) for one in desk.outcomes] == [(False, 0)] * 2
-        assert "more than 2" in desk.outcomes[0].error
-        gate.set()
-        await desk.dispatcher.drain()
-        assert len(desk.outcomes) == 4
-
-    run(main())
-
-
-def test_closing_reports_what_was_not_delivered(match: Matches) -> None:
-    async def main() -> None:
-        desk = Desk({"debug": Scripted(gate=asyncio.Event())})
-        await desk.dispatcher.dispatch([match(), match()])
-        await asyncio.sleep(0)
-        await desk.dispatcher.close(timeout=0.01)
-        await desk.dispatcher.dispatch([match()])
-        assert [outcome.ok for outcome in desk.outcomes] == [False, False, False]
-
-    run(main())
-
-
-def test_a_fault_in_an_alerter_is_contained_and_its_text_kept_out(
-    match: Matches, caplog: pytest.LogCaptureFixture
+async def test_a_delivery_is_given_up_when_the_rules_time_is_over_and_it_is_told(
+    broker: Any, match: Matches
 ) -> None:
-    async def main() -> None:
-        desk = Desk({"debug": Scripted(RuntimeError("https://hooks/secret"))})
-        await desk.dispatcher.dispatch([match()])
-        await desk.dispatcher.drain()
-        assert desk.outcomes[0].error == "fault in the alerter (RuntimeError)"
+    async with desk(broker, {"debug": Scripted(*[DOWN] * 200)}) as here:
+        await here.dispatch([match(alert_time_limit={"minutes": 10})])
+        await here.drain(step=10)
+        ((_name, ok, attempts),) = here.ends()
+        assert not ok and attempts > 10 and here.outcomes[-1].error == "given up: down"
+        assert 600 <= here.clock.seconds < 800
 
-    run(main())
+
+async def test_siblings_of_a_delivery_that_fails_are_not_affected(broker: Any, match: Matches) -> None:
+    failing, fine = Scripted(*[DOWN] * 3), Scripted()
+    async with desk(broker, {"post": failing, "debug": fine}) as here:
+        await here.dispatch([match(alert=["post", "debug"], http_post_url="http://h/")])
+        await here.until(lambda: fine.delivered, step=0)
+        await here.drain()
+        assert fine.attempts == 1 and failing.attempts == 4
+
+
+async def test_an_alerter_that_hangs_does_not_delay_another(broker: Any, match: Matches) -> None:
+    gate = asyncio.Event()
+    stuck, fine = Scripted(gate=gate), Scripted()
+    async with desk(broker, {"post": stuck, "debug": fine}) as here:
+        await here.dispatch([match(alert=["post", "debug"], http_post_url="http://h/")])
+        await here.until(lambda: here.ends() == [("debug", True, 1)])
+        gate.set()
+        await here.drain()
+        assert stuck.attempts == 1
+
+
+async def test_deliveries_of_one_alarm_arrive_in_order(broker: Any, match: Matches) -> None:
+    debug = Scripted(DOWN, DOWN)
+    async with desk(broker, {"debug": debug}) as here:
+        matches = several(match(), 5, alarm="one")
+        await here.dispatch(matches)
+        await here.drain()
+        told = [one.notification.id for one in here.outcomes if one.ok]
+        assert told == [each.id for each in matches]
+
+
+async def test_a_message_that_is_never_taken_holds_only_its_own_alarm(broker: Any, match: Matches) -> None:
+    class Picky(Scripted):
+        async def deliver(self, delivery: Any) -> None:
+            if delivery.notification.alarm == "bad":
+                raise DOWN
+            await super().deliver(delivery)
+
+    picky = Picky()
+    async with desk(broker, {"debug": picky}) as here:
+        await here.dispatch(several(match(), 2, alarm="bad"))
+        await here.dispatch(several(match(), 52)[2:], seq=2)
+        await here.until(lambda: here.dispatcher.status().waiting == 2)
+        assert len(picky.delivered) == 50
+
+
+async def test_a_destination_that_is_down_is_asked_with_one_delivery_at_a_time(
+    broker: Any, match: Matches
+) -> None:
+    down = Scripted(*[DOWN] * 12)
+    async with desk(broker, {"debug": down}) as here:
+        await here.dispatch(several(match(), 100))
+        await here.until(lambda: len(down.delivered) == 100)
+        assert down.attempts == 112 and here.clock.seconds > 300
+
+
+async def test_what_was_dispatched_before_is_not_delivered_again(broker: Any, match: Matches) -> None:
+    debug = Scripted()
+    async with desk(broker, {"debug": debug}) as here:
+        for _ in range(3):
+            await here.dispatch([match()])
+            await here.drain()
+        assert debug.attempts == 1
+
+
+async def test_marks_go_when_nobody_can_judge_their_events_again(broker: Any, match: Matches) -> None:
+    async with desk(broker, {"debug": Scripted()}) as here:
+        await here.dispatch([match()], seq=7)
+        await here.drain()
+        await here.until(lambda: here.clock.seconds > 120, step=1)
+        assert len(await here.state.list(KIND)) == 1
+        here.frontier = 7
+        await here.until(lambda: not here.dispatcher.marks)
+        assert await here.state.list(KIND) == {}
+
+
+async def test_what_waits_survives_a_restart(broker: Any, match: Matches) -> None:
+    clock = Clock()
+    async with desk(broker, {"debug": Scripted(*[DOWN] * 100)}, clock=clock) as here:
+        await here.dispatch(several(match(), 3))
+        await here.until(lambda: len(here.outcomes) > 4)
+    debug = Scripted()
+    async with desk(broker, {"debug": debug}, clock=clock) as again:
+        again.rules = here.rules
+        assert again.dispatcher.status().waiting == 3
+        await again.drain()
+        assert debug.attempts == 3 and len(set(debug.keys)) == 3
+
+
+async def test_a_killed_broker_costs_no_delivery(broker: Any, match: Matches) -> None:
+    gate = asyncio.Event()
+    debug = Scripted(gate=gate)
+    async with desk(broker, {"debug": debug}) as here:
+        await here.dispatch(several(match(), 20))
+        await here.until(lambda: debug.attempts)
+        broker.kill()
+        gate.set()
+        broker.start()
+        await here.drain(step=0.1)
+        assert len(debug.keys) == len(set(debug.keys)) == 20
+
+
+async def test_of_two_senders_one_sends(broker: Any, match: Matches) -> None:
+    clock, one, two = Clock(), Scripted(DOWN), Scripted(DOWN)
+    async with (
+        desk(broker, {"debug": one}, me="one", clock=clock) as first,
+        desk(broker, {"debug": two}, me="two", clock=clock) as second,
+    ):
+        matches = several(match(), 30)
+        await asyncio.gather(first.dispatch(matches), second.dispatch(matches))
+        await first.until(
+            lambda: not first.dispatcher.status().waiting and not second.dispatcher.status().waiting
+        )
+        keys = one.keys + two.keys
+        assert len(keys) == len(set(keys)) == 30
+
+
+async def test_another_takes_over_when_a_sender_died(broker: Any, match: Matches) -> None:
+    clock, debug = Clock(), Scripted()
+    async with desk(broker, {"debug": Scripted(gate=asyncio.Event())}, me="one", clock=clock) as first:
+        await first.dispatch([match()])
+        await first.until(lambda: first.dispatcher.is_sending)
+    async with desk(broker, {"debug": debug}, me="two", clock=clock) as second:
+        second.rules = first.rules
+        await second.until(lambda: debug.delivered, step=1)
+        assert clock.seconds >= LEASE - 1
+
+
+async def test_a_delivery_that_takes_long_is_held_on_to(broker: Any, match: Matches) -> None:
+    clock, gate, other = Clock(), asyncio.Event(), Scripted()
+    slow = Scripted(gate=gate)
+    async with (
+        desk(broker, {"debug": slow}, me="one", clock=clock) as first,
+        desk(broker, {"debug": other}, me="two", clock=clock),
+    ):
+        await first.dispatch([match()])
+        for _ in range(20):
+            clock.advance(LEASE / 5)
+            await asyncio.sleep(0.02)
+        gate.set()
+        await first.drain()
+        assert slow.attempts == 1 and other.attempts == 0
+
+
+async def test_a_deleted_rules_last_message_still_arrives(broker: Any, match: Matches) -> None:
+    debug = Scripted(DOWN)
+    async with desk(broker, {"debug": debug}) as here:
+        await here.dispatch([match()])
+        here.rules.clear()
+        await here.drain()
+        assert debug.delivered == ["e1"]
+
+
+async def test_a_corrected_address_is_used_for_what_waits(broker: Any, match: Matches) -> None:
+    class Addressed(Scripted):
+        async def deliver(self, delivery: Any) -> None:
+            if "http://right/" not in delivery.options["http_post_url"]:
+                raise DOWN
+            self.delivered.append(delivery.key)
+
+    post = Addressed()
+    async with desk(broker, {"post": post}) as here:
+        await here.dispatch([match(alert="post", http_post_url="http://wrong/")])
+        await here.until(lambda: here.outcomes)
+        here.rules["r"] = match(alert="post", http_post_url="http://right/").rule
+        await here.drain()
+        assert len(post.delivered) == 1
+
+
+async def test_what_a_destination_answered_is_given_to_later_deliveries_of_the_alarm(
+    broker: Any, match: Matches
+) -> None:
+    debug = Scripted()
+    debug.answer = {"thread": "t1"}
+    async with desk(broker, {"debug": debug}) as here:
+        await here.dispatch(several(match(), 2, alarm="one"))
+        await here.drain()
+        await here.dispatch(several(match(), 3, alarm="two")[2:], seq=2)
+        await here.drain()
+        assert debug.receipts == [None, {"thread": "t1"}, None]
+
+
+async def test_isolations_of_all_matches_are_in_effect_when_dispatch_returns(
+    broker: Any, match: Matches
+) -> None:
+    isolate, stuck = Scripted(), Scripted(gate=asyncio.Event())
+    async with desk(broker, {"isolate": isolate, "debug": stuck}) as here:
+        await here.dispatch(several(match(alert=["debug", "isolate"]), 2))
+        assert len(isolate.delivered) == 2 and here.ends() == [("isolate", True, 1)] * 2
+
+
+async def test_an_isolation_that_fails_is_kept_and_tried_again(broker: Any, match: Matches) -> None:
+    async with desk(broker, {"isolate": Scripted(DOWN, DOWN)}) as here:
+        await here.dispatch([match(alert="isolate")])
+        assert here.ends() == [] and here.dispatcher.status().waiting == 1
+        await here.drain()
+        assert here.ends() == [("isolate", True, 3)]
+
+
+async def test_an_isolation_that_hangs_does_not_hold_the_next_event(broker: Any, match: Matches) -> None:
+    gate = asyncio.Event()
+    async with desk(broker, {"isolate": Scripted(gate=gate)}, isolate_timeout=0.01) as here:
+        await here.dispatch([match(alert="isolate")])
+        gate.set()
+        await here.drain()
+        assert here.ends() == [("isolate", True, 2)]
+
+
+async def test_an_isolation_that_was_made_before_a_crash_is_not_made_again(
+    broker: Any, match: Matches
+) -> None:
+    isolate = Scripted()
+    async with desk(broker, {"isolate": isolate}) as here:
+        await here.dispatch([match(alert="isolate")])
+        await here.dispatch([match(alert="isolate")], again=True)
+        assert isolate.attempts == 1
+
+
+async def test_what_only_another_process_can_deliver_waits_for_it(broker: Any, match: Matches) -> None:
+    clock, isolate = Clock(), Scripted()
+    async with desk(
+        broker, {"debug": Scripted()}, me="worker", clock=clock, elsewhere=frozenset({"isolate"})
+    ) as worker:
+        await worker.dispatch([match(alert=["isolate", "debug"])])
+        await worker.until(lambda: worker.ends() == [("debug", True, 1)])
+        assert worker.dispatcher.status().waiting == 1
+        async with desk(broker, {"isolate": isolate}, me="plane", clock=clock) as plane:
+            plane.rules = worker.rules
+            await plane.drain()
+            assert isolate.delivered == ["e1"]
+
+
+async def test_a_fault_in_an_alerter_is_contained_and_its_text_kept_out(
+    broker: Any, match: Matches, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with desk(broker, {"debug": Scripted(RuntimeError("https://hooks/secret"))}) as here:
+        await here.dispatch([match()])
+        await here.drain()
+        assert here.outcomes[0].error == "fault in the alerter (RuntimeError)"
     assert "secret" not in caplog.text and "RuntimeError" in caplog.text
 
 
-def test_matches_of_one_rule_arrive_in_order(match: Matches) -> None:
-    async def main() -> None:
-        debug = Scripted(DOWN)
-        desk = Desk({"debug": debug})
-        matches = [match() for _ in range(3)]
-        await desk.dispatcher.dispatch(matches)
-        await desk.dispatcher.drain()
-        assert [outcome.notification.first for outcome in desk.outcomes] == matches
+async def test_a_message_that_is_too_large_is_cut_and_not_lost(broker: Any, match: Matches) -> None:
+    debug = Scripted()
+    async with desk(broker, {"debug": debug}) as here:
+        await here.dispatch([match({"large": "x" * 5_000_000})])
+        await here.drain()
+        assert len(debug.keys) == 1
 
-    run(main())
+
+async def test_somebody_elses_documents_in_the_outbox_harm_nothing(broker: Any, match: Matches) -> None:
+    debug = Scripted()
+    async with desk(broker, {"debug": debug}) as here:
+        await here.state.put(KIND, "alien", {"lane": 5})
+        await here.state.put(KIND, "alien2", {"arrived": True})
+        await here.dispatch([match()])
+        await here.drain()
+        assert debug.attempts == 1
 
 
 async def nothing(*_: Any) -> None:
@@ -219,15 +330,12 @@ def deeds(isolate: Isolator = nothing) -> Deeds:
     return Deeds(isolate, nothing, nothing, lambda: datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def test_every_declared_alerter_exists_and_no_other() -> None:
-    async def main() -> None:
-        async with new_client() as client:
-            assert set(standard_alerters(client, deeds(), logging.getLogger())) == set(ALERTERS)
-
-    run(main())
+async def test_every_declared_alerter_exists_and_no_other() -> None:
+    async with new_client() as client:
+        assert set(standard_alerters(client, deeds(), logging.getLogger())) == set(ALERTERS)
 
 
-def test_isolate_hands_over_the_match_and_its_wishes(match: Matches) -> None:
+async def test_isolate_hands_over_the_match_and_its_wishes(broker: Any, match: Matches) -> None:
     calls: list[tuple[str, str | None]] = []
 
     async def isolate(found: Match, options: IsolateOptions) -> None:
@@ -235,38 +343,39 @@ def test_isolate_hands_over_the_match_and_its_wishes(match: Matches) -> None:
         if len(calls) == 1:
             raise UnavailableError("table full")
 
-    async def main() -> None:
-        async with new_client() as client:
-            desk = Desk(standard_alerters(client, deeds(isolate), logging.getLogger()))
-            await desk.dispatcher.dispatch([match(alert="isolate", isolate={"to": "shop:1.0.0"})])
-            await desk.dispatcher.drain()
-            assert calls == [("e1", "shop:1.0.0")] * 2 and desk.ends() == [("isolate", True, 2)]
-
-    run(main())
+    async with new_client() as client:
+        alerters = standard_alerters(client, deeds(isolate), logging.getLogger())
+        async with desk(broker, alerters) as here:
+            await here.dispatch([match(alert="isolate", isolate={"to": "shop:1.0.0"})])
+            await here.drain()
+            assert calls == [("e1", "shop:1.0.0")] * 2 and here.ends() == [("isolate", True, 2)]
 
 
-def test_debug_writes_one_line_whatever_the_payload(match: Matches, caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        async with new_client() as client:
-            desk = Desk(standard_alerters(client, deeds(), logging.getLogger("alerts")))
-            await desk.dispatcher.dispatch([match({"a": "x\nINFO forged"})])
-            await desk.dispatcher.drain()
-
+async def test_debug_writes_one_line_whatever_the_payload(
+    broker: Any, match: Matches, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, "alerts"):
-        run(main())
+        async with new_client() as client:
+            alerters = standard_alerters(client, deeds(), logging.getLogger("alerts"))
+            async with desk(broker, alerters) as here:
+                await here.dispatch([match({"a": "x\nINFO forged"})])
+                await here.drain()
     (record,) = [record for record in caplog.records if record.name == "alerts"]
     assert "\n" not in record.getMessage() and "forged" in record.getMessage()
 
 
-def test_a_webhook_that_recovers_gets_its_alert(match: Matches, webhook: Any) -> None:
-    webhook.answers = [503, 503, 200]
+async def test_a_receipt_outlives_the_end_of_its_alarm_for_some_days(broker: Any, match: Matches) -> None:
+    bus = await Bus.connect(broker.url, broker.password, "test")
+    outbox = Outbox(State(bus), "me", lambda: NOON.timestamp())
+    async with desk(broker, {"debug": Scripted(gate=asyncio.Event())}) as here:
+        await here.dispatch([match()])
+        (waiting,) = [change async for change in first(outbox)]
+        await outbox.keep_receipt(waiting, {"thread": "t"}, Status.RESOLVED)
+        assert await outbox.receipt(waiting) == {"thread": "t"}
+    await bus.close()
 
-    async def main() -> None:
-        async with new_client() as client:
-            desk = Desk(standard_alerters(client, deeds(), logging.getLogger()))
-            await desk.dispatcher.dispatch([match(alert="post", http_post_url=webhook.url)])
-            await desk.dispatcher.drain()
-            assert desk.ends() == [("post", True, 3)]
 
-    run(main())
-    assert len(webhook.requests) == 3
+async def first(outbox: Outbox) -> Any:
+    async for change in outbox.changes():
+        yield change
+        return

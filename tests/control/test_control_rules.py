@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from divertor.alerts import Dispatcher, Outcome
 from divertor.alerts.contract import Delivery, DeliveryError
 from divertor.alerts.isolate import Isolate
-from divertor.bus import Bus, Change, State
-from divertor.control.rules import CURSORS, KIND, Rules
+from divertor.bus import Bus, State
+from divertor.control.rulebook import KIND
+from divertor.control.rules import Rules
 from divertor.errors import ConflictError, InputError, NotFoundError
 from divertor.model.events import Event
 from divertor.rules import IsolateOptions, Match
@@ -70,15 +70,22 @@ async def watch(broker: Any, tmp_path: Path, folder: Path | None = None) -> Asyn
     async def isolate(match: Match, options: IsolateOptions) -> None:
         isolated.append(match.event_id)
 
-    def dispatcher(ended: Callable[[Outcome], None]) -> Dispatcher:
-        return Dispatcher({"debug": pager, "isolate": Isolate(isolate)}, ended)
-
     isolated = list[str]()
-    rules = Rules(state, bus, store, dispatcher, publish, isolate, lambda: NOW)
+    alerters = {"debug": pager, "isolate": Isolate(isolate)}
+    rules = Rules(
+        state,
+        bus,
+        store,
+        alerters,
+        publish,
+        isolate,
+        lambda: datetime.now(UTC),
+        folder=tmp_path / "checkpoints",
+    )
     await rules.load(folder)
     running = asyncio.create_task(rules.run())
     try:
-        await until(lambda: rules._position[0])
+        await rules.worker.started()
         yield Watch(rules, bus, state, pager, told, isolated)
     finally:
         running.cancel()
@@ -95,13 +102,10 @@ async def until(check: Callable[[], Any]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def recorded(here: Watch) -> None:
-    """Until the record says that everything was judged."""
+async def judged(here: Watch) -> None:
+    """Until everything was judged that was published."""
     last = (await here.bus.position()).last
-    async with asyncio.timeout(15):
-        async for change in here.state.watch(CURSORS):
-            if isinstance(change, Change) and change.value and change.value["seq"] == last:
-                return
+    await until(lambda: here.rules.worker.judge.seq >= last)
 
 
 async def test_an_event_is_judged_when_it_arrives(broker: Any, tmp_path: Path) -> None:
@@ -118,7 +122,6 @@ async def test_what_arrived_while_it_was_away_is_judged_afterwards(broker: Any, 
         await here.rules.put("every", ANY, "me")
         await here.bus.publish([event(1)])
         await until(lambda: here.pager.delivered == ["e1"])
-        await recorded(here)
     bus = await Bus.connect(broker.url, broker.password, "test")
     await bus.publish([event(number) for number in (2, 3)])
     await bus.close()
@@ -151,7 +154,7 @@ async def test_a_deleted_rule_judges_no_more(broker: Any, tmp_path: Path) -> Non
         await here.rules.put("every", ANY, "me")
         await here.rules.delete("every", "me")
         await here.bus.publish([event(1)])
-        await recorded(here)
+        await judged(here)
         assert here.pager.delivered == [] and await here.state.list(KIND) == {}
         with pytest.raises(NotFoundError):
             await here.rules.delete("every", "me")

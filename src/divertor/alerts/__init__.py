@@ -6,21 +6,21 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 
-import httpx
-
-from divertor.alerts.command import Command
 from divertor.alerts.contract import Alerter, DeliveryError, Outcome
-from divertor.alerts.debug import Debug
-from divertor.alerts.dispatcher import Dispatcher, Retry
+from divertor.alerts.custom import Custom
+from divertor.alerts.dispatcher import Dispatcher
 from divertor.alerts.event import Publish, SayEvent
-from divertor.alerts.http import new_client
+from divertor.alerts.hook import Tools
+from divertor.alerts.http import WebClient, new_client
 from divertor.alerts.isolate import Isolate, Isolator
-from divertor.alerts.post import Post
+from divertor.alerts.outbox import Outbox
 from divertor.alerts.release import Release, RollBack
-from divertor.alerts.slack import Slack
+from divertor.alerts.sending import Retry
 from divertor.alerts.text import body, subject
 from divertor.alerts.webhook import Webhook
+from divertor.rules.alerters import MESSENGERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +33,42 @@ class Deeds:
     wall: Callable[[], datetime]
 
 
-def standard_alerters(client: httpx.AsyncClient, deeds: Deeds, log: logging.Logger) -> dict[str, Alerter]:
-    """Every alerter there is, by the name a rule file uses."""
-    return {
-        "slack": Slack(client),
-        "command": Command(log),
-        "post": Post(client),
-        "debug": Debug(log),
-        "isolate": Isolate(deeds.isolate),
-        "release": Release(deeds.roll_back),
-        "webhook": Webhook(client, deeds.wall),
-        "event": SayEvent(deeds.publish, deeds.wall),
-    }
+class Alerters(dict[str, Alerter]):
+    """Alerters by the name a rule file uses; a dotted name is a class of the user's own."""
+
+    def __missing__(self, name: str) -> Alerter:
+        if "." not in name:
+            raise KeyError(name)
+        found = self[name] = Custom(name)
+        return found
+
+
+def standard_alerters(client: WebClient, deeds: Deeds, log: logging.Logger) -> Alerters:
+    """Every alerter there is: the actions, and what the modules named like the declarations make."""
+    tools = Tools(client, log, deeds.wall)
+    messengers = {name: import_module(f"{__name__}.{name}").make(tools) for name in MESSENGERS}
+    return Alerters(
+        {
+            **messengers,
+            "isolate": Isolate(deeds.isolate),
+            "release": Release(deeds.roll_back),
+            "webhook": Webhook(client, deeds.wall),
+            "event": SayEvent(deeds.publish, deeds.wall),
+        }
+    )
 
 
 __all__ = [
     "Alerter",
+    "Alerters",
     "Deeds",
     "DeliveryError",
     "Dispatcher",
     "Isolator",
+    "Outbox",
     "Outcome",
     "Retry",
+    "WebClient",
     "body",
     "new_client",
     "standard_alerters",

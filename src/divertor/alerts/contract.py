@@ -64,13 +64,14 @@ class Alerter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one delivery ended. `error` is empty when it arrived, `attempts` 0 when it was dropped."""
+    """How one attempt at a delivery ended. `error` is empty when it arrived; `again`: another one follows."""
 
     notification: Notification
     alert: AlertSpec
     ok: bool
     attempts: int
     error: str = ""
+    again: bool = False
 
 
 def redacted(url: str) -> str:

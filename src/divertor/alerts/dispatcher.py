@@ -1,10 +1,10 @@
-"""The dispatcher: takes matches, hands each to its rule's alerters, and reports how every delivery ended.
+"""The dispatcher: puts notifications into the outbox, delivers what is there, and reports how each ended.
 
-Isolations come first and are awaited: when `dispatch` returns, they are in effect. Everything else is queued,
-one bounded lane per destination of a rule, so that a webhook that is down delays neither another alert nor
-the next event. A lane retries with growing pauses, then gives up; a full lane drops its oldest alert. Nothing
-is silent: each end is an `Outcome`. Lanes live in memory: what is queued when the process dies is lost, which
-is why an isolation is never queued unless its first attempt failed.
+Isolations come first and are awaited: when `dispatch` returns, they are in effect. Everything else is in the
+outbox then, and stays there until it arrived: attempts that fail are repeated with growing pauses for as long
+as the rule says (`alert_time_limit`), each target of each alert by itself. Several dispatchers may share an
+outbox. Each holds what it sends; if it dies in the middle of a send, nobody can know whether the message went
+out, and it is sent again, under the same key.
 """
 
 from __future__ import annotations
@@ -12,211 +12,283 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
 
-from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Outcome
+from divertor.alerts.contract import Alerter, Delivery, DeliveryError
+from divertor.alerts.lanes import Lane, Lanes, Waiting
+from divertor.alerts.outbox import Arrived, Gone, Outbox, Parcel
+from divertor.alerts.sending import PERSIST, Report, Retry, Sender, Sleep
+from divertor.bus import Synced
+from divertor.errors import UnavailableError
+from divertor.rules import Notification, Rule
 from divertor.rules.alarms import identity
-from divertor.rules.notification import Notification
-from divertor.rules.rule import AlertSpec, Match
-
-Sleep: TypeAlias = Callable[[float], Awaitable[None]]
-Report: TypeAlias = Callable[[Outcome], None]
+from divertor.rules.alarms.routing import routed
+from divertor.rules.rule import AlertSpec
 
 ISOLATE = "isolate"
+#: Seconds after which marks are taken away that another dispatcher should have taken away.
+_ABANDONED = 60.0
+#: Notifications of our own that are kept at hand, so that they need not be read before they are sent.
+_AT_HAND = 1000
+_SWEEP = 1.0
 
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How often and how patiently: pauses in seconds, doubling from `first_pause` up to `longest_pause`."""
-
-    attempts: int = 5
-    first_pause: float = 1.0
-    longest_pause: float = 30.0
-
-    def pause_after(self, attempt: int) -> float:
-        """Seconds to wait after the attempt with this number (from 1)."""
-        return min(self.longest_pause, self.first_pause * 2.0 ** min(attempt - 1, 30))
+log = logging.getLogger("divertor.alerts")
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    notification: Notification
-    alert: AlertSpec
-    options: Mapping[str, Any]
-    key: str
-    attempts: int = 0
+class OutboxStatus:
+    """What waits, since when (seconds since the epoch; None: nothing does), how many of it failed at least
+    once, and what ended since the start."""
 
-
-#: A destination of a rule: rule name, position in `alert`, position among the alerter's targets.
-_Lane: TypeAlias = tuple[str, int, int]
-
-
-@dataclass(slots=True)
-class _Queue:
-    waiting: deque[_Waiting] = field(default_factory=deque)
-    worker: asyncio.Task[None] | None = None
+    waiting: int
+    oldest: float | None
+    retrying: int
+    delivered: int
+    given_up: int
 
 
 class Dispatcher:
-    """Delivers matches through `alerters` (by name).
+    """Delivers through `alerters` (by name); those of `elsewhere` are somebody else's to deliver.
 
-    `report` is told every outcome and must not block. `sleep` is how pauses are made. `lane_size` bounds the
-    alerts that wait per destination, `at_once` the deliveries under way in total. `isolate_timeout`, in
-    seconds, is how long `dispatch` waits for an isolation before it is tried again in the background.
+    `rule_named` is the rule of that name that runs now; `report` is told every attempt's outcome and must not
+    block; `frontier` says up to where in the stream nothing is ever judged again. `sleep` is how pauses are
+    made, `wall` the time of day. `at_once` bounds the deliveries under way; `isolate_timeout`, in seconds, is
+    how long `dispatch` waits for an isolation before it is left to the outbox.
     """
 
     def __init__(
         self,
         alerters: Mapping[str, Alerter],
+        outbox: Outbox,
+        rule_named: Callable[[str], Rule | None],
         report: Report,
         *,
+        frontier: Callable[[], int],
+        wall: Callable[[], datetime],
+        elsewhere: frozenset[str] = frozenset(),
         sleep: Sleep = asyncio.sleep,
         retry: Retry | None = None,
-        lane_size: int = 1000,
         at_once: int = 32,
         isolate_timeout: float = 2.0,
     ) -> None:
         self._alerters = alerters
-        self._report = report
+        self._elsewhere = elsewhere
+        self._outbox = outbox
+        self._frontier = frontier
+        self._wall = wall
         self._sleep = sleep
-        self._retry = retry or Retry()
-        self._lane_size = lane_size
-        self._slots = asyncio.Semaphore(at_once)
-        self._lanes: dict[_Lane, _Queue] = {}
+        self._at_once = at_once
         self._isolate_timeout = isolate_timeout
-        self._closed = False
+        self._lanes = Lanes(outbox.me)
+        self._sender = Sender(
+            alerters, outbox, self._lanes, rule_named, report, wall=wall, sleep=sleep, retry=retry or Retry()
+        )
+        self._foreign: dict[str, Waiting] = {}
+        self._at_hand: dict[str, Notification] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+        self._arrived: dict[str, tuple[Arrived, float]] = {}
+        self._forgotten: set[str] = set()
+        self._wake = asyncio.Event()
+        self._synced = asyncio.Event()
 
-    async def dispatch(self, matches: Iterable[Match]) -> None:
-        """Put the isolations of all matches into effect, then queue the other alerts."""
-        notifications = [Notification.of(match) for match in matches]
-        for notification in notifications:
-            await self._each(notification, self._isolate, isolations=True)
-        for notification in notifications:
-            await self._each(notification, self._enqueue, isolations=False)
+    async def dispatch(
+        self, notifications: Iterable[Notification], seq: int, at: datetime, *, again: bool = False
+    ) -> None:
+        """Put the isolations into effect, then everything else into the outbox; on disk when this returns.
 
-    async def drain(self) -> None:
-        """Wait until every queued alert was delivered or given up."""
-        while workers := [lane.worker for lane in self._lanes.values() if lane.worker is not None]:
-            await asyncio.wait(workers)
+        `seq` is where in the stream the notifications came about, `at` the time there; `again`: they may have
+        been dispatched before, by a process that died, so that isolations are looked up first.
+
+        :raises UnavailableError: the broker does not answer. Dispatching the same once more harms nothing.
+        """
+        parcels: list[Parcel] = []
+        for number, notification in enumerate(notifications):
+            parcels.extend(self._parcels(notification, (seq, number), at))
+        isolations = [parcel for parcel in parcels if parcel.lane.alerter == ISOLATE]
+        isolated = [await self._isolate(parcel, again) for parcel in isolations if parcel.holder]
+        rest = [parcel for parcel in parcels if parcel.lane.alerter != ISOLATE or not parcel.holder]
+        wanted = {parcel.key: parcel for parcel in (*isolated, *rest) if parcel is not None}
+        for waiting in await self._outbox.put(list(wanted.values())):
+            self._take(waiting)
+            if len(self._at_hand) < _AT_HAND and waiting.holder:
+                self._at_hand[waiting.key] = wanted[waiting.key].notification
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Delivers for ever; ends with cancellation. What is being sent then goes on until `close`."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow())
+            tasks.create_task(self._schedule())
+            tasks.create_task(self._sweep())
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Take no more, wait up to `timeout` seconds for what is queued, then drop the rest and say so."""
-        self._closed = True
+        """Wait up to `timeout` seconds for what is being sent. What is not sent stays in the outbox."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await self.drain()
-        lanes = list(self._lanes.values())
-        workers = [lane.worker for lane in lanes if lane.worker is not None]
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-        for lane in lanes:
-            self._drop_all(lane, "dropped: shutting down")
+                while self._sending:
+                    await asyncio.wait(self._sending)
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
 
-    async def _each(
-        self,
-        notification: Notification,
-        action: Callable[[_Lane, _Waiting], Awaitable[None]],
-        *,
-        isolations: bool,
-    ) -> None:
+    @property
+    def is_sending(self) -> bool:
+        """Whether anything is under way."""
+        return bool(self._sending)
+
+    @property
+    def marks(self) -> int:
+        """How many deliveries are remembered as arrived."""
+        return len(self._arrived)
+
+    async def synced(self) -> None:
+        """Return once everything is known that was in the outbox at the start."""
+        await self._synced.wait()
+
+    def status(self) -> OutboxStatus:
+        """How it stands."""
+        waiting = [*self._lanes, *self._foreign.values()]
+        return OutboxStatus(
+            len(waiting),
+            min((each.created for each in waiting), default=None),
+            sum(each.attempts > 0 for each in waiting),
+            self._sender.delivered,
+            self._sender.given_up,
+        )
+
+    # --- into the outbox --------------------------------------------------------------------------------
+
+    def _parcels(self, notification: Notification, order: tuple[int, int], at: datetime) -> list[Parcel]:
+        now = self._now()
+        parcels: list[Parcel] = []
         for place, alert in enumerate(notification.rule.alerts):
-            if (alert.name == ISOLATE) is not isolations:
+            told = routed(alert, notification, at)
+            if told is None:
                 continue
-            for target, options in enumerate(self._alerters[alert.name].targets(alert.options)):
-                lane = (notification.rule.name, place, target)
-                await action(lane, _Waiting(notification, alert, options, _key(notification, place, target)))
+            holder = self._outbox.me if alert.name in self._alerters else ""
+            for target in range(len(self._targets(alert))):
+                key = identity(notification.id, str(place), str(target))
+                lane = Lane(notification.rule.name, place, alert.name, target)
+                parcels.append(Parcel(key, lane, order, told, now, holder=holder))
+        return parcels
 
-    async def _isolate(self, key: _Lane, delivery: _Waiting) -> None:
-        """At once and awaited; only a failed attempt that may succeed later is queued."""
-        with self._owning_up(delivery):
-            problem = await self._isolated_in_time(delivery)
-        if problem is not None and problem.again and not self._closed:
-            tried = replace(delivery, attempts=1)
-            await self._enqueue(key, tried)
-            return
-        self._end(delivery, 1, problem)
+    def _targets(self, alert: AlertSpec) -> Sequence[Mapping[str, Any]]:
+        alerter = self._alerters.get(alert.name)
+        if alerter is not None:
+            return alerter.targets(alert.options)
+        if alert.name not in self._elsewhere:
+            log.error("nobody here delivers by %s", alert.name)
+        return [alert.options]
 
-    async def _isolated_in_time(self, delivery: _Waiting) -> DeliveryError | None:
+    async def _isolate(self, parcel: Parcel, again: bool) -> Parcel | None:
+        """At once and awaited; what is left to do or to remember of it."""
+        if again and await self._outbox.knows(parcel.key):
+            return None
+        alert = parcel.notification.rule.alerts[parcel.lane.place]
+        delivery = Delivery(parcel.notification, self._targets(alert)[parcel.lane.target], parcel.key)
+        problem: DeliveryError | None
         try:
             async with asyncio.timeout(self._isolate_timeout):
-                return await self._attempt(delivery)
+                problem, _receipt = await self._sender.attempt(ISOLATE, delivery)
         except TimeoutError:
-            return DeliveryError(f"not isolated within {self._isolate_timeout:g} s", again=True)
+            problem = DeliveryError(f"not isolated within {self._isolate_timeout:g} s", again=True)
+        again_later = problem is not None and problem.again
+        self._sender.tell(parcel.notification, parcel.lane, 1, problem, again=again_later)
+        if not again_later:
+            return replace(parcel, done=True)
+        return replace(parcel, due=self._now() + self._sender.pause_after(1), attempts=1, error=str(problem))
 
-    async def _enqueue(self, key: _Lane, delivery: _Waiting) -> None:
-        if self._closed:
-            self._drop(delivery, "dropped: shutting down")
-            return
-        lane = self._lanes.setdefault(key, _Queue())
-        lane.waiting.append(delivery)
-        if len(lane.waiting) > self._lane_size:
-            self._drop(lane.waiting.popleft(), f"dropped: more than {self._lane_size} alerts waiting")
-        if lane.worker is None:
-            lane.worker = asyncio.create_task(self._work(key, lane))
+    # --- what is there ----------------------------------------------------------------------------------
 
-    async def _work(self, key: _Lane, lane: _Queue) -> None:
-        try:
-            while lane.waiting:
-                delivery = lane.waiting.popleft()
-                with self._owning_up(delivery):
-                    await self._deliver(delivery)
-        finally:
-            lane.worker = None
-        del self._lanes[key]
+    async def _follow(self) -> None:
+        async for change in self._outbox.changes():
+            match change:
+                case Synced():
+                    self._synced.set()
+                case Waiting():
+                    ended = self._arrived.get(change.key)
+                    if ended is None or change.revision > ended[0].revision:
+                        self._take(change)
+                case Arrived():
+                    self._drop(change.key)
+                    self._arrived.setdefault(change.key, (change, self._now()))
+                case Gone():
+                    self._drop(change.key)
+                    self._arrived.pop(change.key, None)
+                    self._forgotten.discard(change.key)
+            self._wake.set()
 
-    async def _deliver(self, delivery: _Waiting) -> None:
-        attempt = delivery.attempts
-        if attempt:
-            await self._sleep(self._retry.pause_after(attempt))
+    def _take(self, waiting: Waiting) -> None:
+        if waiting.lane.alerter in self._alerters:
+            self._lanes.take(waiting)
+        else:
+            self._foreign[waiting.key] = waiting
+
+    def _drop(self, key: str) -> None:
+        self._foreign.pop(key, None)
+        self._at_hand.pop(key, None)
+        self._lanes.drop(key)
+
+    # --- out of the outbox ------------------------------------------------------------------------------
+
+    async def _schedule(self) -> None:
+        await self._synced.wait()  # until then the first of an alarm may not be known
         while True:
-            attempt += 1
-            async with self._slots:
-                problem = await self._attempt(delivery)
-            if problem is None or not problem.again or attempt >= self._retry.attempts:
-                self._end(delivery, attempt, problem)
-                return
-            await self._sleep(self._retry.pause_after(attempt))
+            self._wake.clear()
+            for waiting in self._lanes.start(self._now(), self._at_once - len(self._sending)):
+                task = asyncio.create_task(self._carry(waiting))
+                self._sending.add(task)
+                task.add_done_callback(self._sent)
+            look = self._lanes.next_look() if len(self._sending) < self._at_once else None
+            await self._woken(None if look is None else max(0.0, look - self._now()))
 
-    async def _attempt(self, delivery: _Waiting) -> DeliveryError | None:
-        """One try; what went wrong, if anything."""
+    async def _carry(self, waiting: Waiting) -> None:
+        """One attempt at one delivery."""
         try:
-            sent = Delivery(delivery.notification, delivery.options, delivery.key)
-            await self._alerters[delivery.alert.name].deliver(sent)
-        except DeliveryError as problem:
-            return problem
-        except Exception as fault:
-            # A boundary: a fault in one alerter must not take the others, or the rules, with it. Its text may
-            # hold an address or a payload, so only its kind is reported.
-            _LOG.error("alerter %s failed: %s", delivery.alert.name, type(fault).__name__)
-            return DeliveryError(f"fault in the alerter ({type(fault).__name__})", again=False)
-        return None
+            arrived = await self._sender.carry(waiting, self._at_hand.pop(waiting.key, None))
+            if arrived is not None:
+                self._arrived[waiting.key] = arrived, self._now()
+                self._drop(waiting.key)
+        except UnavailableError as problem:
+            log.warning("the outbox cannot be reached: %s", problem)
+            waiting.due = self._now() + PERSIST
+        finally:
+            self._lanes.end(waiting)
 
-    @contextlib.contextmanager
-    def _owning_up(self, delivery: _Waiting) -> Iterator[None]:
-        """A delivery that is cancelled, wherever it was, is reported like any other that failed."""
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        self._wake.set()
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("a delivery was interrupted by a fault", exc_info=fault)
+
+    async def _woken(self, seconds: float | None) -> None:
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._wake.wait())]
+        if seconds is not None:
+            waits.append(asyncio.ensure_future(self._sleep(seconds)))
         try:
-            yield
-        except asyncio.CancelledError:
-            self._drop(delivery, "interrupted: shutting down")
-            raise
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
-    def _end(self, delivery: _Waiting, attempts: int, problem: DeliveryError | None) -> None:
-        error = "" if problem is None else str(problem)
-        self._report(Outcome(delivery.notification, delivery.alert, problem is None, attempts, error))
+    async def _sweep(self) -> None:
+        """Take the marks away that nobody needs any more."""
+        while True:
+            await self._sleep(_SWEEP)
+            frontier, now = self._frontier(), self._now()
+            for key, (arrived, since) in list(self._arrived.items()):
+                if key in self._forgotten:
+                    if now - since > _ABANDONED:  # gone before the watch could tell
+                        del self._arrived[key]
+                        self._forgotten.discard(key)
+                elif arrived.seq <= frontier and (arrived.by == self._outbox.me or now - since > _ABANDONED):
+                    with contextlib.suppress(UnavailableError):
+                        await self._outbox.forget(arrived)
+                        self._arrived[key] = arrived, now
+                        self._forgotten.add(key)
 
-    def _drop(self, delivery: _Waiting, why: str) -> None:
-        self._report(Outcome(delivery.notification, delivery.alert, False, 0, why))
-
-    def _drop_all(self, lane: _Queue, why: str) -> None:
-        while lane.waiting:
-            self._drop(lane.waiting.popleft(), why)
-
-
-def _key(notification: Notification, place: int, target: int) -> str:
-    return identity(notification.id, str(place), str(target))
+    def _now(self) -> float:
+        return self._wall().timestamp()

@@ -1,0 +1,154 @@
+"""Checkpoints on disk: written whole or not at all, and taken up at the next start.
+
+A small one is pickled between two batches. A large one is written by a forked child, which sees the engine as
+it was at the moment of the fork, while the parent goes on judging.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from divertor.control.judging import Judge
+from divertor.errors import UnavailableError
+from divertor.rules.checkpoint import Checkpoint, DamagedError, Mark, packed, parts_of, unpacked
+
+log = logging.getLogger("divertor.rules")
+
+SUFFIX = ".checkpoint"
+#: Bytes up to which a checkpoint is pickled in the process itself: about two milliseconds.
+SMALL = 256 * 1024
+#: Largest file that is read, and seconds a child may take to write one.
+MAX_BYTES = 4 * 1024**3
+PATIENCE = 120.0
+
+
+class Checkpoints:
+    """The file of one worker in `folder`, and those of the others, from which a new worker may begin."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._path = folder / f"{name}{SUFFIX}"
+        self._draft = folder / f"{name}{SUFFIX}.new"
+        self._size = SMALL + 1  # the first may be large: nobody knows yet
+        #: Seconds for which the last one kept the events waiting.
+        self.paused = 0.0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the last one."""
+        return self._size
+
+    async def write(self, judge: Judge) -> Mark:
+        """Write a draft of what `judge` remembers now; `commit` makes it the checkpoint.
+
+        :raises UnavailableError: the disk refuses.
+        """
+        mark = judge.mark()
+        begun = time.perf_counter()
+        if self._size <= SMALL:
+            content = list(packed(mark, parts_of(judge.engine.snapshot())))
+            self.paused = time.perf_counter() - begun
+            await asyncio.to_thread(self._write, content)
+        else:
+            child = self._fork(lambda: packed(mark, parts_of(judge.engine.snapshot())))
+            self.paused = time.perf_counter() - begun
+            await self._wait_for(child)
+        with suppress(OSError):
+            self._size = self._draft.stat().st_size
+        return mark
+
+    async def commit(self) -> None:
+        """The draft is the checkpoint from now on.
+
+        :raises UnavailableError: the disk refuses.
+        """
+        await asyncio.to_thread(self._replace)
+
+    def read(self, epoch: str, last: int) -> Checkpoint | None:
+        """The checkpoint, or, if there is none, the furthest of another worker; None: of the stream `epoch`,
+        which has reached `last`, there is none. A damaged one counts as none, and is told of.
+        """
+        own = self._read(self._path, epoch, last)
+        if own is not None:
+            return own
+        others = (
+            self._read(path, epoch, last) for path in self._folder.glob(f"*{SUFFIX}") if path != self._path
+        )
+        return max((each for each in others if each), key=lambda each: each.mark.seq, default=None)
+
+    def _read(self, path: Path, epoch: str, last: int) -> Checkpoint | None:
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise DamagedError("far too large")
+            found = unpacked(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, DamagedError) as problem:
+            log.error("the checkpoint %s is left aside: %s", path.name, problem)
+            return None
+        return found if found.mark.epoch == epoch and found.mark.seq <= last else None
+
+    def _write(self, content: Iterable[bytes]) -> None:
+        try:
+            _write_private(self._draft, content)
+        except OSError as problem:
+            raise UnavailableError(f"{self._draft}: {problem.strerror}") from problem
+
+    def _replace(self) -> None:
+        try:
+            self._draft.replace(self._path)
+            folder = os.open(self._folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as problem:
+            raise UnavailableError(f"{self._path}: {problem.strerror}") from problem
+
+    def _fork(self, content: Callable[[], Iterable[bytes]]) -> int:
+        """A child that writes the draft. It touches nothing else: no event loop, no connection, no log."""
+        child = os.fork()
+        if child:
+            return child
+        code = 1
+        try:
+            gc.disable()  # a collection would copy every page of the parent's memory
+            os.nice(5)
+            _write_private(self._draft, content())
+            code = 0
+        finally:
+            os._exit(code)
+
+    async def _wait_for(self, child: int) -> None:
+        ended = asyncio.ensure_future(asyncio.to_thread(os.waitpid, child, 0))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                _pid, status = await asyncio.shield(ended)
+        except (TimeoutError, asyncio.CancelledError) as problem:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            await ended
+            if isinstance(problem, TimeoutError):
+                raise UnavailableError(f"{self._draft}: not written within {PATIENCE:g} s") from None
+            raise
+        if status:
+            raise UnavailableError(f"{self._draft}: it could not be written")
+
+
+def _write_private(path: Path, content: Iterable[bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        for piece in content:
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,140 @@
+"""Judging: the stream's batches in, notifications out, the same whenever the same stream is judged again.
+
+Time is the stream's own: an event is judged at the time it was received, and the engine ticks at fixed
+boundaries of that time, right before the first event beyond one. When nothing happens, a batch without
+events says that time passed. So a process that begins at a checkpoint makes the same notifications, with the
+same ids, as the one that died. No broker, no clock, no file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+from divertor.bus import Batch
+from divertor.model.events import Event
+from divertor.rules import Engine, Match, Notification, Rule
+from divertor.rules.aggregation import Gatherer
+from divertor.rules.checkpoint import Checkpoint, Mark
+from divertor.rules.engine import Snapshot
+from divertor.rules.observing import micros_of
+
+log = logging.getLogger("divertor.rules")
+
+#: Microseconds between two ticks, as in backtests.
+_TICK = 1_000_000
+#: Ticks that are made up for when time jumps.
+_MAX_TICKS = 600
+#: Microseconds by which an event may be received later than the broker took it; a clock that is ahead further
+#: must not carry the engine's time away.
+_AHEAD = 60 * 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Judge:
+    """An engine and what gathers its matches. `told` hears of each match, for counting."""
+
+    def __init__(
+        self, rules: Iterable[Rule] = (), told: Callable[[Match], None] = lambda _match: None
+    ) -> None:
+        self.engine = Engine(rules)
+        self.gatherer = Gatherer()
+        self._told = told
+        self.epoch = ""
+        self.seq = 0
+        self._now = 0
+        self._ticked = 0
+
+    @property
+    def now(self) -> datetime:
+        """The time that the stream has reached."""
+        return _moment(self._now)
+
+    def take(self, batch: Batch) -> list[Notification]:
+        """Judge a batch."""
+        found: list[Notification] = []
+        for event in batch.events:
+            received = micros_of(event.received)
+            found += self._pass_to(min(received, batch.stored + _AHEAD) if batch.stored else received)
+            found += self._judge(event)
+        if not batch.events:
+            found += self._pass_to(batch.stored)
+        self.epoch, self.seq = batch.epoch, batch.seq
+        return found
+
+    def mark(self) -> Mark:
+        """Where it stands."""
+        return Mark(self.epoch, self.seq, self._now, self._ticked, self.gatherer.dump())
+
+    def restore(self, found: Checkpoint) -> tuple[str, ...]:
+        """Go on from a checkpoint; the names of the rules whose state was not in it, or of another text."""
+        mark = found.mark
+        self.epoch, self.seq, self._now, self._ticked = mark.epoch, mark.seq, mark.now, mark.ticked
+        missing = self.engine.restore(found.snapshot)
+        rules = {rule.name: rule for rule in self.engine.rules}
+        self.gatherer = Gatherer()
+        try:
+            lost = self.gatherer.restore(mark.gathered, rules.get)
+        except ValueError as problem:
+            log.error("matches that were being gathered cannot be read: %s", problem)
+            self.gatherer, lost = Gatherer(), 0
+        if lost:
+            log.error("%d gathered matches are left out: their rules are gone", lost)
+        return missing
+
+    def take_time_of(self, other: Judge) -> None:
+        """Time has come as far as there."""
+        self._now, self._ticked = other._now, other._ticked
+
+    def adopt(self, other: Judge, names: Iterable[str]) -> None:
+        """Take over the states of these rules; of an engine that remembers nothing, the alarms as well."""
+        wanted, mine, theirs = set(names), self.engine.snapshot(), other.engine.snapshot()
+        rules = {
+            name: theirs.rules[name] if name in wanted and name in theirs.rules else saved
+            for name, saved in mine.rules.items()
+        }
+        everything = wanted >= set(mine.rules)
+        self.engine.restore(Snapshot(rules, theirs.alarms if everything else mine.alarms))
+
+    def _judge(self, event: Event) -> list[Notification]:
+        now = self.now
+        try:
+            matches = self.engine.push(event, now)
+        except Exception:
+            # A boundary: one event that the engine trips over must not end the watch over all others.
+            log.exception("event %s could not be judged", event.id)
+            return []
+        return self._gathered(matches, now) if matches else []
+
+    def _pass_to(self, moment: int) -> list[Notification]:
+        """Time goes on, never back; at each boundary on the way, the engine ticks."""
+        if moment <= self._now:
+            return []
+        boundary = moment // _TICK * _TICK
+        begun = self._ticked or boundary - _TICK
+        self._now = moment
+        found: list[Notification] = []
+        for ticked in range(max(begun, boundary - _MAX_TICKS * _TICK) + _TICK, boundary + 1, _TICK):
+            self._ticked = ticked
+            found += self._tick(_moment(ticked))
+        return found
+
+    def _tick(self, now: datetime) -> list[Notification]:
+        try:
+            matches = self.engine.advance(now)
+        except Exception:
+            log.exception("the rules could not be told that time passed")
+            matches = []
+        return self._gathered(matches, now) + self.gatherer.due(now)
+
+    def _gathered(self, matches: Iterable[Match], now: datetime) -> list[Notification]:
+        found: list[Notification] = []
+        for match in matches:
+            self._told(match)
+            found += self.gatherer.take(match, now)
+        return found
+
+
+def _moment(micros: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=micros)
