@@ -242,16 +242,15 @@ class PolledBand:
         return timedelta(microseconds=2 * self.poller.buffer)
 
     def step(self, state: Polled, seen: Observation, now: int) -> list[Hit]:
-        parts = parts_of(seen, self.query_key)
-        if parts is not None:
-            self.poller.take(state.runs, (seen.micros, parts, self.gauge.sample(seen.document)))
+        parts = leading_parts_of(seen, self.query_key)
+        self.poller.take(state.runs, (seen.micros, parts, self.gauge.sample(seen.document)))
         return []
 
     def tick(self, state: Polled, now: int) -> list[Hit]:
         hits = []
         for one in self.poller.stretches(state.runs, now):
             state.last = {}
-            for bucket in self.poller.buckets(state.runs, one, bool(self.query_key), self.gauge.empty):
+            for bucket in self.poller.buckets(state.runs, one, len(self.query_key), self.gauge.empty):
                 key = ", ".join(bucket.parts) if self.query_key else None
                 number = state.last[key] = bucket.aggregate.value()
                 if number is not None and (self.bounds.is_above(number) or self.bounds.is_below(number)):
@@ -271,10 +270,19 @@ def parts_of(seen: Observation, query_key: tuple[str, ...]) -> tuple[str, ...] |
     """The values of the key's fields; None when one is missing, as such an event is in no group."""
     if len(query_key) < 2:
         return () if not query_key else None if seen.key is None else (seen.key,)
-    values = [next(iter(seen.document.values(name)), None) for name in query_key]
-    if any(value is None for value in values):
-        return None
-    return tuple(compact(scalar_text(value)) for value in values)
+    found = leading_parts_of(seen, query_key)
+    return found if len(found) == len(query_key) else None
+
+
+def leading_parts_of(seen: Observation, query_key: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of the key's fields up to the first that is missing."""
+    found: list[str] = []
+    for name in query_key:
+        value = next(iter(seen.document.values(name)), None)
+        if value is None:
+            break
+        found.append(compact(scalar_text(value)))
+    return tuple(found)
 
 
 def compound(query_key: tuple[str, ...], parts: tuple[str, ...]) -> dict[str, str]:

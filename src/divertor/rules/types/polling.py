@@ -144,6 +144,12 @@ class SpikeJudge:
         cause = f"@{shown.micros}" if shown.event is None else shown.event.id
         return [Hit(key, shown.micros, cause, shown.event, fields)]
 
+    def wait(self, state: PolledSpikes, key: Key, micros: int) -> None:
+        """A sample without a number: there is nothing to compare, but the wait for full windows begins."""
+        pair = self._pair(state, key)
+        if pair.first is None:
+            pair.first = micros
+
     def poll(self, state: PolledSpikes, now: int) -> list[Hit]:
         """A run ended: each window gets a mark, and keys without anything are forgotten."""
         hits = []

@@ -18,7 +18,7 @@ _SECOND = 1_000_000
 #: Events of one rule that are kept for later runs.
 MAX_ROWS = 1_000_000
 
-#: An event: its time, the parts of its key, and its values.
+#: An event: its time, the parts of its key up to the first that is missing, and its values.
 Row: TypeAlias = tuple[int, tuple[str, ...], tuple[Any, ...]]
 
 
@@ -90,12 +90,10 @@ class Poller:
             runs.rows = [row for row in runs.rows if row[0] > oldest]
         return found
 
-    def buckets(self, runs: Runs, one: Stretch, keyed: bool, empty: Callable[[], Aggregate]) -> list[Bucket]:
-        """The answer for a stretch: by key if there is a query_key, by interval if there is one."""
+    def buckets(self, runs: Runs, one: Stretch, depth: int, empty: Callable[[], Aggregate]) -> list[Bucket]:
+        """The answer for a stretch: by the `depth` fields of the key, by interval if there is one."""
         rows = [row for row in runs.rows if one.start < row[0] <= one.end]
-        if not keyed:
-            return list(self._by_interval((), rows, one, empty))
-        groups = self._terms(rows, 0)
+        groups = self._terms(rows, (), depth)
         return [bucket for parts, own in groups for bucket in self._by_interval(parts, own, one, empty)]
 
     def _start(self, runs: Runs, end: int) -> tuple[int, int]:
@@ -110,17 +108,21 @@ class Poller:
         offset = whole % self.interval // _SECOND * _SECOND
         return (whole - offset, 0) if self.sync else (start, offset)
 
-    def _terms(self, rows: list[Row], depth: int) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
-        """The keys with the most events, field by field."""
-        if rows and depth == len(rows[0][1]):
-            yield rows[0][1], rows
+    def _terms(
+        self, rows: list[Row], parts: tuple[str, ...], depth: int
+    ) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
+        """The keys with the most events, field by field; an event counts for the fields it has."""
+        place = len(parts)
+        if place == depth:
+            yield parts, rows
             return
         groups: dict[str, list[Row]] = {}
         for row in rows:
-            groups.setdefault(row[1][depth], []).append(row)
+            if len(row[1]) > place:
+                groups.setdefault(row[1][place], []).append(row)
         chosen = [(-len(own), part) for part, own in groups.items() if len(own) >= self.min_docs]
         for _count, part in sorted(chosen)[: self.terms]:
-            yield from self._terms(groups[part], depth + 1)
+            yield from self._terms(groups[part], (*parts, part), depth)
 
     def _by_interval(
         self, parts: tuple[str, ...], rows: list[Row], one: Stretch, empty: Callable[[], Aggregate]

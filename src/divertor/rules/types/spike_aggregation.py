@@ -20,7 +20,7 @@ from typing import Any
 
 from divertor.rules.options import Option, boolean, number, span
 from divertor.rules.types.aggregates import OF_ANYTHING
-from divertor.rules.types.band import compound, parts_of
+from divertor.rules.types.band import compound, leading_parts_of, parts_of
 from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration
 from divertor.rules.types.metric_aggregation import METRIC, Metric, percentile_rank
 from divertor.rules.types.panes import Glazing, Strip, Strips
@@ -169,20 +169,20 @@ class PolledSpikeAggregation:
         return timedelta(microseconds=2 * self.judge.timeframe + self.poller.buffer)
 
     def step(self, state: Polled, seen: Observation, now: int) -> list[Hit]:
-        parts = parts_of(seen, self.query_key)
-        if parts is not None:
-            self.poller.take(state.runs, (seen.micros, parts, self.metric.sample(seen.document)))
+        parts = leading_parts_of(seen, self.query_key)
+        self.poller.take(state.runs, (seen.micros, parts, self.metric.sample(seen.document)))
         return []
 
     def tick(self, state: Polled, now: int) -> list[Hit]:
         hits = []
         for one in self.poller.stretches(state.runs, now):
-            for bucket in self.poller.buckets(state.runs, one, bool(self.query_key), self.metric.empty):
+            for bucket in self.poller.buckets(state.runs, one, len(self.query_key), self.metric.empty):
                 number = bucket.aggregate.value()
-                if number is None:
-                    continue
                 key = ", ".join(bucket.parts) if self.query_key else None
-                hits += self.judge.take(state.spikes, key, Entry(bucket.micros, number))
+                if number is None:
+                    self.judge.wait(state.spikes, key, bucket.micros)
+                else:
+                    hits += self.judge.take(state.spikes, key, Entry(bucket.micros, number))
             if one.polled:
                 hits += self.judge.poll(state.spikes, one.end)
         return hits
