@@ -19,6 +19,10 @@ _CONNECTION = "it says how to reach Elasticsearch, and rules read the event stre
 _SHORTENING = "links are not shortened: nothing is asked of Kibana"
 _KIBANA_LOGIN = "nothing is asked of Kibana; links need no login"
 _PEOPLE = "it is a remark for people; texts may name it"
+
+#: Options that are for people, and need no hint that nothing is done with them.
+REMARKS = frozenset({"category", "description", "owner", "priority"})
+
 _STORE = "it says what ElastAlert stores about alerts; here they are events"
 _MAPPING = "it is about Elasticsearch's mappings, and events need none"
 
@@ -40,7 +44,7 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     **_all("shorten_kibana_discover_url kibana_discover_security_tenant", _SHORTENING),
     **_all("kibana_url kibana_username kibana_password kibana_verify_certs opensearch_url", _KIBANA_LOGIN),
     **_all("opensearch_username opensearch_password opensearch_verify_certs", _KIBANA_LOGIN),
-    **_all("category description owner priority", _PEOPLE),
+    **dict.fromkeys(sorted(REMARKS), _PEOPLE),
     **_all("include_match_in_root add_metadata_alert", _STORE),
     **_all("replace_dots_in_field_names string_multi_field_name use_keyword_postfix field", _MAPPING),
 }
