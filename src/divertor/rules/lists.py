@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,7 +31,9 @@ MAX_PATTERNS = 1000
 
 _FILE = "!file"
 
-Address: TypeAlias = IPv4Address | IPv6Address
+#: How many bits an address has.
+_WIDTHS = {4: 32, 6: 128}
+
 Covers: TypeAlias = Callable[[str], bool]
 
 
@@ -47,22 +50,21 @@ class Entries:
 
     def has(self, value: Any) -> bool:
         """Whether the list has a scalar, as it is or as it would be spelled."""
-        text = scalar_text(value)
-        if text in self.texts or (self.numbers and _is_number(value) and value in self.numbers):
+        text = value if value.__class__ is str else scalar_text(value)
+        if text in self.texts or (text is not value and _is_number(value) and value in self.numbers):
             return True
         if self.networks and self._in_network(text):
             return True
         return bool(self.patterns) and any(covers(text) for covers in self.patterns)
 
     def _in_network(self, text: str) -> bool:
-        address = _address(text)
-        if address is None:
+        if len(text) > 45 or ("." not in text and ":" not in text):
             return False
-        bits, width = int(address), address.max_prefixlen
-        return any(
-            version == address.version and bits >> (width - length) in networks
-            for (version, length), networks in self.networks.items()
-        )
+        number, bits = _address(text)
+        for (version, length), networks in self.networks.items():
+            if version == number and bits >> (_WIDTHS[version] - length) in networks:
+                return True
+        return False
 
 
 def parse_entries(entries: Iterable[str]) -> Entries:
@@ -229,15 +231,16 @@ def _add_network(networks: dict[tuple[int, int], set[int]], entry: str) -> None:
     networks.setdefault((network.version, network.prefixlen), set()).add(bits)
 
 
-def _address(text: str) -> Address | None:
-    if len(text) > 45 or ("." not in text and ":" not in text):
-        return None
+@lru_cache(maxsize=65_536)
+def _address(text: str) -> tuple[int, int]:
+    """The version of an address and its bits; (0, 0) for what is none."""
     try:
         address = ip_address(text)
     except ValueError:
-        return None
+        return 0, 0
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    found = mapped or address
+    return found.version, int(found)
 
 
 def _is_number(value: Any) -> bool:

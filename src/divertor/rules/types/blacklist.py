@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from divertor.rules.document import lookup
 from divertor.rules.lists import Listed, entries
 from divertor.rules.options import Option, boolean, texts
 from divertor.rules.types.contract import Hit, Observation, Settings, TypeDeclaration
@@ -42,11 +41,15 @@ class Blacklist:
         return ""
 
     def _is_listed(self, seen: Observation) -> bool:
-        listed = self.listed.entries
+        has, document = self.listed.entries.has, seen.document
         if self.compatible:
-            values = [lookup(seen.document.fields, name) for name in self.fields]
-            return any(isinstance(value, str) and listed.has(value) for value in values)
-        return any(listed.has(value) for name in self.fields for value in seen.document.values(name))
+            values = [document.get(name) for name in self.fields]
+            return any(isinstance(value, str) and has(value) for value in values)
+        for name in self.fields:
+            for value in document.values(name):
+                if has(value):
+                    return True
+        return False
 
 
 def make(options: Mapping[str, Any], settings: Settings) -> Blacklist:

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from divertor.rules.document import lookup
 from divertor.rules.options import Option, integer, span, text
 from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration
 from divertor.rules.types.deadlines import Deadlines, grain_of
@@ -55,9 +54,11 @@ class Values:
         if micros <= self.newest - timeframe:
             return False
         before = self.seen.pop(value, None)
-        self.late = self.late or micros < self.newest
-        self.newest = max(self.newest, micros)
-        self.seen[value] = micros if before is None else max(before, micros)
+        if micros < self.newest:
+            self.late = True
+        else:
+            self.newest = micros
+        self.seen[value] = micros if before is None or before < micros else before
         return before is None or before <= self.newest - timeframe
 
     def drop_until(self, micros: int) -> None:
@@ -114,9 +115,11 @@ class Cardinality:
         known = self._of_key(state, seen, now)
         before = len(known.seen)
         fresh = self._add_all(known, values, seen.micros)
-        fires = fresh and self.most is not None and self._count(known) > self.most
+        most = self.most
+        fires = fresh and most is not None and len(known.seen) > most and self._count(known) > most
         state.held += len(known.seen) - before
-        self._bound(state)
+        if len(state.by_key) > self.max_keys or state.held > MAX_VALUES:
+            self._bound(state)
         return [Hit.of(seen)] if fires else []
 
     def tick(self, state: Counted, now: int) -> list[Hit]:
@@ -152,13 +155,18 @@ class Cardinality:
 
     def _add_all(self, known: Values, values: tuple[Any, ...], micros: int) -> bool:
         """Whether one of them is new."""
-        fresh = [known.add(compact(value), micros, self.timeframe) for value in values]
-        known.drop_until(known.newest - self.timeframe)
-        known.keep(max(self.most or 0, self.least or 0) + SPARE_VALUES)
-        return any(fresh)
+        fresh = False
+        for value in values:
+            fresh = known.add(compact(value), micros, self.timeframe) or fresh
+        oldest = known.newest - self.timeframe
+        if next(iter(known.seen.values()), micros) <= oldest:
+            known.drop_until(oldest)
+        if len(known.seen) > SPARE_VALUES:
+            known.keep(max(self.most or 0, self.least or 0) + SPARE_VALUES)
+        return fresh
 
     def _count(self, known: Values) -> int:
-        if known.late and self.most is not None and len(known.seen) > self.most:
+        if known.late:
             known.put_in_order()
             known.drop_until(known.newest - self.timeframe)
         return len(known.seen)
@@ -228,7 +236,7 @@ class PolledCardinality:
     def step(self, state: Polled, seen: Observation, now: int) -> list[Hit]:
         values = state.by_key.setdefault(seen.key, {})
         state.first.setdefault(seen.key, seen.micros)
-        value = lookup(seen.document.fields, self.field)
+        value = seen.document.get(self.field)
         if value is None:
             return []
         values[f"{isinstance(value, str)} {compact(value)}"] = seen.micros

@@ -12,7 +12,7 @@ over.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort_right
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -48,20 +48,17 @@ class Plan:
     ordered: bool
     forbidden: frozenset[int] = frozenset()
 
-    @property
-    def waits(self) -> bool:
-        """Whether a chain stands only when nothing spoiled it until its time was over."""
-        return -1 - len(self.counts) in self.forbidden
+    #: Whether a chain stands only when nothing spoiled it until its time was over.
+    waits: bool = field(init=False)
+    #: How far back an event can matter.
+    reach: int = field(init=False)
+    #: Events of one key that are remembered, in case one comes late; the oldest go first.
+    max_noted: int = field(init=False)
 
-    @property
-    def reach(self) -> int:
-        """How far back an event can matter."""
-        return self.timeframe * (2 if -1 in self.forbidden else 1)
-
-    @property
-    def max_noted(self) -> int:
-        """Events of one key that are remembered, in case one comes late; the oldest go first."""
-        return max(100, 4 * sum(self.counts))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "waits", -1 - len(self.counts) in self.forbidden)
+        object.__setattr__(self, "reach", self.timeframe * (2 if -1 in self.forbidden else 1))
+        object.__setattr__(self, "max_noted", max(100, 4 * sum(self.counts)))
 
 
 @dataclass(slots=True)
@@ -95,11 +92,13 @@ class Run:
 
 def take(plan: Plan, run: Run, noted: Noted) -> list[Chain]:
     """The chains that an event completes, or shows to have stood."""
-    place = bisect_right(run.noted, noted.micros, key=lambda one: one.micros)
-    is_late = place < len(run.noted)
-    run.noted.insert(place, noted)
-    run.newest = max(run.newest, noted.micros)
-    found = _replay(plan, run) if is_late else _next(plan, run.progress, noted)
+    if noted.micros >= run.newest:
+        run.newest = noted.micros
+        run.noted.append(noted)
+        found = _next(plan, run.progress, noted)
+    else:
+        insort_right(run.noted, noted, key=lambda one: one.micros)
+        found = _replay(plan, run)
     chains = []
     while found is not None:
         chains.append(found)
@@ -169,7 +168,9 @@ def _spoil(plan: Plan, progress: Progress, after: int, micros: int) -> None:
 def _in_order(plan: Plan, progress: Progress, noted: Noted) -> Chain | None:
     """From the last part to the first, so that one event is not two parts of a chain."""
     complete = None
-    for part in sorted((part for part in noted.parts if part >= 0), reverse=True):
+    for part in sorted(noted.parts, reverse=True):
+        if part < 0:
+            break
         before = progress.done[part - 1] if part else None
         if before is None and (part > 0 or not _may_begin(plan, progress, noted)):
             continue
@@ -215,8 +216,10 @@ def _in_any_order(plan: Plan, progress: Progress, noted: Noted) -> Chain | None:
 
 
 def _forget(plan: Plan, run: Run) -> None:
-    oldest = run.newest - plan.reach
-    stale = bisect_right(run.noted, oldest, key=lambda one: one.micros)
-    if len(run.noted) > plan.max_noted:
-        stale = max(stale, len(run.noted) - plan.max_noted * 3 // 4)
-    del run.noted[:stale]
+    oldest, noted = run.newest - plan.reach, run.noted
+    stale = 0
+    if noted and noted[0].micros <= oldest:
+        stale = bisect_right(noted, oldest, key=lambda one: one.micros)
+    if len(noted) > plan.max_noted:
+        stale = max(stale, len(noted) - plan.max_noted * 3 // 4)
+    del noted[:stale]

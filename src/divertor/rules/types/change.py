@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from divertor.rules.document import lookup
 from divertor.rules.options import Option, boolean, span, texts
 from divertor.rules.projection import plain
 from divertor.rules.types.contract import Hit, Key, Observation, Settings, TypeDeclaration
@@ -57,7 +56,7 @@ class Change:
     def step(self, state: Last, seen: Observation, now: int) -> list[Hit]:
         if seen.key is None and not self.compatible:
             return []
-        values = tuple(remembered(lookup(seen.document.fields, name)) for name in self.fields)
+        values = tuple([remembered(seen.document.get(name)) for name in self.fields])
         if self.ignore_null and any(map(self._is_null, values)):
             return []
         before = state.by_key.get(seen.key)
@@ -81,6 +80,7 @@ class Change:
         return ""
 
     def _remember(self, state: Last, seen: Observation, values: tuple[Any, ...]) -> None:
+        # Taken out and put back, so that the dict stays in order of last use.
         state.by_key.pop(seen.key, None)
         state.by_key[seen.key] = (seen.micros, values)
         if len(state.by_key) > self.max_keys:

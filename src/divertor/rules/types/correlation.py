@@ -23,7 +23,7 @@ from typing import Any
 from divertor.model.documents import Node
 from divertor.model.fields import fail, items_of
 from divertor.rules.clauses import any_of
-from divertor.rules.document import Document, lookup
+from divertor.rules.document import Document
 from divertor.rules.dsl import compile_filter
 from divertor.rules.filter import Filter
 from divertor.rules.options import Given, Option, boolean, integer, span, text, texts
@@ -144,7 +144,8 @@ class Correlation:
         self._wait(state, key, run)
         if not run.noted:
             self._forget(state, key)
-        self._bound(state)
+        if len(state.by_key) > self.max_keys or state.held > MAX_EVENTS:
+            self._bound(state)
         return [self._hit(key, chain) for chain in chains]
 
     def _settled(self, state: Runs, key: Key, run: Run, now: int) -> list[Hit]:
@@ -155,6 +156,8 @@ class Correlation:
         return [self._hit(key, chain) for chain in chains]
 
     def _wait(self, state: Runs, key: Key, run: Run) -> None:
+        if not self.plan.waits:
+            return
         if run.slot is not None:
             state.waiting.drop(key, run.slot)
         pending = run.progress.pending
@@ -185,8 +188,13 @@ class Correlation:
 
 def _key(document: Document, names: tuple[str, ...]) -> Key:
     """The key of an event; None without a value in each of the fields."""
-    values = [lookup(document.fields, name) for name in names]
-    return None if not names or None in values else ", ".join(map(compact, values))
+    found = []
+    for name in names:
+        value = document.get(name)
+        if value is None:
+            return None
+        found.append(compact(value))
+    return ", ".join(found) if names else None
 
 
 def _numbered(parts: tuple[Part, ...], ordered: bool) -> list[tuple[int, Part]]:

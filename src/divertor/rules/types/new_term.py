@@ -15,7 +15,7 @@ also names what an earlier one of the same event named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice, product
@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 
 from divertor.model.documents import Node, Sequence
 from divertor.model.fields import fail, items_of, text_of
-from divertor.rules.document import Document, lookup
+from divertor.rules.document import Document
 from divertor.rules.options import Option, boolean, span
 from divertor.rules.types.contract import Hit, Observation, Settings, TypeDeclaration
 from divertor.rules.types.remembered import compact, idle, longest_idle
@@ -93,26 +93,27 @@ class NewTerm:
         """Remember the event's terms; what there is to say of them: `new_field`, `missing_field` or
         nothing.
         """
-        terms = list(self._terms(seen.document, number, names))
+        terms = self._terms(seen.document, number, names)
         if not terms:
             return "missing_field" if self.alert_on_missing_field else ""
-        # Each of them is remembered, so no short cut at the first new one.
-        return "new_field" if sum([self._is_new(state, term, seen.micros) for term in terms]) else ""
+        is_new = False
+        for term in terms:
+            is_new = self._is_new(state, term, seen.micros) or is_new
+        return "new_field" if is_new else ""
 
-    def _terms(self, document: Document, number: int, names: Fields) -> Iterator[Term]:
+    def _terms(self, document: Document, number: int, names: Fields) -> list[Term]:
         if self.compatible:
-            values = [lookup(document.fields, name) for name in names]
-            if all(values):
-                yield (number, *map(_as_python, values))
-            return
-        choices = [[value for value in document.values(name) if value != ""] for name in names]
-        for combined in islice(product(*choices), MAX_TERMS_OF_EVENT):
-            yield (number, *map(compact, combined))
+            values = [document.get(name) for name in names]
+            return [(number, *map(_as_python, values))] if all(values) else []
+        choices = [[compact(value) for value in document.values(name) if value != ""] for name in names]
+        if len(choices) == 1:
+            return [(number, value) for value in choices[0][:MAX_TERMS_OF_EVENT]]
+        return [(number, *values) for values in islice(product(*choices), MAX_TERMS_OF_EVENT)]
 
     def _is_new(self, state: Terms, term: Term, micros: int) -> bool:
         # Taken out and put back, so that the dict stays in the order in which terms were seen.
         before = state.seen.pop(term, None)
-        state.seen[term] = micros if before is None else max(before, micros)
+        state.seen[term] = micros if before is None or before < micros else before
         if before is not None:
             return micros - before >= self.window and not self.compatible
         if len(state.seen) > self.max_terms:

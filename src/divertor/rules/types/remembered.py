@@ -48,7 +48,7 @@ def idle(by_key: dict[K, V], is_stale: Callable[[V], bool]) -> list[K]:
 
 def compact(value: Any) -> str:
     """A value as a text of bounded length: equal for equal values, different for different ones."""
-    text = _spelled(value)
+    text = value if value.__class__ is str else _spelled(value)
     if len(text) <= MAX_VALUE:
         return text
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from divertor.rules.document import Document, lookup
+from divertor.rules.document import Document
 from divertor.rules.lists import Listed, entries
 from divertor.rules.options import Option, boolean, texts
 from divertor.rules.types.contract import Hit, Observation, Settings, TypeDeclaration
@@ -49,7 +49,7 @@ class Whitelist:
         return not all(self.listed.entries.has(value) for value in values)
 
     def _is_strange_literally(self, document: Document, name: str) -> bool:
-        value = lookup(document.fields, name)
+        value = document.get(name)
         if value is None:
             return not self.ignore_null
         return not (isinstance(value, str) and self.listed.entries.has(value))
