@@ -41,7 +41,7 @@ def test_the_text_arrives_when_asked_for(match: Matches, tmp_path: Path) -> None
     out = tmp_path / "out"
     text = {"alert_text": "hi", "alert_text_type": "alert_text_only"}
     run(match(alert="command", command=["/bin/sh", "-c", f"cat > {out}"], pipe_alert_text=True, **text))
-    assert out.read_text() == "hi\n\n\n"
+    assert out.read_text() == "hi\n\n"
 
 
 def test_without_a_pipe_standard_input_is_empty(match: Matches) -> None:
@@ -64,6 +64,8 @@ FORMATS: list[tuple[str, str]] = [
     ("%(gone)s", "<MISSING VALUE>"),
     ("{print $1}", "{print $1}"),
     ("100%", "100%"),
+    ("100%%", "100%"),
+    ("{{user}} %%(user)s", "{user} %(user)s"),
     ("{}", "{}"),
     ("%(nested)s", "{user}"),
     ("%(evil)s", "$(id); `id` && x"),
@@ -85,7 +87,7 @@ def test_an_argument_is_formatted_once_as_data(match: Matches, written: str, mad
 
 
 def test_formats_are_all_there() -> None:
-    assert len(FORMATS) == 13
+    assert len(FORMATS) == 15
 
 
 def test_an_attackers_value_is_one_argument_of_a_bounded_length(match: Matches, tmp_path: Path) -> None:

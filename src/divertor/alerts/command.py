@@ -1,8 +1,8 @@
 """`alert: command`: a program of the user's, with the match on its standard input or in its arguments.
 
-A list is an argument vector, each element formatted with fields of the match; a string is a shell script, run
-as it is: no value of a match is ever put into it, because those values are written by attackers. The child
-gets its own process group, a time limit, and an output that is kept only up to a bound.
+A list is an argument vector, each element formatted with fields of the match; a string is a shell script in
+which `%(field)s` is a reference to a variable: values are written by attackers and never become part of it.
+The child gets its own process group, a time limit, and an output that is kept only up to a bound.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ import contextlib
 import json
 import logging
 import os
-import re
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from typing import IO, Any
 
 from divertor.alerts.contract import Alerter, Delivery, DeliveryError
+from divertor.alerts.filling import filled
 from divertor.alerts.hook import Tools
+from divertor.alerts.http import to_json
 from divertor.alerts.text import body
+from divertor.rules.alerters.shell import PLACEHOLDER, VARIABLE, with_variables
 from divertor.rules.document import lookup
 from divertor.rules.notification import Notification
 from divertor.rules.rule import Match
@@ -36,30 +38,38 @@ MAX_ARGUMENT = 4096
 #: pipe).
 _LINGER = 0.5
 
-PLACEHOLDER = re.compile(r"%\((?P<old>[^()]+)\)s|\{(?P<new>[A-Za-z_@][\w.@\-\[\]]*)\}")
-
 
 def argument_vector(match: Match, command: str | list[str]) -> list[str]:
     """What is executed. Placeholders are replaced in one pass, so a value is never read as a placeholder."""
     if isinstance(command, str):
-        return ["/bin/sh", "-c", command]
-    return [PLACEHOLDER.sub(lambda hole: _value(match, hole), element) for element in command]
+        return ["/bin/sh", "-c", with_variables(command)[0] if PLACEHOLDER.search(command) else command]
+    return [filled(element, match, _argument, MAX_ARGUMENT) for element in command]
 
 
-def _value(match: Match, hole: re.Match[str]) -> str:
-    # `{a[b]}` is str.format's spelling of the path `a.b`; `{a[0]}` is our own for a list.
-    field = hole["old"] or re.sub(r"\[(\D[^\[\]]*)\]", r".\1", hole["new"])
+def environment(match: Match, command: str | list[str]) -> dict[str, str]:
+    """The variables that a script refers to, beside those of this process."""
+    if not isinstance(command, str) or not PLACEHOLDER.search(command):
+        return {}
+    fields = enumerate(with_variables(command)[1], 1)
+    return {f"{VARIABLE}{number}": _value(match, field) for number, field in fields}
+
+
+def _value(match: Match, field: str) -> str:
     value = lookup(match.document, field)
-    text = match.rule.words.missing if value is None else str(value)
-    return text[:MAX_ARGUMENT].replace("\0", "")
+    return _argument(match.rule.words.missing if value is None else str(value)[:MAX_ARGUMENT])
+
+
+def _argument(value: str) -> str:
+    """Arguments and variables end at a zero byte."""
+    return value.replace("\0", "")
 
 
 def standard_input(notification: Notification, options: Mapping[str, Any]) -> bytes:
-    """A JSON array with the matches and a line end, or the alert's text, or nothing."""
+    """A JSON array with the matches and a line end, or the alert's text as it is, or nothing."""
     if options["pipe_match_json"]:
-        return (json.dumps([match.document for match in notification.matches], default=str) + "\n").encode()
+        return to_json([match.document for match in notification.matches]) + b"\n"
     if options["pipe_alert_text"]:
-        return (body(notification) + "\n").encode("utf-8", "replace")
+        return body(notification).encode("utf-8", "replace")
     return b""
 
 
@@ -79,7 +89,9 @@ class Command:
         output = _Output()
         async with output.pipe() as written:
             given = standard_input(notification, options)
-            process = await _start(argument_vector(notification.first, options["command"]), given, written)
+            match, command = notification.first, options["command"]
+            arguments, own = argument_vector(match, command), environment(match, command)
+            process = await _start(arguments, own, given, written)
             try:
                 in_time = await _ends_within(process, timeout)
             finally:
@@ -148,11 +160,15 @@ class _Output(asyncio.Protocol):
             os.close(writing)
 
 
-async def _start(arguments: list[str], given: bytes, written: int) -> asyncio.subprocess.Process:
+async def _start(
+    arguments: list[str], own: Mapping[str, str], given: bytes, written: int
+) -> asyncio.subprocess.Process:
+    variables = {**os.environb, **{name.encode(): _bytes(value) for name, value in own.items()}}
     try:
         with _as_file(given) as file:
             return await asyncio.create_subprocess_exec(
-                *[argument.encode("utf-8", "replace") for argument in arguments],
+                *map(_bytes, arguments),
+                env=variables,
                 stdin=file,
                 stdout=written,
                 stderr=asyncio.subprocess.STDOUT,
@@ -160,6 +176,10 @@ async def _start(arguments: list[str], given: bytes, written: int) -> asyncio.su
             )
     except (OSError, ValueError) as problem:
         raise DeliveryError(f"command cannot start: {problem}", again=False) from problem
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "replace")
 
 
 def _as_file(given: bytes) -> IO[bytes]:

@@ -1,5 +1,5 @@
 """`command`: a program of the user's. No value of a match becomes code: values are arguments, standard input
-or environment variables.
+or environment variables (`shell.py`).
 """
 
 from __future__ import annotations
@@ -11,36 +11,87 @@ from typing import Any
 from divertor.model.documents import Node
 from divertor.model.fields import fail
 from divertor.rules.alerters.declaration import AlerterDeclaration
+from divertor.rules.alerters.shell import check_arguments, with_variables
 from divertor.rules.options import Option, boolean, command, number
 
 _OLD_PLACEHOLDER = re.compile(r"%\([^()]*\)")
-_NEW_PLACEHOLDER = re.compile(r"(?<!\$)\{[A-Za-z_@][\w.@\-\[\]]*\}")
+_NEW_PLACEHOLDER = re.compile(r"(?<![${])\{[A-Za-z_@][\w.@\-\[\]]*\}(?!\})")
+_FORMATTED = re.compile(r"%\([^()]+\)(?!s)|(?<![${])\{[A-Za-z_@][\w.@\-\[\]]*(?:![rsa])?(?::[^{}]*)?\}(?!\})")
+
+#: Read their arguments as commands or code.
+_EVALUATORS = frozenset({"ssh", "su", "xargs", "parallel", "watch", "sed", "awk", "gawk", "mawk"})
+
+_MIGRATION = (
+    "a list (command: [program, '%(field)s']), pipe_match_json: true, or a script of simple commands with"
+    " %(field)s unquoted or in double quotes"
+)
 
 
 def _safe_command(node: Node, what: str) -> str | list[str]:
     """A command into which no value of a match can bring code or choose the program."""
     given = command(node, what)
     if isinstance(given, str):
-        if not given.strip():
-            fail(node, f"{what} is empty", "a shell script, or a list of a program and its arguments")
-        if _OLD_PLACEHOLDER.search(given):
+        return _safe_script(given, node, what)
+    if not given[0] or is_filled(given[0]):
+        fail(node, "the program to run is empty or chosen by the match", "a fixed program as first element")
+    _check_arguments(given, node)
+    return given
+
+
+def _safe_script(script: str, node: Node, what: str) -> str:
+    if not script.strip():
+        fail(node, f"{what} is empty", "a shell script, or a list of a program and its arguments")
+    if _OLD_PLACEHOLDER.search(script):
+        try:
+            with_variables(script)
+        except ValueError as problem:
             fail(
                 node,
-                "values of a match are never put into a shell script: whoever attacks chooses them",
-                "a list (command: [program, '%(field)s']), or pipe_match_json: true",
+                "it is not certain that a value of a match, which an attacker chooses, cannot become code in"
+                f" this script: {problem}",
+                _MIGRATION,
             )
-        return given
-    if not given[0] or _OLD_PLACEHOLDER.search(given[0]) or _NEW_PLACEHOLDER.search(given[0]):
-        fail(node, "the program to run is empty or chosen by the match", "a fixed program as first element")
-    return given
+    return script
+
+
+def _check_arguments(given: list[str], node: Node) -> None:
+    """A list's arguments are data, unless the program reads them as code: `[sh, -c, "echo %(field)s"]`."""
+    for place, element in enumerate(given):
+        name = element.rpartition("/")[2]
+        if name in _EVALUATORS and any(map(is_filled, given[place + 1 :])):
+            fail(node, f"{name} reads a value of the match as a command or code", "pipe_match_json: true")
+    try:
+        check_arguments([(element, is_filled(element)) for element in given])
+    except ValueError as problem:
+        fail(
+            node,
+            str(problem),
+            "fixed code that takes it as an argument: [sh, -c, 'echo \"$1\"', sh, '%(x)s']",
+        )
+
+
+def is_filled(element: str) -> bool:
+    """Whether a value of a match is put into it."""
+    return bool(_OLD_PLACEHOLDER.search(element) or _NEW_PLACEHOLDER.search(element))
 
 
 def _warnings(options: Mapping[str, Any]) -> list[str]:
     given = options["command"]
-    found = _NEW_PLACEHOLDER.search(given) if isinstance(given, str) else None
-    if found is None:
-        return []
-    return [f"{found[0]} in a command that is one text is given to the shell as it is, not replaced"]
+    elements = [given] if isinstance(given, str) else given
+    out = []
+    if isinstance(given, str) and (found := _NEW_PLACEHOLDER.search(given)):
+        out.append(
+            f"{found[0]} in a command that is one text is given to the shell as it is, not replaced: write"
+            " %(field)s, or a list"
+        )
+    elif any(_FORMATTED.search(element) and not is_filled(element) for element in elements):
+        out.append("conversions and formats in a command are left as they are: write %(field)s or {field}")
+    if isinstance(given, str) and _OLD_PLACEHOLDER.search(given):
+        out.append(
+            "values reach this script as variables, not as text: better write a list of the program and its"
+            " arguments"
+        )
+    return out
 
 
 DECLARATION = AlerterDeclaration(

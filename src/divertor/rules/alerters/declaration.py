@@ -84,7 +84,7 @@ def discover(prefix: str, *, attach: str = "", color: str = "#ec4b98") -> tuple[
 
 
 def proxy(node: Node, what: str) -> str:
-    """A proxy's address, `http://` when it has no scheme. It may hold a password: refusals do not repeat it."""
+    """A proxy's address; `http://` when it has no scheme. Refusals do not repeat it: it may hold secrets."""
     written = text_of(node, what).strip()
     address = written if "://" in written else f"http://{written}"
     if not re.fullmatch(r"(?:https?|socks5h?)://[\x21-\x7e]+", address):
