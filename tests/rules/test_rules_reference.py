@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from divertor.rules.alerters import ALERTERS
-from divertor.rules.dsl import _QUERIES
+from divertor.rules.dsl import QUERIES
 from divertor.rules.load import COMMON, REFUSED, WITHOUT_EFFECT
 from divertor.rules.types import TYPES
 
@@ -19,4 +19,4 @@ def test_the_page_names_everything_a_rule_may_say() -> None:
     options |= {option.name for alerter in ALERTERS.values() for option in alerter.options}
     refused = {name for alerter in ALERTERS.values() for name in alerter.refused}
     everything = options | refused | set(COMMON) | REFUSED | WITHOUT_EFFECT | set(ALERTERS) | set(TYPES)
-    assert (everything | set(_QUERIES)) - named == set()
+    assert (everything | set(QUERIES)) - named == set()

@@ -12,7 +12,7 @@ from divertor.model.documents import Node
 from divertor.model.fields import entries_of, fail, is_null, items_of, text_of
 from divertor.rules.anchoring import anchors_at, tokens_of_any_word, tokens_of_value
 from divertor.rules.clauses import any_of, at_least, exists, judged, leaf, negate
-from divertor.rules.document import Document
+from divertor.rules.document import Document, scalar_text
 from divertor.rules.dsl_reading import (
     RANKING,
     Builder,
@@ -50,6 +50,7 @@ from divertor.rules.matching import (
 from divertor.rules.options import boolean
 from divertor.rules.places import wants_whole
 from divertor.rules.regexp import compile_regexp
+from divertor.rules.searching import compile_search
 
 
 def _term(node: Node, _warnings: Warnings) -> Filter:
@@ -188,6 +189,21 @@ def _regexp(node: Node, _warnings: Warnings) -> Filter:
     return leaf(f"regexp {field}: {text}", field, covered(covers, whole_only=wants_whole(field)))
 
 
+def _re(node: Node, _warnings: Warnings) -> Filter:
+    """An expression as most languages write it, found anywhere in the value; RE2 keeps it linear."""
+    field, pattern, parts = field_query(node, "re", "value", {"flags"})
+    text = text_of(pattern, field)
+    flags = text_of(parts["flags"], "flags") if "flags" in parts else ""
+    if set(flags) - set("ims"):
+        fail(parts["flags"], f"flags are {flags[:20]!r}", "some of i, m, s")
+    try:
+        found = compile_search(text, flags)
+    except ValueError as problem:
+        fail(pattern, f"regular expression with {problem}", "RE2's syntax")
+    where = where_of(field, pattern)
+    return leaf(f"re {field}: {text}", where, lambda value, _document: found(scalar_text(value)))
+
+
 def _fuzzy(node: Node, _warnings: Warnings) -> Filter:
     extra = {"fuzziness", "prefix_length", "transpositions"}
     field, value, parts = field_query(node, "fuzzy", "value", extra)
@@ -229,6 +245,7 @@ QUERIES: dict[str, Builder] = {
     "missing": _missing,
     "prefix": _prefix,
     "range": _range,
+    "re": _re,
     "regexp": _regexp,
     "term": _term,
     "terms": _terms,

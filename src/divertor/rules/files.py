@@ -11,9 +11,10 @@ from divertor.errors import InputError, Position, UnavailableError
 from divertor.model.documents import MAX_LENGTH
 from divertor.rules.defaults import read_defaults
 from divertor.rules.importing import Surroundings
-from divertor.rules.load import Report, load_rule
+from divertor.rules.load import Report, load_rule, read_translation
 from divertor.rules.options import refuse
 from divertor.rules.rule import Rule
+from divertor.rules.sigma import Translation, is_settings, looks_like_sigma, translate
 
 _SUFFIXES = frozenset({".yaml", ".yml"})
 #: The file beside rules that holds their defaults.
@@ -30,12 +31,14 @@ def load_rules(directory: Path, environ: Mapping[str, str] = os.environ) -> list
     """
     around = surroundings(directory, environ)
     rules: dict[str, Rule] = {}
-    for path in rule_files(directory):
-        rule = load_rule(read_text(path), str(path), around)
+    texts = {str(path): read_text(path) for path in rule_files(directory)}
+    for rule in _loaded(texts, around):
         other = rules.setdefault(rule.name, rule)
         if other is not rule:
             raise InputError(
-                f"a second rule named {rule.name!r}", Position(str(path), 1, 1), f"one, as in {other.source}"
+                f"a second rule named {rule.name!r}",
+                Position(rule.source, 1, 1),
+                f"one, as in {other.source}",
             )
     return list(rules.values())
 
@@ -46,8 +49,33 @@ def load_file(path: Path, directory: Path | None = None, environ: Mapping[str, s
     :raises InputError: it is refused.
     :raises UnavailableError: a file cannot be read.
     """
-    around = surroundings(path.parent if directory is None else directory, environ)
-    return load_rule(read_text(path), str(path), around)
+    directory = path.parent if directory is None else directory
+    around = surroundings(directory, environ)
+    text = read_text(path)
+    if not looks_like_sigma(text):
+        return load_rule(text, str(path), around)
+    texts = {str(other): read_text(other) for other in rule_files(directory)} | {str(path): text}
+    sigma = {name: other for name, other in texts.items() if is_settings(name) or looks_like_sigma(other)}
+    found = [one for one in translate(sigma) if one.source == str(path)]
+    if len(found) != 1:
+        raise InputError(f"{len(found)} Sigma rules that alert", Position(str(path), 1, 1), "one in a file")
+    return _translated(found[0], around)
+
+
+def _loaded(texts: Mapping[str, str], around: Surroundings) -> Iterator[Rule]:
+    """The rules of files by path; Sigma rules together, as they may name each other, and after the others."""
+    sigma = {name: text for name, text in texts.items() if is_settings(name) or looks_like_sigma(text)}
+    for name, text in texts.items():
+        if name not in sigma:
+            yield load_rule(text, name, around)
+    for translation in translate(sigma) if sigma else ():
+        yield _translated(translation, around)
+
+
+def _translated(translation: Translation, around: Surroundings) -> Rule:
+    rule = read_translation(translation, around, refuse, [])
+    assert rule is not None, "nothing was refused"
+    return rule
 
 
 def rule_files(directory: Path) -> list[Path]:

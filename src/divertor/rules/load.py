@@ -9,9 +9,10 @@ Pure: reading files is `files.py`. `lint.py` goes the same way and collects all 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,8 +32,9 @@ from divertor.rules.clauses import all_of
 from divertor.rules.dsl import compile_filter
 from divertor.rules.filter import EVERYTHING, Filter, Selecting
 from divertor.rules.importing import ALONE, Drawn, Surroundings, whole
-from divertor.rules.options import Given, Option, OptionGroup, boolean, refuse, span, text, texts
+from divertor.rules.options import Given, Option, OptionGroup, boolean, mapping, refuse, span, text, texts
 from divertor.rules.rule import AlertSpec, Clock, Rule
+from divertor.rules.sigma import Translation, looks_like_sigma, translate_one
 from divertor.rules.types import TYPES
 from divertor.rules.types.contract import RuleType, Settings, TypeDeclaration
 from divertor.rules.vocabulary import ALIASES, REFUSED, WITHOUT_EFFECT, WITHOUT_EFFECT_PREFIXES
@@ -63,6 +65,7 @@ COMMON = {
         Option("query_key", texts, default=()),
         Option("use_strftime_index", boolean, default=False),
         Option("include", texts, default=()),
+        Option("sigma", mapping),
         Option("alert_time_limit", span(), default=timedelta(days=2)),
     )
 }
@@ -88,6 +91,8 @@ def read_rule(
     `warnings`.
     """
     drawn = Drawn()
+    if looks_like_sigma(text):
+        return _read_sigma(text, source, around, report, warnings)
     attempts = _Attempts(lambda problem: report(drawn.without_secrets(problem)))
     given = attempts.do(whole, text, source, around, drawn)
     if given is None:
@@ -98,6 +103,33 @@ def read_rule(
     return None if rule is None else replace(rule, drawn=drawn.digest(), warnings=tuple(warnings))
 
 
+def _read_sigma(
+    text: str, source: str, around: Surroundings, report: Report, warnings: list[str]
+) -> Rule | None:
+    try:
+        translation = translate_one(text, source)
+    except InputError as problem:
+        report(problem)
+        return None
+    return read_translation(translation, around, report, warnings)
+
+
+def read_translation(
+    translation: Translation, around: Surroundings, report: Report, warnings: list[str]
+) -> Rule | None:
+    """A Sigma rule once it is said as an ordinary one; what is refused then is what it says of alerts."""
+
+    def moved(problem: InputError) -> None:
+        report(InputError(problem.message, translation.place, problem.expected))
+
+    warnings.extend(translation.warnings)
+    return read_rule(translation.text, translation.source, around, moved, warnings)
+
+
+#: What a step may stumble over when an earlier one has refused a value and left it out.
+_STUMBLES = (TypeError, AttributeError, LookupError, ValueError)
+
+
 class _Attempts:
     """One step after the other: what a step refuses is reported, and the next is done all the same, unless
     reporting ends it.
@@ -105,10 +137,14 @@ class _Attempts:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self.failed = False
+        self._count = 0
+
+    @property
+    def failed(self) -> bool:
+        return self._count > 0
 
     def report(self, problem: InputError) -> None:
-        self.failed = True
+        self._count += 1
         self._report(problem)
 
     def do(self, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -117,26 +153,26 @@ class _Attempts:
             return step(*args, **kwargs)
         except InputError as problem:
             self.report(problem)
-        except (TypeError, AttributeError, LookupError, ValueError):
-            # A step may stumble over what an earlier one has refused and left out.
+        except _STUMBLES:
             if not self.failed:
                 raise
         return None
 
     def in_parts(self, read: Callable[[Node], T], node: Node) -> T | None:
         """What is read of a list; when it is refused, what each of its items is refused for."""
+        whole_problem = None
         try:
             return read(node)
         except InputError as problem:
-            told = False
-            for item in items_of(node):
-                try:
-                    read(item)
-                except InputError as inner:
-                    told = True
-                    self.report(inner)
-            if not told:
-                self.report(problem)
+            whole_problem = problem
+        except _STUMBLES:
+            if not self.failed:
+                raise
+        before = self._count
+        for item in items_of(node):
+            self.do(read, item)
+        if whole_problem is not None and self._count == before:
+            self.report(whole_problem)
         return None
 
 
@@ -154,7 +190,7 @@ def _rule(given: Given, source: str, written: str, attempts: _Attempts, warnings
     alerts = attempts.do(_alerts, given, attempts)
     declaration = attempts.do(_declaration, given)
     made = None if declaration is None else attempts.do(_behaviour, given, declaration, options, groups)
-    warnings.extend(_warnings(given, declaration, alerts or ()))
+    warnings.extend(attempts.do(_warnings, given, declaration, alerts or ()) or ())
     if attempts.failed or declaration is None or made is None or predicate is None:
         return None
     return Rule(
@@ -222,6 +258,7 @@ def nearest(name: str, known: frozenset[str]) -> str:
     return repr(near[0]) if near else "an option of rules"
 
 
+@cache
 def known_names() -> frozenset[str]:
     """Every option that a rule may have, of whatever kind but refused."""
     own = {option.name for declared in TYPES.values() for option in declared.options}
@@ -309,13 +346,13 @@ def _alerts(given: Given, attempts: _Attempts) -> tuple[AlertSpec, ...] | None:
 
 def _warnings(
     given: Given, declaration: TypeDeclaration[Any] | None, alerts: tuple[AlertSpec, ...]
-) -> Iterator[str]:
-    for alert in alerts:
-        yield from alert_warnings(alert)
+) -> list[str]:
+    found = [text for alert in alerts for text in alert_warnings(alert)]
     if declaration is None:
-        return
-    own = {option.name for option in declaration.options} | set(COMMON)
+        return found
+    own = {option.name for option in declaration.options} | set(COMMON) | alert_option_names()
     others = {option.name for other in TYPES.values() for option in other.options} - own
     for name, (key, _item) in given.entries.items():
-        if name in others - alert_option_names():
-            yield f"{key.position}: {name} has no effect with type {declaration.name}"
+        if name in others:
+            found.append(f"{key.position}: {name} has no effect with type {declaration.name}")
+    return found
