@@ -21,8 +21,10 @@ def parse_time(text: str) -> datetime:
     :raises ValueError: `text` is no ISO 8601 time.
     """
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is UTC:
-        return moment
+    return moment if moment.tzinfo is UTC else _in_utc(moment)
+
+
+def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
@@ -98,12 +100,14 @@ class Event:
         # of the bus and of the store comes along here.
         event = _NEW(cls)
         try:
-            _SET_ID(event, str(data["id"]))
-            _SET_TYPE(event, str(data["type"]))
-            _SET_TIMESTAMP(event, parse_time(data["timestamp"]))
-            _SET_RECEIVED(event, parse_time(data["received"]))
-            _SET_INDICES(event, _texts(data.get("indices")))
-            _SET_TAGS(event, _texts(data.get("tags")))
+            id, type, indices, tags = data["id"], data["type"], data.get("indices"), data.get("tags")
+            timestamp, received = _PARSE(data["timestamp"]), _PARSE(data["received"])
+            _SET_ID(event, id if id.__class__ is str else str(id))
+            _SET_TYPE(event, type if type.__class__ is str else str(type))
+            _SET_TIMESTAMP(event, timestamp if timestamp.tzinfo is UTC else _in_utc(timestamp))
+            _SET_RECEIVED(event, received if received.tzinfo is UTC else _in_utc(received))
+            _SET_INDICES(event, _texts(indices) if indices else ())
+            _SET_TAGS(event, _texts(tags) if tags else ())
             _SET_VALUE(event, data.get("value"))
             body = data.get("body")
             _SET_BODY(event, body if body.__class__ is dict else dict(body or {}))
@@ -113,10 +117,15 @@ class Event:
 
 
 _NEW = object.__new__
+_PARSE = datetime.fromisoformat
 (
     _SET_ID, _SET_TYPE, _SET_TIMESTAMP, _SET_RECEIVED, _SET_INDICES, _SET_TAGS, _SET_VALUE, _SET_BODY,
 ) = (vars(Event)[each.name].__set__ for each in fields(Event))  # fmt: skip
 
 
 def _texts(value: JSON) -> tuple[str, ...]:
-    return tuple(map(str, value)) if value else ()
+    found = tuple(value)
+    for each in found:
+        if each.__class__ is not str:
+            return tuple(map(str, found))
+    return found

@@ -226,10 +226,12 @@ class Document:
     def get(self, path: str) -> Any:
         """`lookup(fields, path)`, without making `fields` when the event or its body has the answer."""
         cut = compiled(path)
-        if cut.own or cut.only is None:
-            found = self._at(cut)
-        else:
+        if not cut.own and cut.only is not None:
             found = self.body.get(cut.only)  # the usual case
+        elif path == "type" and self._event is not None:
+            return self._event.type
+        else:
+            found = self._at(cut)
         if found is None and path.endswith(".keyword"):
             return self._at(compiled(path.removesuffix(".keyword")))
         return found

@@ -24,6 +24,9 @@ MAX_KEY_LENGTH = 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
+#: Twice as fast as the named tuple's own way.
+_OBSERVED = tuple.__new__
+
 #: A field's value as a moment, or None.
 _Reader: TypeAlias = Callable[[Any], datetime | None]
 
@@ -58,19 +61,24 @@ class View:
         only = self._only
         if only is not None:
             value = document.get(only)
-            if value.__class__ is str and len(value) <= MAX_KEY_LENGTH:
-                return value
             return None if value is None else _key_text(value)
         return ", ".join([_part(document.get(name)) for name in self._names]) if self._names else None
 
     def observe(self, event: Event, document: Document) -> Observation:
         """The event, as these rules see it."""
-        key = self.key(document)
+        only = self._only
+        if only is None:
+            key = self.key(document)
+        else:
+            value = document.get(only)
+            usual = value.__class__ is str and len(value) <= MAX_KEY_LENGTH
+            key = value if usual or value is None else _key_text(value)
         moment, received = event.timestamp, event.received
         if self._read is not None:
             moment = self._read(document.get(self._field)) or moment
-        micros = (moment if moment < received else received) - _EPOCH
-        return Observation(event, key, micros // _MICROSECOND, document)
+        if moment > received:
+            moment = received
+        return _OBSERVED(Observation, (event, key, (moment - _EPOCH) // _MICROSECOND, document))
 
 
 def event_time(event: Event, clock: Clock) -> datetime:
