@@ -17,6 +17,7 @@ from divertor.rules.types.contract import Key
 MAX_SILENCES = 200_000
 
 _MICROSECOND = timedelta(microseconds=1)
+_SECOND = 1_000_000
 
 #: A realert_key, and the query_key's value.
 Place: TypeAlias = tuple[str, Key]
@@ -67,13 +68,15 @@ def _quiet(options: AlarmOptions, realert: int, before: Quiet | None, now: int) 
     wait = realert * 2**exponent
     if wait >= longest:
         wait, exponent = longest, max(0, exponent - 1)
-    # By then the decay below has come down to nothing.
-    return Quiet(now + wait, exponent, now + wait + realert * 2 ** (exponent + 1))
+    # A second after that the decay below has come down to nothing.
+    return Quiet(now + wait, exponent, now + wait + realert * 2 ** (exponent + 1) + _SECOND)
 
 
 def _exponent(realert: int, before: Quiet, now: int) -> int:
-    """One more when the alarm comes soon after the last silence; less and less the longer it stayed away."""
-    away, exponent = now - before.until, before.exponent
+    """One more when the alarm comes soon after the last silence; less and less the longer it stayed away,
+    which ElastAlert counts in whole seconds.
+    """
+    away, exponent = (now - before.until) // _SECOND * _SECOND, before.exponent
     if away < realert * 2**exponent:
         return exponent + 1
     while away > realert * 2**exponent and exponent > 0:
