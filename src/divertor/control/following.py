@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from divertor.alerts import Dispatcher
 from divertor.bus import Batch, Bus
 from divertor.control.checkpoints import Checkpoints
+from divertor.control.enriching import Enriching
 from divertor.control.judging import Judge
 from divertor.control.leading import Lead
 from divertor.errors import UnavailableError
@@ -72,7 +73,8 @@ class Worker:
         self._lead = lead
         self._checkpoints = checkpoints
         self._wall = wall
-        self._judge = Judge(told=counted)
+        self._enriching = Enriching(store)
+        self._judge = Judge(told=counted, found=self._enriching.found)
         self._controls = Controls()
         self._untold: deque[Told] = deque()
         self._telling = asyncio.Lock()
@@ -198,9 +200,10 @@ class Worker:
 
     async def _dispatch(self, told: Told) -> None:
         again = told.seq <= self._again_until
-        while True:
+        notifications = await self._enriching.told(told.notifications)
+        while notifications:
             try:
-                await self._dispatcher.dispatch(told.notifications, told.seq, told.at, again=again)
+                await self._dispatcher.dispatch(notifications, told.seq, told.at, again=again)
                 return
             except UnavailableError as problem:
                 log.warning("the outbox cannot be reached: %s", problem)

@@ -33,14 +33,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Judge:
-    """An engine and what gathers its matches. `told` hears of each match, for counting."""
+    """An engine and what gathers its matches. `told` hears of each match, for counting; `found` prepares it,
+    or drops it.
+    """
 
     def __init__(
-        self, rules: Iterable[Rule] = (), told: Callable[[Match], None] = lambda _match: None
+        self,
+        rules: Iterable[Rule] = (),
+        told: Callable[[Match], None] = lambda _match: None,
+        found: Callable[[Match], Match | None] = lambda match: match,
     ) -> None:
         self.engine = Engine(rules)
         self.gatherer = Gatherer()
         self._told = told
+        self._found = found
         self.epoch = ""
         self.seq = 0
         self._now = 0
@@ -132,7 +138,9 @@ class Judge:
         found: list[Notification] = []
         for match in matches:
             self._told(match)
-            found += self.gatherer.take(match, now)
+            prepared = self._found(match)
+            if prepared is not None:
+                found += self.gatherer.take(prepared, now)
         return found
 
 
