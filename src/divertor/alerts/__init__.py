@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
+from typing import Any
 
-from divertor.alerts.contract import Alerter, DeliveryError, Outcome
+from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Outcome, Receipt
 from divertor.alerts.custom import Custom
 from divertor.alerts.dispatcher import Dispatcher
 from divertor.alerts.event import Publish, SayEvent
@@ -43,10 +44,28 @@ class Alerters(dict[str, Alerter]):
         return found
 
 
-def standard_alerters(client: WebClient, deeds: Deeds, log: logging.Logger) -> Alerters:
-    """Every alerter there is: the actions, and what the modules named like the declarations make."""
+class _Linked:
+    """An alerter whose messages lead to this installation."""
+
+    def __init__(self, inner: Alerter, base: str) -> None:
+        self._inner = inner
+        self._base = base
+
+    def targets(self, options: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        return self._inner.targets(options)
+
+    async def deliver(self, delivery: Delivery) -> Receipt | None:
+        linked = replace(delivery.notification, base=self._base)
+        return await self._inner.deliver(replace(delivery, notification=linked))
+
+
+def standard_alerters(client: WebClient, deeds: Deeds, log: logging.Logger, base: str = "") -> Alerters:
+    """Every alerter there is: the actions, and what the modules named like the declarations make. `base` is
+    the address at which people reach this installation.
+    """
     tools = Tools(client, log, deeds.wall)
-    messengers = {name: import_module(f"{__name__}.{name}").make(tools) for name in MESSENGERS}
+    made = {name: import_module(f"{__name__}.{name}").make(tools) for name in MESSENGERS}
+    messengers = {name: _Linked(one, base) for name, one in made.items()} if base else made
     return Alerters(
         {
             **messengers,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from divertor.alerts.text import Escape
-from divertor.alerts.wording import escaped_within, first_value
+from divertor.alerts.wording import discover_address, escaped_within, first_value
 from divertor.rules.notification import Notification
 
 
@@ -25,7 +24,7 @@ def discover_links(
     """An attachment for each link to Discover that the match has and the rule wants."""
     out = []
     for product in ("kibana", "opensearch"):
-        link = web_address(first_value(notification, f"{product}_discover_url"))
+        link = discover_address(notification, product)
         if options[f"{prefix}_attach_{product}_discover_url"] and link:
             out.append(
                 {
@@ -35,17 +34,6 @@ def discover_links(
                 }
             )
     return out
-
-
-def web_address(value: Any) -> str:
-    """The value, if it is an http(s) address: a match must not bring links of another kind."""
-    if not isinstance(value, str) or len(value) > 8192:
-        return ""
-    try:
-        parts = urlsplit(value)
-    except ValueError:
-        return ""
-    return value if parts.scheme in ("http", "https") and parts.hostname else ""
 
 
 def given(options: Mapping[str, Any], prefix: str, *names: str) -> dict[str, Any]:

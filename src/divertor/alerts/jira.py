@@ -106,7 +106,8 @@ async def _opened(server: _Server, delivery: Delivery) -> Receipt:
     fields = {
         **fixed_fields(options),
         "summary": title(notification, limit=250),
-        "description": (f"{described}\n" if described else "") + text(notification, escape, MAX_TEXT - 1000),
+        "description": (f"{described}\n" if described else "")
+        + text(notification, escape, MAX_TEXT - 1000, fence="{noformat}"),
     }
     fields["labels"] = [*fields.get("labels", []), _label(delivery)]
     own = {**options["jira_"], **{f"jira_{name}": value for name, value in options["jira_fields"].items()}}

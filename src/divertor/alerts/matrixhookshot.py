@@ -11,7 +11,7 @@ from divertor.alerts.wording import markdown, text
 
 def request(delivery: Delivery) -> Request:
     own = given(delivery.options, "matrixhookshot", "username", "html", "text")
-    payload = {"text": text(delivery.notification, markdown, 30_000), **own}
+    payload = {"text": text(delivery.notification, markdown, 30_000, width=75, fence="```"), **own}
     return Request(delivery.options["matrixhookshot_webhook_url"], payload)
 
 

@@ -36,7 +36,9 @@ def message(notification: Notification, options: Mapping[str, Any]) -> dict[str,
         "attachments": [attachment, *discover_links(notification, options, "mattermost")],
     }
     alone = notification.rule.words.kind == "alert_text_only"
-    (attachment if alone else payload)["text"] = text(notification, markdown, 16_000)
+    (attachment if alone else payload)["text"] = text(
+        notification, markdown, 16_000, width=75, fence="```", discover=False
+    )
     icon = options["mattermost_icon_url_override"]
     return payload | ({"icon_url": icon} if icon else {"icon_emoji": options["mattermost_emoji_override"]})
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from divertor.alerts.attachments import web_address
 from divertor.alerts.contract import Alerter, Delivery
 from divertor.alerts.filling import plain_text
 from divertor.alerts.hook import Hook, Tools
 from divertor.alerts.http import Request
-from divertor.alerts.wording import first_value, markdown, text, title
+from divertor.alerts.wording import discover_address, first_value, markdown, text, title, web_address
 from divertor.rules.notification import Notification
 
 _PREFIX = "ms_power_automate"
@@ -20,7 +19,7 @@ def card(notification: Notification, options: Mapping[str, Any]) -> dict[str, An
     """The adaptive card."""
     said = {
         "type": "TextBlock",
-        "text": text(notification, markdown, 20_000),
+        "text": text(notification, markdown, 20_000, discover=False),
         "spacing": "Large",
         "wrap": True,
     }
@@ -62,7 +61,7 @@ def fact_value(notification: Notification, written: str) -> str:
 def _actions(notification: Notification, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     out = []
     for product in ("kibana", "opensearch"):
-        link = web_address(first_value(notification, f"{product}_discover_url"))
+        link = discover_address(notification, product)
         if options[f"{_PREFIX}_{product}_discover_attach_url"] and link:
             out.append(
                 {

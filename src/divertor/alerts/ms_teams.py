@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from divertor.alerts.attachments import web_address
 from divertor.alerts.contract import Alerter, Delivery
 from divertor.alerts.filling import plain_text
 from divertor.alerts.hook import Hook, Tools
 from divertor.alerts.http import Request
-from divertor.alerts.wording import colour, first_value, markdown, text, title
+from divertor.alerts.wording import colour, discover_address, first_value, markdown, text, title
 from divertor.rules.notification import Notification
 
 
@@ -35,8 +34,8 @@ def message(notification: Notification, options: Mapping[str, Any]) -> dict[str,
 
 def _text(notification: Notification, options: Mapping[str, Any]) -> str:
     if not options["ms_teams_alert_fixed_width"]:
-        return text(notification, markdown, 20_000)
-    lines = text(notification, limit=15_000).replace("`", "'").rstrip("\n").split("\n")
+        return text(notification, markdown, 20_000, discover=False)
+    lines = text(notification, limit=15_000, discover=False).replace("`", "'").rstrip("\n").split("\n")
     return "\n\n".join(f"```{line}```" for line in lines if line)
 
 
@@ -48,7 +47,7 @@ def _fact(notification: Notification, fact: Mapping[str, Any]) -> dict[str, Any]
 def _actions(notification: Notification, options: Mapping[str, Any]) -> list[dict[str, Any]]:
     out = []
     for product in ("kibana", "opensearch"):
-        link = web_address(first_value(notification, f"{product}_discover_url"))
+        link = discover_address(notification, product)
         if options[f"ms_teams_attach_{product}_discover_url"] and link:
             name = options[f"ms_teams_{product}_discover_title"]
             targets = [{"os": "default", "uri": link}]

@@ -11,7 +11,7 @@ from divertor.alerts.contract import Alerter, Delivery
 from divertor.alerts.filling import formatted
 from divertor.alerts.hook import Hook, Tools
 from divertor.alerts.http import Request
-from divertor.alerts.wording import colour, incident, text_in_bytes, title
+from divertor.alerts.wording import colour, incident, message_links, text_in_bytes, title
 from divertor.model.events import format_time
 from divertor.rules.document import lookup
 from divertor.rules.notification import Notification
@@ -28,12 +28,14 @@ def payload(notification: Notification, options: Mapping[str, Any]) -> dict[str,
     kind = colour(notification, options["pagerduty_event_type"], "resolve")
     key = _filled(notification, options, "pagerduty_incident_key") or incident(notification)
     if options["pagerduty_api_version"] == "v2":
+        links = [{"href": link.url, "text": link.title} for link in message_links(notification)]
         return {
             "routing_key": options["pagerduty_service_key"],
             "event_action": kind,
             "dedup_key": key[:255],
             "client": options["pagerduty_client_name"],
             "payload": _payload(notification, options),
+            **({"links": links} if links else {}),
         }
     return {
         "service_key": options["pagerduty_service_key"],

@@ -18,7 +18,7 @@ def message(notification: Notification, options: Mapping[str, Any]) -> dict[str,
     attachment = {
         "color": colour(notification, options["rocket_chat_msg_color"], "good"),
         "title": title(notification, markdown),
-        "text": text(notification, markdown, 16_000),
+        "text": text(notification, markdown, 16_000, width=75, fence="```", discover=False),
         "fields": fields(notification, options["rocket_chat_alert_fields"], markdown),
     }
     emoji = options["rocket_chat_emoji_override"]

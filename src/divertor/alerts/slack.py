@@ -15,7 +15,8 @@ from divertor.alerts.attachments import discover_links, fields, given
 from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Receipt
 from divertor.alerts.hook import Tools, spread
 from divertor.alerts.http import Answer, Request, Transport, WebClient, send
-from divertor.alerts.wording import colour, text, title
+from divertor.alerts.text import subject
+from divertor.alerts.wording import colour, resolved, text
 from divertor.rules.notification import Notification
 
 #: Keys of the attachment that are left out when their option is not given.
@@ -39,10 +40,11 @@ def message(
     notification: Notification, options: Mapping[str, Any], others: Mapping[str, Receipt] | None = None
 ) -> dict[str, Any]:
     """The JSON that is posted. `others` are receipts by alerter: where a ticket is."""
+    heading = subject(notification, escape)
     attachment: dict[str, Any] = {
         "color": colour(notification, options["slack_msg_color"], "good"),
-        "title": title(notification, escape),
-        "text": text(notification, escape, _MAX),
+        "title": f"Resolved: {heading}" if resolved(notification) else heading,
+        "text": text(notification, escape, _MAX, width=75, fence="```", discover=False),
         "mrkdwn_in": ["text", "pretext"],
         "fields": fields(notification, options["slack_alert_fields"], escape),
         **given(options, "slack", *_OPTIONAL),

@@ -6,15 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from divertor.alerts.filling import cut
+from divertor.alerts.links import Link, links
 from divertor.alerts.text import Escape, as_is, body, subject
+from divertor.rules.discover import discover_url
 from divertor.rules.document import lookup
 from divertor.rules.notification import Notification
 from divertor.rules.rule import Status
 
 #: What replaces the last characters of a text that is too long for a service.
 _CROPPED = "\n(cut: too long for this service)"
+
+#: Characters of all links together.
+_MAX_LINKS = 2000
 
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_~[]()<>|#!"})
 
@@ -30,17 +36,69 @@ def title(notification: Notification, escape: Escape = as_is, limit: int = 2048)
     return cut(f"Resolved: {line}" if resolved(notification) else line, limit)
 
 
-def text(notification: Notification, escape: Escape = as_is, limit: int = 64 * 1024) -> str:
-    """The whole text, at most `limit` characters."""
-    return cut(body(notification, escape), limit, _CROPPED)
+def text(
+    notification: Notification,
+    escape: Escape = as_is,
+    limit: int = 64 * 1024,
+    *,
+    width: int = 80,
+    fence: str = "",
+    discover: bool = True,
+) -> str:
+    """The whole text and where it leads, at most `limit` characters; a text that is too long is cut, not its
+    links. `width` and `fence` are for tables; `discover`: links to Discover are among the links.
+    """
+    tail = _links(notification, discover)
+    said = body(notification, escape, width=width, fence=fence)
+    return cut(said, max(0, limit - len(tail)), _CROPPED) + tail
 
 
 def text_in_bytes(notification: Notification, limit: int, escape: Escape = as_is) -> str:
-    """The whole text, at most `limit` bytes of UTF-8."""
+    """The whole text and where it leads, at most `limit` bytes of UTF-8."""
+    tail = _links(notification, True).encode()
     written = body(notification, escape).encode("utf-8", "replace")
-    if len(written) <= limit:
-        return written.decode()
-    return written[: limit - len(_CROPPED)].decode("utf-8", "ignore") + _CROPPED
+    room = max(0, limit - len(tail))
+    if len(written) > room:
+        written = (
+            written[: max(0, room - len(_CROPPED))].decode("utf-8", "ignore").encode() + _CROPPED.encode()
+        )
+    return (written + tail).decode()
+
+
+def _links(notification: Notification, discover: bool) -> str:
+    """Title and address of each link in a line of its own; what would be too much is left out."""
+    found = message_links(notification, discover)
+    lines = "".join(f"{link.title}: {link.url}\n" for link in found)
+    return f"\n{lines}" if lines and len(lines) <= _MAX_LINKS else ""
+
+
+def message_links(notification: Notification, discover: bool = True) -> list[Link]:
+    """Where a message leads: to the event, the rule's own links, Discover."""
+    own = {discover_address(notification, product) for product in ("kibana", "opensearch")}
+    found = links(notification, notification.base)
+    return [link for link in found if web_address(link.url) and (discover or link.url not in own)]
+
+
+def discover_address(notification: Notification, product: str) -> str:
+    """The link to Discover of `kibana` or `opensearch`: the match's, else the one the rule describes."""
+    named = web_address(first_value(notification, f"{product}_discover_url"))
+    made = [
+        discover_url(notification.first, one)
+        for one in notification.rule.links.discover
+        if one.product == product
+    ]
+    return named or next(iter(made), "")
+
+
+def web_address(value: Any) -> str:
+    """The value, if it is an http(s) address: a match must not bring links of another kind."""
+    if not isinstance(value, str) or len(value) > 8192 or not value.isprintable():
+        return ""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return ""
+    return value if parts.scheme in ("http", "https") and parts.hostname else ""
 
 
 def incident(notification: Notification) -> str:

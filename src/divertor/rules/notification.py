@@ -14,12 +14,14 @@ from divertor.rules.rule import Audience, Match, Rule, Severity, Status
 @dataclass(frozen=True, slots=True)
 class Notification:
     """`id` is the same when the same events are judged once more: who is told it twice tells it once.
-    `matches` are of one rule and one status, the oldest first, at least one.
+    `matches` are of one rule and one status, the oldest first, at least one. `base` is the address at which
+    people reach this installation, for links; empty: there is none.
     """
 
     id: str
     rule: Rule
     matches: tuple[Match, ...]
+    base: str = ""
 
     @classmethod
     def of(cls, match: Match) -> Notification:
