@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from divertor import __version__
 from divertor.cli import (
+    alarms,
     deployments,
     detections,
     events,
@@ -60,7 +61,10 @@ recordings.join(isolations.group)
 app.add_typer(isolations.group, name="isolations")
 app.add_typer(detections.group, name="detections")
 app.add_typer(events.group, name="events")
+alarms.join(rules.group)
 app.add_typer(rules.group, name="rules")
+app.add_typer(alarms.group, name="alarms")
+app.add_typer(alarms.silences, name="silences")
 
 
 @app.command()
