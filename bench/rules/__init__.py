@@ -1,0 +1,1 @@
+"""How fast rules are judged, beside ElastAlert 2: `python -m bench.rules` (`make bench-rules`)."""
