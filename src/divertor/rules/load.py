@@ -33,9 +33,10 @@ from divertor.rules.dsl import compile_filter
 from divertor.rules.filter import EVERYTHING, Filter, Selecting
 from divertor.rules.importing import ALONE, Drawn, Surroundings, whole
 from divertor.rules.options import Given, Option, OptionGroup, boolean, mapping, refuse, span, text, texts
+from divertor.rules.plugins import DOTTED, rule_type_at
 from divertor.rules.rule import AlertSpec, Clock, Rule
 from divertor.rules.sigma import Translation, looks_like_sigma, translate_one
-from divertor.rules.types import TYPES
+from divertor.rules.types import TYPES, custom
 from divertor.rules.types.contract import RuleType, Settings, TypeDeclaration
 from divertor.rules.vocabulary import ALIASES, REFUSED, WITHOUT_EFFECT, WITHOUT_EFFECT_PREFIXES
 
@@ -248,8 +249,17 @@ def _check_name(name: str, given: Given, known: frozenset[str]) -> None:
         fail(key, f"the option {name!r} is refused: {refusal.why}", refusal.instead)
     if name in known or name.startswith(WITHOUT_EFFECT_PREFIXES):
         return
-    if not is_users_option(name, given.node("alert")):
+    if not is_users_option(name, given.node("alert")) and not _is_option_of_custom_type(name, given):
         fail(key, f"unknown option {name[:80]!r}", nearest(name, known))
+
+
+def _is_option_of_custom_type(name: str, given: Given) -> bool:
+    """Whether the rule's type is the user's own, which knows its options; not what is nearly a common one."""
+    node = given.node("type")
+    kind = None if node is None else to_value(node)
+    if not isinstance(kind, str) or not DOTTED.fullmatch(kind):
+        return False
+    return not difflib.get_close_matches(name[:100], [*COMMON, *STRUCTURED], n=1, cutoff=0.85)
 
 
 def nearest(name: str, known: frozenset[str]) -> str:
@@ -270,6 +280,11 @@ def known_names() -> frozenset[str]:
 def _declaration(given: Given) -> TypeDeclaration[Any]:
     node = _required(given, "type")
     name = text_of(node, "type")
+    if DOTTED.fullmatch(name):
+        try:
+            return custom.declare(name, rule_type_at(name), tuple(given.entries))
+        except ValueError as problem:
+            fail(node, f"type {name[:80]!r}: {problem}", "a class that Python finds, module.Class")
     if name not in TYPES:
         fail(node, f"unknown rule type {name[:80]!r}", suggestion(name, TYPES))
     return TYPES[name]
