@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from divertor.cli.explain import explain
 from divertor.cli.lint import lint
 from divertor.cli.options import AsJson, State, listing
 from divertor.cli.text import console, print_json, print_json_line, print_table, short_time, styled
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 group = listing("Which rules run, and what a rule would have alerted on.")
 group.command("lint")(lint)
+group.command("explain")(explain)
 #: The longest line of an events file, in bytes.
 MAX_LINE = 4 * 1024 * 1024
 

@@ -101,6 +101,19 @@ async def watch_events(
     return StreamingResponse(text, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
+@router.get(
+    "/events/{id}",
+    summary="Get an event",
+    response_model=EventShape,
+    responses=errors(404),
+)
+async def get_event(request: Request, id: str, api: Api) -> Response:
+    event = await api.events.store.get(id.replace("\0", ""))
+    if event is None:
+        raise NotFoundError(f"no event {id!r}")
+    return answer(request, event.to_json())
+
+
 @detections.get(
     "/detections",
     summary="List detections",
