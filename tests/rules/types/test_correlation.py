@@ -198,6 +198,59 @@ def test_the_sentence_says_what_was_asked_for(rule: Rules) -> None:
     assert asked.behaviour.summary({}, START) == expected
 
 
+def test_some_of_the_kinds_may_suffice(rule: Rules, event: Events) -> None:
+    any_two = correlation(rule, kind("a"), kind("b"), kind("c"), at_least=2)
+    events = [event(n, what=what) for n, what in enumerate(["a", "a", "c"])]
+    engine = Engine([any_two])
+    (match,) = [match for one in events for match in engine.push(one, one.received)]
+    assert [one["what"] for one in match.document["related_events"]] == ["a"]
+
+
+EQL = """
+sequence by user with maxspan=1m
+  [any where what == "fail"] with runs=2
+  [any where what == "login"]
+until [any where what == "reset"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fail", "fail", "login"], [2]),
+        (["fail", "login"], []),
+        (["fail", "fail", "reset", "login"], []),
+        (["reset", "fail", "fail", "login"], [3]),
+    ],
+)
+def test_a_sequence_may_be_written_in_eql(
+    rule: Rules, event: Events, words: list[str], expected: list[int]
+) -> None:
+    asked = rule(type="sequence", eql=EQL, query_key="user")
+    assert fired(asked, [event(n, what=what, user="a") for n, what in enumerate(words)]) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "either events or eql"),
+        ({"eql": EQL, "events": [kind("a"), kind("b")]}, "either events or eql"),
+        ({"eql": "sequence [any where true] [any where true]"}, "within what time"),
+        ({"eql": "sequence [any where"}, "of the query"),
+        ({"events": [kind("a"), kind("b")]}, "'timeframe' is missing"),
+        (
+            {"events": [kind("a"), kind("b")], "timeframe": {"hours": 1}, "at_least": 3},
+            "number of the events",
+        ),
+    ],
+)
+def test_what_belongs_together_is_said_once_and_whole(
+    rule: Rules, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        rule(type="correlation", **options)
+
+
 def part(name: str, count: int = 1, without: bool = False) -> Part:
     return Part(name, Filter(lambda document: name in document.fields["what"]), count, (), without)
 

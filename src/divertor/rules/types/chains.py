@@ -47,6 +47,8 @@ class Plan:
     timeframe: int
     ordered: bool
     forbidden: frozenset[int] = frozenset()
+    #: How many of the parts suffice, when there is no order; None: all.
+    at_least: int | None = None
 
     #: Whether a chain stands only when nothing spoiled it until its time was over.
     waits: bool = field(init=False)
@@ -206,13 +208,17 @@ def _in_any_order(plan: Plan, progress: Progress, noted: Noted) -> Chain | None:
             events.append((None, noted))
             if len(events) > plan.counts[part]:
                 del events[0]
-    if any(len(events) < needed for events, needed in zip(progress.parts, plan.counts, strict=True)):
+    complete = [
+        events
+        for events, needed in zip(progress.parts, plan.counts, strict=True)
+        if len(events) == needed and noted.micros - events[0][1].micros < plan.timeframe
+    ]
+    if len(complete) < (plan.at_least or len(plan.counts)):
         return None
     # One event may be several parts, and is shown once; of equal times, the present event is the last.
-    together = {id(one): one for events in progress.parts for _before, one in events}
+    together = {id(one): one for events in complete for _before, one in events}
     by_time = sorted(together.values(), key=lambda one: (one.micros, one is noted))
-    chain = Chain(by_time[0].micros, tuple(by_time))
-    return chain if _is_short(plan, chain, noted) else None
+    return Chain(by_time[0].micros, tuple(by_time))
 
 
 def _forget(plan: Plan, run: Run) -> None:

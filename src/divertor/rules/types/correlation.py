@@ -8,6 +8,8 @@ first (not within `timeframe` before it) or after the last (not until `timeframe
 correlation there must be none from the first event until `timeframe` after it. What must not follow is
 known when the time is over, so the match comes then.
 
+`eql` is a sequence in Elasticsearch's EQL instead of `events`.
+
 The match shows the last event, the others are in `related_events`. It uses up the events until then. Two
 events exactly `timeframe` apart are not together, as with `frequency`. An event without a key belongs to
 nobody.
@@ -21,10 +23,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from divertor.model.documents import Node
-from divertor.model.fields import fail, items_of
+from divertor.model.fields import fail, items_of, text_of
 from divertor.rules.clauses import any_of
 from divertor.rules.document import Document
 from divertor.rules.dsl import compile_filter
+from divertor.rules.eql import Sequence, parse_sequence
 from divertor.rules.filter import Filter
 from divertor.rules.options import Given, Option, boolean, integer, span, text, texts
 from divertor.rules.types.chains import Chain, Noted, Plan, Progress, Run, settle, take
@@ -68,7 +71,7 @@ class Runs:
 
 class Correlation:
     """Parts in order (`ordered`) or in any, within `timeframe`, joined by `query_key`; without one all events
-    are of one key.
+    are of one key. With `at_least`, so many of the parts suffice.
 
     :raises ValueError: the parts make no sense together.
     """
@@ -80,9 +83,12 @@ class Correlation:
         *,
         ordered: bool,
         query_key: tuple[str, ...] = (),
+        at_least: int | None = None,
         max_keys: int = MAX_KEYS,
     ) -> None:
         _check(parts, query_key)
+        if at_least is not None and (ordered or at_least > sum(not part.without for part in parts)):
+            raise ValueError("at_least is a number of the events, in any order")
         self.parts = parts
         self.query_key = query_key
         self.max_keys = max_keys
@@ -93,6 +99,7 @@ class Correlation:
             timeframe=timeframe // _MICROSECOND,
             ordered=ordered,
             forbidden=frozenset(number for number, _part in numbered if number < 0),
+            at_least=at_least,
         )
         self._shows_key = len(query_key) == 1 and any(part.key for part in parts)
         #: What passes none of the parts' filters is of no use here.
@@ -211,7 +218,7 @@ def _numbered(parts: tuple[Part, ...], ordered: bool) -> list[tuple[int, Part]]:
 
 
 def _check(parts: tuple[Part, ...], query_key: tuple[str, ...]) -> None:
-    if len(parts) < 2 or all(part.without for part in parts):
+    if all(part.without for part in parts) or (len(parts) < 2 and parts[0].count < 2):
         raise ValueError("events needs two entries or more, one of them not 'without'")
     if len(parts) > MAX_PARTS or sum(part.count for part in parts) > MAX_COUNT:
         raise ValueError(f"at most {MAX_PARTS} kinds of events and {MAX_COUNT} events together")
@@ -253,18 +260,46 @@ def _part(node: Node, what: str) -> Part:
     return Part(**given.read_all(_PART, what))
 
 
-def _make(options: Mapping[str, Any], settings: Settings, *, ordered: bool) -> Correlation:
-    return Correlation(options["events"], options["timeframe"], ordered=ordered, query_key=settings.query_key)
+def sequence_of(node: Node, what: str) -> Sequence:
+    """The option's reader: an EQL sequence."""
+    return parse_sequence(text_of(node, what), node.position)
 
+
+def _make(options: Mapping[str, Any], settings: Settings, *, ordered: bool) -> Correlation:
+    parts, query, timeframe = options["events"], options["eql"], options["timeframe"]
+    if (parts is None) == (query is None):
+        raise ValueError("either events or eql says what belongs together")
+    if query is not None:
+        return _of_eql(query, timeframe, settings)
+    if timeframe is None:
+        raise ValueError("the option 'timeframe' is missing")
+    at_least = options.get("at_least")
+    return Correlation(parts, timeframe, ordered=ordered, query_key=settings.query_key, at_least=at_least)
+
+
+def _of_eql(query: Sequence, timeframe: timedelta | None, settings: Settings) -> Correlation:
+    """An EQL sequence: `until` is an event that must not come between any two of the others."""
+    within = query.maxspan if query.maxspan is not None else timeframe
+    if within is None:
+        raise ValueError("neither the sequence's maxspan nor the option 'timeframe' says within what time")
+    parts: list[Part] = []
+    for number, step in enumerate(query.steps, 1):
+        if parts and query.until is not None:
+            parts.append(Part(f"until {number}", query.until.filter, 1, query.until.by, without=True))
+        parts.append(Part(f"event {number}", step.filter, step.runs, step.by))
+    by = query.steps[0].by
+    query_key = settings.query_key if len(settings.query_key) == len(by) else by
+    return Correlation(tuple(parts), within, ordered=True, query_key=query_key)
+
+
+_OPTIONS = (Option("events", parts_of), Option("eql", sequence_of), Option("timeframe", span()))
 
 SEQUENCE: TypeDeclaration[Runs] = TypeDeclaration(
-    "sequence",
-    (Option("events", parts_of, required=True), Option("timeframe", span(), required=True)),
-    lambda options, settings: _make(options, settings, ordered=True),
+    "sequence", _OPTIONS, lambda options, settings: _make(options, settings, ordered=True)
 )
 
 CORRELATION: TypeDeclaration[Runs] = TypeDeclaration(
     "correlation",
-    (*SEQUENCE.options, Option("ordered", boolean, default=False)),
+    (*_OPTIONS, Option("ordered", boolean, default=False), Option("at_least", integer(1, MAX_PARTS))),
     lambda options, settings: _make(options, settings, ordered=options["ordered"]),
 )
