@@ -14,7 +14,7 @@ from types import BuiltinMethodType
 from typing import Any
 
 from jinja2 import TemplateError, nodes, pass_context
-from jinja2.exceptions import SecurityError
+from jinja2.exceptions import SecurityError, TemplateSyntaxError
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
@@ -197,6 +197,8 @@ _ENVIRONMENT = _sandbox()
 @lru_cache(maxsize=512)
 def _compiled(source: str) -> Any:
     tree = _Bounding().visit(_ENVIRONMENT.parse(source))
+    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
+        raise TemplateSyntaxError("a template cannot refer to another one", node.lineno)
     nodes.Node.set_environment(tree, _ENVIRONMENT)
     code = _ENVIRONMENT.compile(tree)
     return _ENVIRONMENT.template_class.from_code(_ENVIRONMENT, code, dict(_ENVIRONMENT.globals))
