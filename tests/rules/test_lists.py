@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from divertor.errors import UnavailableError
+from divertor.rules.files import load_file, load_rules
 from divertor.rules.lists import Listed, Reader, parse_entries, parse_literally, readers
 from divertor.rules.types.blacklist import Blacklist
 
@@ -130,3 +131,25 @@ def test_only_rules_with_files_need_a_reader(tmp_path: Path) -> None:
     assert readers(plain, "r.yaml") == []
     (found,) = readers(filed, str(tmp_path / "r.yaml"))
     assert found.base == tmp_path
+
+
+RULE = """
+type: whitelist
+index: logs
+alert: debug
+compare_key: user
+whitelist: ["!file names.txt"]
+"""
+
+
+def test_a_rule_file_is_loaded_with_its_lists(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("a\n")
+    (tmp_path / "r.yaml").write_text(RULE)
+    for rule in (load_file(tmp_path / "r.yaml"), *load_rules(tmp_path)):
+        assert rule.behaviour.listed.entries.has("a")  # type: ignore[attr-defined]
+
+
+def test_a_rule_file_without_its_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RULE)
+    with pytest.raises(UnavailableError, match=r"names\.txt"):
+        load_rules(tmp_path)

@@ -11,6 +11,7 @@ from divertor.errors import InputError, Position, UnavailableError
 from divertor.model.documents import MAX_LENGTH
 from divertor.rules.defaults import read_defaults
 from divertor.rules.importing import Surroundings
+from divertor.rules.lists import readers
 from divertor.rules.load import Report, load_rule, read_translation
 from divertor.rules.options import refuse
 from divertor.rules.rule import Rule
@@ -53,7 +54,7 @@ def load_file(path: Path, directory: Path | None = None, environ: Mapping[str, s
     around = surroundings(directory, environ)
     text = read_text(path)
     if not looks_like_sigma(text):
-        return load_rule(text, str(path), around)
+        return with_lists(load_rule(text, str(path), around))
     texts = {str(other): read_text(other) for other in rule_files(directory)} | {str(path): text}
     sigma = {name: other for name, other in texts.items() if is_settings(name) or looks_like_sigma(other)}
     found = [one for one in translate(sigma) if one.source == str(path)]
@@ -67,9 +68,19 @@ def _loaded(texts: Mapping[str, str], around: Surroundings) -> Iterator[Rule]:
     sigma = {name: text for name, text in texts.items() if is_settings(name) or looks_like_sigma(text)}
     for name, text in texts.items():
         if name not in sigma:
-            yield load_rule(text, name, around)
+            yield with_lists(load_rule(text, name, around))
     for translation in translate(sigma) if sigma else ():
         yield _translated(translation, around)
+
+
+def with_lists(rule: Rule) -> Rule:
+    """The rule with the entries that its lists have in files of their own.
+
+    :raises UnavailableError: one cannot be read: without it, a whitelist would match everything.
+    """
+    for reader in readers(rule.behaviour, rule.source):
+        reader.refresh()
+    return rule
 
 
 def _translated(translation: Translation, around: Surroundings) -> Rule:
