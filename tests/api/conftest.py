@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from divertor.api import Auth, Services, create_app
 from divertor.bus import Bus, State
-from divertor.control.alarms import AlarmControl
+from divertor.control.alarms import AlarmControl, Overview
 from divertor.control.artifacts import Artifacts
 from divertor.control.deployments import Deployments
 from divertor.control.isolating import Isolating
@@ -34,6 +34,7 @@ from divertor.recording.archive import Archive
 from divertor.recording.service import Recordings
 from divertor.recording.spool import Spool
 from divertor.rules import IsolateOptions, Match
+from divertor.rules.alarms import Alarms
 from divertor.store import EventStore
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -109,6 +110,8 @@ class Stack:
     admin: str
     ingest: str
     stats: Stats | None = None
+    #: Those of an engine that does not run.
+    alarms: Alarms | None = None
 
     def client(self, token: str | None = None, address: str = "", **headers: str) -> httpx.AsyncClient:
         """A client with that token (None: the administrator's; "": none), without a socket unless there is an
@@ -156,6 +159,11 @@ async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
     )
     stats = Stats(str(directory / "envoy.sock"), time.monotonic, _nothing)
     metrics = Metrics(deployments, stats, feed.publish, wall)
+    judged = Alarms()
+
+    async def overview() -> Overview:
+        return Overview.of(judged)
+
     services = Services(
         artifacts,
         deployments,
@@ -166,12 +174,12 @@ async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
         recordings,
         metrics,
         Isolating(isolations, True),
-        AlarmControl(state, rules.alarms, rules.get, feed.publish, wall),
+        AlarmControl(state, overview, rules.get, feed.publish, wall),
     )
     auth, admin, ingest = Auth.create(directory / "auth.json")
     app = create_app(services, auth, now=wall)
     try:
-        yield Stack(app, auth, services, feed, admin, ingest, stats)
+        yield Stack(app, auth, services, feed, admin, ingest, stats, judged)
     finally:
         await store.close()
         await bus.close()

@@ -118,11 +118,11 @@ def check(given: Given, options: AlarmOptions, behaviour: RuleType[Any]) -> None
         fail(node, f"{recovery.above:g} is not above where alarms begin", f"at least {threshold:g}")
 
 
-def is_measured(options: Mapping[str, Any]) -> bool:
-    """Whether, by these values of the options of all rules, somebody will ask for a type's number."""
-    _level, tiers = options["severity"] or (None, ())
-    by_number = any(tier.when.above is not None or tier.when.below is not None for tier in tiers)
-    return bool(options["recovery"] or options["pending"] or by_number)
+def is_measured(options: AlarmOptions) -> bool:
+    """Whether somebody will ask for a type's number."""
+    tiers = (tier.when for tier in options.tiers)
+    by_number = any(when.above is not None or when.below is not None for when in tiers)
+    return options.recovery is not None or bool(options.pending) or by_number
 
 
 def _recovery(node: Node, what: str) -> Recovery | None:

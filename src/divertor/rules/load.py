@@ -30,6 +30,7 @@ from divertor.rules.alerters import (
 )
 from divertor.rules.clauses import all_of
 from divertor.rules.dsl import compile_filter
+from divertor.rules.eql_rules import sequence_of
 from divertor.rules.filter import EVERYTHING, Filter, Selecting
 from divertor.rules.importing import ALONE, Drawn, Surroundings, whole
 from divertor.rules.options import Given, Option, OptionGroup, boolean, mapping, refuse, span, text, texts
@@ -187,10 +188,13 @@ def _rule(given: Given, source: str, written: str, attempts: _Attempts, warnings
     options["name"] = name = attempts.do(_name, options["name"], given, source) or "?"
     groups: dict[str, Any] = {group.name: attempts.do(group.read, given, options) for group in GROUPS}
     index = attempts.do(_index, given, options)
-    predicate = _filter(given, attempts, warnings)
+    sequence = attempts.do(sequence_of, given.node("filter"), given.node("type"))
+    predicate = _filter(given, attempts, warnings) if sequence is None else EVERYTHING
     alerts = attempts.do(_alerts, given, attempts)
     declaration = attempts.do(_declaration, given)
-    made = None if declaration is None else attempts.do(_behaviour, given, declaration, options, groups)
+    made: RuleType[Any] | None = sequence
+    if declaration is not None and sequence is None:
+        made = attempts.do(_behaviour, given, declaration, options, groups)
     warnings.extend(attempts.do(_warnings, given, declaration, alerts or ()) or ())
     if attempts.failed or declaration is None or made is None or predicate is None:
         return None
@@ -296,9 +300,11 @@ def _behaviour(
     """The type with its options; those that make no sense together are refused where the type is named."""
     options = given.read_all(declaration.options, f"type {declaration.name}")
     try:
-        return declaration.make(options, _settings(common, groups))
+        made = declaration.make(options, _settings(common, groups))
     except ValueError as problem:
         fail(_required(given, "type"), f"type {declaration.name}: {problem}")
+    alarm_options.check(given, groups["alarm"], made)
+    return made
 
 
 def _settings(common: Mapping[str, Any], groups: Mapping[str, Any]) -> Settings:
@@ -310,7 +316,7 @@ def _settings(common: Mapping[str, Any], groups: Mapping[str, Any]) -> Settings:
         run_every=clock.run_every,
         buffer_time=clock.buffer_time,
         timestamp_field=clock.field,
-        measured=alarm.recovery is not None or bool(alarm.pending) or bool(alarm.tiers),
+        measured=alarm_options.is_measured(alarm),
     )
 
 

@@ -21,7 +21,7 @@ logging.disable(logging.CRITICAL)
 
 
 def loaded() -> Any:
-    """ElastAlert's main module. Its own modules must be there; of others, those that are not get stand-ins."""
+    """ElastAlert's main module. Of modules that are not its own, those that are missing get stand-ins."""
     for _ in range(200):
         try:
             return import_module("elastalert.elastalert")

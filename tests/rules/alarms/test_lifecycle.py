@@ -6,11 +6,10 @@ import pickle
 from collections.abc import Callable
 
 import pytest
+from tests.rules.alarms.conftest import World, micros
 
 from divertor.rules.alarms import tracks
 from divertor.rules.rule import Status
-
-from tests.rules.alarms.conftest import World, micros
 
 MINUTE = 60
 HOUR = 3600

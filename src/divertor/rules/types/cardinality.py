@@ -129,6 +129,11 @@ class Cardinality:
             self._forget(state, key)
         return []
 
+    @property
+    def threshold(self) -> float:
+        """Where alarms begin."""
+        return self.most + 1.0 if self.most is not None else (self.least or 0) - 1.0
+
     def measure(self, state: Counted, key: Key, now: int) -> float | None:
         """The different values within the last `timeframe`; those beyond what decides may be missing."""
         if not self.measured:

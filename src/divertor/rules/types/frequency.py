@@ -126,6 +126,11 @@ class Frequency:
             state.kept_events -= len(state.kept.pop(key).events)
         return []
 
+    @property
+    def threshold(self) -> float:
+        """Where alarms begin."""
+        return float(self.num_events)
+
     def measure(self, state: Counted, key: Key, now: int) -> float | None:
         """The events of a key within the last `timeframe`; at most `num_events`."""
         if state.lately is None:
