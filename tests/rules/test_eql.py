@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor.errors import InputError, Position
+from divertor.model.events import Event
+from divertor.rules import Engine, Rule
 from divertor.rules.document import Document
 from divertor.rules.eql import compile_eql, is_sequence, parse_sequence
 from divertor.rules.filter import Filter
@@ -201,3 +204,48 @@ def test_any_text_is_read_or_refused(pieces: list[str]) -> None:
         parse_sequence(text, HERE)
     except InputError:
         pass
+
+
+SEQUENCE = """sequence by user with maxspan=1m
+  [login where outcome == "failure"] with runs=2
+  [process where name == "x"]
+until [logout where true]"""
+
+STREAMS: list[tuple[str, list[tuple[float, str]], int]] = [
+    ("in order", [(1, "login"), (2, "login"), (3, "process")], 1),
+    ("one too few", [(1, "login"), (3, "process")], 0),
+    ("out of order", [(1, "process"), (2, "login"), (3, "login")], 0),
+    ("too slow", [(1, "login"), (2, "login"), (90, "process")], 0),
+    ("ended", [(1, "login"), (2, "login"), (3, "logout"), (4, "process")], 0),
+]
+
+
+@pytest.mark.parametrize(("_claim", "stream", "times"), STREAMS, ids=[one[0] for one in STREAMS])
+def test_a_sequence_as_a_filter_makes_a_correlation(
+    _claim: str,
+    stream: list[tuple[float, str]],
+    times: int,
+    rule: Callable[..., Rule],
+    event: Callable[..., Event],
+) -> None:
+    engine = Engine([rule(filter=[{"eql": SEQUENCE}])])
+    found = 0
+    for seconds, category in stream:
+        one = event(seconds, event={"category": category}, outcome="failure", name="x", user="u")
+        found += len(engine.push(one, one.timestamp))
+    assert found == times
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"type": "frequency", "num_events": 2, "timeframe": {"minutes": 1}}, "type any"),
+        ({"filter": [{"eql": SEQUENCE}, {"term": {"a": 1}}]}, "the whole filter"),
+        ({"filter": [{"eql": "sequence [a where true] [b where true]"}]}, "without a bound"),
+    ],
+)
+def test_a_sequence_that_no_rule_can_be_is_refused(
+    options: dict[str, Any], why: str, rule: Callable[..., Rule]
+) -> None:
+    with pytest.raises(InputError, match=why):
+        rule(**{"filter": [{"eql": SEQUENCE}], **options})

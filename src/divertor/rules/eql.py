@@ -390,7 +390,10 @@ class _Parser:
         self._deeper()
         inner = self._unary()
         self._depth -= 1
-        return calculated("-", literal_value(0), inner)
+        try:
+            return calculated("-", literal_value(0), inner)
+        except ValueError as problem:
+            raise self.refuse(str(problem)) from None
 
     def _primary(self) -> Value:
         if self._accept("("):
