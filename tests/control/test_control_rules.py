@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from divertor.alerts.contract import Delivery, DeliveryError
+from divertor.alerts.contract import Alerter, Delivery, DeliveryError
 from divertor.alerts.isolate import Isolate
 from divertor.bus import Bus, State
 from divertor.control.rulebook import KIND
@@ -71,7 +71,7 @@ async def watch(broker: Any, tmp_path: Path, folder: Path | None = None) -> Asyn
         isolated.append(match.event_id)
 
     isolated = list[str]()
-    alerters = {"debug": pager, "isolate": Isolate(isolate)}
+    alerters: dict[str, Alerter] = {"debug": pager, "isolate": Isolate(isolate)}
     rules = Rules(
         state,
         bus,

@@ -69,7 +69,7 @@ class Lanes:
     """All that waits. `me` is this sender's name; `at_once` deliveries to one destination may be on their
     way."""
 
-    def __init__(self, me: str, at_once: int = 4) -> None:
+    def __init__(self, me: str, at_once: int = 2) -> None:
         self._me = me
         self._at_once = at_once
         self._all: dict[str, Waiting] = {}
