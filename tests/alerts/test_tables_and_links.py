@@ -169,5 +169,5 @@ def test_discover_is_a_link_too(match: Matches) -> None:
         )
     )
     assert [one.title for one in found] == ["Discover in OpenSearch"] and found[0].url.startswith(
-        "https://os/?_g=("
+        "https://os/?_g=%28"
     )

@@ -268,7 +268,7 @@ def _is_option_of_custom_type(name: str, given: Given) -> bool:
 
 def nearest(name: str, known: frozenset[str]) -> str:
     """The known name that is most like this one, or what kind of name is expected."""
-    near = difflib.get_close_matches(name[:100], sorted(known), n=1)
+    near = difflib.get_close_matches(name[:100], sorted(known - ALIASES.keys()), n=1)
     return repr(near[0]) if near else "an option of rules"
 
 

@@ -86,6 +86,8 @@ ALIASES: Mapping[str, str] = {
     "boto_profile": "profile",
     "ca_cert": "ca_certs",
     "max_scrolling": "max_scrolling_count",
+    "ses_aws_access_key": "ses_aws_access_key_id",
+    "ses_aws_secret_key": "ses_aws_secret_access_key",
 }
 
 #: What a directory's `config.yaml` may set for its rules, besides options of alerters.
