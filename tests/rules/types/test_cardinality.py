@@ -125,6 +125,21 @@ def test_the_sentence_names_the_field_and_the_bound(rule: Rules) -> None:
     assert few.summary({}, START).startswith("Less than 3 unique ip(s) occurred since last alert or between")
 
 
+def test_the_last_event_of_each_other_value_is_attached_when_asked_for(rule: Rules, event: Events) -> None:
+    engine = Engine([cardinality(rule, max_cardinality=2, attach_related=True)])
+    events = [event(n, ip=ip, n=n) for n, ip in enumerate("abac")]
+    (match,) = [match for one in events for match in engine.push(one, one.received)]
+    assert [one["n"] for one in match.document["related_events"]] == [1, 2]
+
+
+def test_the_events_that_are_kept_are_bounded() -> None:
+    kind = Cardinality("ip", 100, most=5, attach_related=True)
+    state = kind.start()
+    for micros in range(5000):
+        kind.step(state, observation(micros, str(micros)), micros)
+    assert len(state.by_key[None].events) <= 2 * 100 + 16
+
+
 def observation(micros: int, ip: str, key: str | None = None) -> Observation:
     moment = START + timedelta(microseconds=micros)
     event = Event(f"{micros} {ip}", "log", moment, moment, body={"ip": ip})

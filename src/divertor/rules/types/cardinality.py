@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from divertor.rules.options import Option, integer, span, text
+from divertor.model.events import Event
+from divertor.rules.options import Option, boolean, integer, span, text
 from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration
 from divertor.rules.types.deadlines import Deadlines, grain_of
 from divertor.rules.types.frequency import minute
@@ -30,6 +31,9 @@ MAX_CARDINALITY = 1_000_000
 
 #: Values of one rule together that are remembered.
 MAX_VALUES = 4_000_000
+
+#: The same when their events are remembered too.
+MAX_EVENTS = 200_000
 
 #: Values of one key that are remembered beyond those that decide.
 SPARE_VALUES = 1000
@@ -48,6 +52,8 @@ class Values:
     slot: int | None = None
     seen: dict[str, int] = field(default_factory=dict)
     late: bool = False
+    #: The last event of each value, when matches are to show them.
+    events: dict[str, Event] = field(default_factory=dict)
 
     def add(self, value: str, micros: int, timeframe: int) -> bool:
         """Whether it is one that was not in the window, and now is."""
@@ -70,6 +76,19 @@ class Values:
         if self.late:
             self.seen = dict(sorted(self.seen.items(), key=lambda item: item[1]))
             self.late = False
+
+    def keep_event(self, values: list[str], event: Event) -> None:
+        for value in values:
+            if value in self.seen:
+                self.events[value] = event
+        # What is forgotten goes now and then, all at once.
+        if len(self.events) > 2 * len(self.seen) + 16:
+            self.events = {value: kept for value, kept in self.events.items() if value in self.seen}
+
+    def others(self, event: Event) -> tuple[Event, ...]:
+        """The events of the values but this one, the longest ago first."""
+        found = (self.events.get(value) for value in self.seen)
+        return tuple({one.id: one for one in found if one is not None and one is not event}.values())
 
     def keep(self, most: int) -> None:
         while len(self.seen) > most:
@@ -98,6 +117,7 @@ class Cardinality:
     most: int | None = None
     least: int | None = None
     keyed: bool = False
+    attach_related: bool = False
     max_keys: int = MAX_KEYS
     measured: bool = False
     side: Side = "above"
@@ -114,13 +134,19 @@ class Cardinality:
             return []
         known = self._of_key(state, seen, now)
         before = len(known.seen)
-        fresh = self._add_all(known, values, seen.micros)
+        fresh = self._add_all(known, [compact(value) for value in values], seen)
         most = self.most
         fires = fresh and most is not None and len(known.seen) > most and self._count(known) > most
         state.held += len(known.seen) - before
-        if len(state.by_key) > self.max_keys or state.held > MAX_VALUES:
+        if len(state.by_key) > self.max_keys or state.held > self._max_values:
             self._bound(state)
-        return [Hit.of(seen)] if fires else []
+        if not fires:
+            return []
+        return [Hit.of(seen, related=known.others(seen.event) if self.attach_related else None)]
+
+    @property
+    def _max_values(self) -> int:
+        return MAX_EVENTS if self.attach_related else MAX_VALUES
 
     def tick(self, state: Counted, now: int) -> list[Hit]:
         if self.least is not None:
@@ -158,16 +184,18 @@ class Cardinality:
         state.by_key[seen.key] = known
         return known
 
-    def _add_all(self, known: Values, values: tuple[Any, ...], micros: int) -> bool:
+    def _add_all(self, known: Values, values: list[str], seen: Observation) -> bool:
         """Whether one of them is new."""
-        fresh = False
+        fresh, micros = False, seen.micros
         for value in values:
-            fresh = known.add(compact(value), micros, self.timeframe) or fresh
+            fresh = known.add(value, micros, self.timeframe) or fresh
         oldest = known.newest - self.timeframe
         if next(iter(known.seen.values()), micros) <= oldest:
             known.drop_until(oldest)
         if len(known.seen) > SPARE_VALUES:
             known.keep(max(self.most or 0, self.least or 0) + SPARE_VALUES)
+        if self.attach_related:
+            known.keep_event(values, seen.event)
         return fresh
 
     def _count(self, known: Values) -> int:
@@ -209,7 +237,7 @@ class Cardinality:
             state.due.drop(key, known.slot)
 
     def _bound(self, state: Counted) -> None:
-        while len(state.by_key) > self.max_keys or (state.held > MAX_VALUES and len(state.by_key) > 1):
+        while len(state.by_key) > self.max_keys or (state.held > self._max_values and len(state.by_key) > 1):
             for key in longest_idle(state.by_key):
                 self._forget(state, key)
                 state.forgotten += 1
@@ -295,6 +323,7 @@ def make(options: Mapping[str, Any], settings: Settings) -> RuleType[Any]:
         most=most,
         least=least,
         keyed=bool(settings.query_key),
+        attach_related=options["attach_related"],
         measured=settings.measured,
         side="below" if most is None else "above",
     )
@@ -307,6 +336,7 @@ DECLARATION: TypeDeclaration[Any] = TypeDeclaration(
         Option("timeframe", span(), required=True),
         Option("max_cardinality", integer(0, MAX_CARDINALITY)),
         Option("min_cardinality", integer(1, MAX_CARDINALITY)),
+        Option("attach_related", boolean, default=False),
     ),
     make,
 )
