@@ -16,7 +16,7 @@ from divertor.model.events import Event
 from divertor.rules import Engine, Rule, backtest
 from divertor.rules.document import Document
 from divertor.rules.types.contract import Observation
-from divertor.rules.types.frequency import Frequency
+from divertor.rules.types.frequency import MAX_MEASURED, Frequency
 
 Events = Callable[..., Event]
 Rules = Callable[..., Rule]
@@ -193,7 +193,7 @@ def test_it_measures_the_events_of_the_last_timeframe(
         kind.step(state, observation(time, key), time)
     now = max(times, default=0)
     within = sum(now - time < timeframe for time in times)
-    assert kind.measure(state, "a", now) == min(within, num_events)
+    assert kind.measure(state, "a", now) == within
 
 
 def test_without_anybody_asking_nothing_is_kept_to_measure() -> None:
@@ -213,14 +213,22 @@ def test_a_state_survives_pickling() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 50])
 def test_a_window_never_holds_more_than_it_needs(count: int) -> None:
-    kind = Frequency(count, 10**9, measured=True)
+    kind = Frequency(count, 10**9)
     state = kind.start()
     for micros in range(500):
         kind.step(state, observation(micros), micros)
     assert state.since_match.held <= count + 1
+
+
+def test_what_is_measured_is_bounded() -> None:
+    kind = Frequency(5, 10**9, measured=True)
+    state = kind.start()
+    for micros in range(3 * MAX_MEASURED):
+        kind.step(state, observation(micros), micros)
     assert state.lately is not None
     # Cut now and then, by half.
-    assert state.lately.held <= 2 * count + 66
+    assert state.lately.held <= 2 * MAX_MEASURED + 66
+    assert kind.measure(state, None, 3 * MAX_MEASURED) == MAX_MEASURED
 
 
 def test_places_in_arrays_are_counted_right() -> None:

@@ -32,6 +32,9 @@ MAX_NUM_EVENTS = 1_000_000
 #: Times in the windows of several events of one rule together; beyond it the longest idle keys go.
 MAX_TIMES = 16_000_000
 
+#: A measured number is not followed beyond this.
+MAX_MEASURED = 10_000
+
 #: Events kept by one rule whose matches show them.
 MAX_EVENTS = 200_000
 
@@ -109,10 +112,10 @@ class Frequency:
 
     def step(self, state: Counted, seen: Observation, now: int) -> list[Hit]:
         if state.lately is not None:
-            self._add(state.lately, seen.key, seen.micros, now)
+            self._add(state.lately, seen.key, seen.micros, now, max(self.num_events, MAX_MEASURED))
         if self.attach_related or self.compatible:
             return self._step_keeping(state, seen, now)
-        if self._add(state.since_match, seen.key, seen.micros, now) < self.num_events:
+        if self._add(state.since_match, seen.key, seen.micros, now, self.num_events) < self.num_events:
             return []
         state.since_match.forget(seen.key)
         return [Hit.of(seen)]
@@ -132,7 +135,7 @@ class Frequency:
         return float(self.num_events)
 
     def measure(self, state: Counted, key: Key, now: int) -> float | None:
-        """The events of a key within the last `timeframe`; at most `num_events`."""
+        """The events of a key within the last `timeframe`; at most 10,000 or `num_events`."""
         if state.lately is None:
             return None
         window = state.lately.by_key.get(key)
@@ -146,8 +149,8 @@ class Frequency:
         start = time - timedelta(microseconds=self.timeframe)
         return f"At least {self.num_events} events occurred between {minute(start)} and {minute(time)}"
 
-    def _add(self, windows: Windows, key: Key, micros: int, now: int) -> int:
-        """Put a time into its key's window; how many the window holds then."""
+    def _add(self, windows: Windows, key: Key, micros: int, now: int, most: int) -> int:
+        """Put a time into its key's window, which keeps `most`; how many it holds then."""
         # Popped and put back, so that the dict stays in order of last use.
         window = windows.by_key.pop(key, None)
         if window is None:
@@ -156,22 +159,24 @@ class Frequency:
                 windows.bound(self.max_keys)
             return 1
         if isinstance(window, int):
-            return self._add_to_one(windows, key, window, micros, now)
-        return self._add_to_many(windows, key, window, micros, now)
+            return self._add_to_one(windows, key, window, micros, now, most)
+        return self._add_to_many(windows, key, window, micros, now, most)
 
-    def _add_to_one(self, windows: Windows, key: Key, known: int, micros: int, now: int) -> int:
+    def _add_to_one(self, windows: Windows, key: Key, known: int, micros: int, now: int, most: int) -> int:
         if now - known > self.timeframe:
             windows.by_key[key] = micros
             return 1
         older, newer = (known, micros) if known <= micros else (micros, known)
-        if newer - older >= self.timeframe or self.num_events == 1:
+        if newer - older >= self.timeframe or most == 1:
             windows.by_key[key] = newer
             return 1
         windows.by_key[key] = array("q", (1, older, newer))
         windows.held += 3
         return 2
 
-    def _add_to_many(self, windows: Windows, key: Key, window: array[int], micros: int, now: int) -> int:
+    def _add_to_many(
+        self, windows: Windows, key: Key, window: array[int], micros: int, now: int, most: int
+    ) -> int:
         before = len(window)
         if now - window[-1] > self.timeframe:
             windows.by_key[key] = micros
@@ -182,7 +187,7 @@ class Frequency:
             window.append(micros)
         else:
             insort_right(window, micros, lo=first)
-        first = self._first(window, first)
+        first = self._first(window, first, most)
         count = len(window) - first
         if count == 1:
             windows.by_key[key] = window[-1]
@@ -198,12 +203,12 @@ class Frequency:
             windows.bound(self.max_keys)
         return count
 
-    def _first(self, window: array[int], first: int) -> int:
+    def _first(self, window: array[int], first: int, most: int) -> int:
         """Where the window starts: nothing too old in it, and no more than decides."""
         oldest = window[-1] - self.timeframe
         while window[first] <= oldest:
             first += 1
-        return max(first, len(window) - self.num_events)
+        return max(first, len(window) - most)
 
     def _step_keeping(self, state: Counted, seen: Observation, now: int) -> list[Hit]:
         kept = state.kept.pop(seen.key, None)
