@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -262,8 +263,9 @@ def test_a_refusal_says_which_character() -> None:
 def test_any_text_is_parsed_or_refused(query: str) -> None:
     try:
         judge(query, DOCUMENT)
-    except InputError:
-        pass
+    except InputError as problem:
+        place = re.search(r"at character (\d+) of the query", problem.message)
+        assert place is not None and 1 <= int(place[1]) <= len(query) + 1
 
 
 WORDS = ("alpha", "beta", "gamma", "delta")
@@ -301,3 +303,42 @@ def naive(tree: Tree, present: set[str]) -> bool:
 @given(TREES, st.sets(st.sampled_from(WORDS)))
 def test_fully_parenthesised_queries_mean_what_boolean_algebra_says(tree: Tree, present: set[str]) -> None:
     assert judge(spelled(tree), {"text": " ".join(sorted(present))}) == naive(tree, present)
+
+
+OCCURS = st.sampled_from(["", "+", "-", "NOT ", "!"])
+CONJUNCTIONS = st.sampled_from([" ", " AND ", " OR ", " && ", " || "])
+FLAT = st.lists(st.tuples(CONJUNCTIONS, OCCURS, st.sampled_from(WORDS)), min_size=1, max_size=5)
+
+
+def lucenes(parts: list[tuple[str, str, str]], present: set[str], default_and: bool) -> bool:
+    """Lucene's classic parser, written down clause by clause as its documentation says."""
+    occurs: list[str] = []
+    for place, (conjunction, sign, _word) in enumerate(parts):
+        conjunction = "" if place == 0 else conjunction.strip().replace("&&", "AND").replace("||", "OR")
+        if occurs and conjunction == "AND" and occurs[-1] != "-":
+            occurs[-1] = "+"
+        if occurs and conjunction == "OR" and default_and and occurs[-1] != "-":
+            occurs[-1] = ""
+        if sign in ("-", "NOT ", "!"):
+            occurs.append("-")
+        elif sign == "+":
+            occurs.append("+")
+        elif default_and:
+            occurs.append("" if conjunction == "OR" else "+")
+        else:
+            occurs.append("+" if conjunction == "AND" else "")
+    holds = {mark: [word in present for (_c, _s, word), o in zip(parts, occurs, strict=True) if o == mark]
+             for mark in ("+", "-", "")}  # fmt: skip
+    optional = any(holds[""]) if holds[""] and not holds["+"] else True
+    return all(holds["+"]) and not any(holds["-"]) and optional
+
+
+@settings(max_examples=500, deadline=None)
+@given(FLAT, st.sets(st.sampled_from(WORDS)), st.booleans())
+def test_operators_without_parentheses_mean_what_lucenes_parser_says(
+    parts: list[tuple[str, str, str]], present: set[str], default_and: bool
+) -> None:
+    query = "".join(f"{conjunction if place else ''}{sign}{word}"
+                    for place, (conjunction, sign, word) in enumerate(parts))  # fmt: skip
+    document = {"text": " ".join(sorted(present))}
+    assert judge(query, document, default_and=default_and) == lucenes(parts, present, default_and)

@@ -13,7 +13,7 @@ from divertor.model.documents import MappingNode, Node
 from divertor.model.fields import fail, is_null, items_of, suggestion, text_of
 from divertor.rules import dsl_terms, dsl_text, eql
 from divertor.rules.clauses import MAX_TEXT, all_of, always, any_of, at_least, negate, never
-from divertor.rules.document import METADATA, Document, lookup
+from divertor.rules.document import METADATA, Document
 from divertor.rules.dsl_reading import Builder, Warnings, choice, least, one_entry, parts_of, required
 from divertor.rules.filter import EVERYTHING, Anchor, Explanation, Filter
 from divertor.rules.places import shown
@@ -159,8 +159,8 @@ _EXPLAINED = 10
 
 
 def _objects(document: Document, path: str) -> list[Document]:
-    found = lookup(document.fields, path)
-    time = document.fields.get("@timestamp")
+    found = document.get(path)
+    time = document.get("@timestamp")
     objects: list[Any] = found if isinstance(found, list) else [found]
     return [Document({path: one, "@timestamp": time}) for one in objects if isinstance(one, Mapping)]
 

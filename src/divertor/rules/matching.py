@@ -283,7 +283,7 @@ class _Times:
     def inside(self, moment: datetime, document: Document) -> bool:
         now = _EPOCH
         if not all(bound is None or bound.is_fixed for bound in (self.low, self.high)):
-            event = time_of(document.fields.get("@timestamp"))
+            event = time_of(document.get("@timestamp"))
             if event is None:
                 return False
             now = event
