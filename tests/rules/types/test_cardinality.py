@@ -19,7 +19,7 @@ from divertor.model.events import Event
 from divertor.rules import Engine, Rule
 from divertor.rules.document import Document
 from divertor.rules.types.cardinality import SPARE_VALUES, Cardinality
-from divertor.rules.types.contract import Observation
+from divertor.rules.types.contract import Observation, threshold_of
 
 Events = Callable[..., Event]
 Rules = Callable[..., Rule]
@@ -186,6 +186,11 @@ def test_the_values_held_are_counted_right() -> None:
         if random.random() < 0.2:
             kind.tick(state, now)
         assert state.held == sum(len(known.seen) for known in state.by_key.values())
+
+
+def test_it_says_where_the_bad_side_begins() -> None:
+    assert threshold_of(Cardinality("ip", 50, most=3)) == 4
+    assert threshold_of(Cardinality("ip", 50, least=3, side="below")) == 2
 
 
 def test_a_state_survives_pickling() -> None:

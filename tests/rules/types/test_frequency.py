@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule, backtest
 from divertor.rules.document import Document
-from divertor.rules.types.contract import Observation
+from divertor.rules.types.contract import Observation, threshold_of
 from divertor.rules.types.frequency import MAX_MEASURED, Frequency
 
 Events = Callable[..., Event]
@@ -199,6 +199,10 @@ def test_it_measures_the_events_of_the_last_timeframe(
 def test_without_anybody_asking_nothing_is_kept_to_measure() -> None:
     kind = Frequency(2, 50)
     assert kind.measure(kind.start(), "a", 0) is None
+
+
+def test_it_says_where_the_bad_side_begins() -> None:
+    assert threshold_of(Frequency(3, 50)) == 3
 
 
 def test_a_state_survives_pickling() -> None:
