@@ -195,7 +195,7 @@ def test_a_link_to_discover_shows_filter_key_and_time(found: Found) -> None:
     assert "match:(u:(query:'it!'s !!',type:phrase))" in shown and "columns:!(_source)" in shown
 
 
-RISON = [
+RISON: list[tuple[Any, str]] = [
     (None, "!n"),
     (True, "!t"),
     (0, "0"),

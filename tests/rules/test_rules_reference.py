@@ -7,8 +7,9 @@ from pathlib import Path
 
 from divertor.rules.alerters import ALERTERS
 from divertor.rules.dsl import QUERIES
-from divertor.rules.load import COMMON, REFUSED, WITHOUT_EFFECT
+from divertor.rules.load import COMMON
 from divertor.rules.types import TYPES
+from divertor.rules.vocabulary import ALIASES, REFUSED, WITHOUT_EFFECT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "rules.md"
 
@@ -17,6 +18,5 @@ def test_the_page_names_everything_a_rule_may_say() -> None:
     named = set(re.findall(r"`([\w*]+)[`:]", PAGE.read_text()))
     options = {option.name for declared in (*TYPES.values(),) for option in declared.options}
     options |= {option.name for alerter in ALERTERS.values() for option in alerter.options}
-    refused = {name for alerter in ALERTERS.values() for name in alerter.refused}
-    everything = options | refused | set(COMMON) | REFUSED | WITHOUT_EFFECT | set(ALERTERS) | set(TYPES)
-    assert (everything | set(QUERIES)) - named == set()
+    kinds = (COMMON, REFUSED, WITHOUT_EFFECT, ALIASES, ALERTERS, TYPES, QUERIES)
+    assert options.union(*kinds) - named == set()
