@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
+import httpx
 import pytest
 
 from divertor.model.events import Event
@@ -31,29 +33,42 @@ def match() -> Callable[..., Match]:
 
 
 class Webhook:
-    """An HTTP server on loopback. `answers` are the statuses to give in turn, the last one for ever."""
+    """An HTTP server on loopback. `answers` are the statuses to give in turn, the last one for ever; `says`
+    what is answered to a path that ends so, as JSON; `headers` go with every answer.
+    """
 
     def __init__(self) -> None:
         self.answers = [200]
+        self.says: dict[str, Any] = {}
+        self.headers: dict[str, str] = {}
         self.requests: list[tuple[str, dict[str, str], Any]] = []
+        self.methods: list[str] = []
+        self.contents: list[bytes] = []
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                content = self.rfile.read(int(self.headers["content-length"]))
-                owner.requests.append(
-                    (
-                        self.path,
-                        {name.lower(): value for name, value in self.headers.items()},
-                        json.loads(content),
-                    )
-                )
+                content = self.rfile.read(int(self.headers.get("content-length") or 0))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                owner.requests.append((self.path, headers, _decoded(content)))
+                owner.methods.append(self.command)
+                owner.contents.append(content)
+                self._answer()
+
+            do_GET = do_PUT = do_PATCH = do_POST
+
+            def _answer(self) -> None:
                 status = owner.answers.pop(0) if len(owner.answers) > 1 else owner.answers[0]
+                path = self.path.partition("?")[0]
+                found = [said for end, said in owner.says.items() if path.endswith(end)]
+                body = json.dumps(found[0]).encode() if found else b"ok"
                 self.send_response(status)
-                self.send_header("content-length", "2")
+                self.send_header("content-length", str(len(body)))
                 self.send_header("location", "/elsewhere")
+                for name, value in owner.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(b"ok")
+                self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
                 """Quiet."""
@@ -64,6 +79,30 @@ class Webhook:
     @property
     def payloads(self) -> list[Any]:
         return [payload for _path, _headers, payload in self.requests]
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return dict(parse_qsl(content.decode("latin-1")))
+
+
+class Rerouted(httpx.AsyncBaseTransport):
+    """Takes every request to one server, whatever host it is for; the host is in `x-meant-for`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = httpx.URL(url)
+        self._inner = httpx.AsyncHTTPTransport(verify=False)  # loading certificates takes long
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.headers["x-meant-for"] = f"{request.url.scheme}://{request.url.netloc.decode()}"
+        where = {"scheme": self._url.scheme, "host": self._url.host, "port": self._url.port}
+        request.url = request.url.copy_with(**where)
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 @pytest.fixture

@@ -220,9 +220,9 @@ def test_hostile_values_arrive_as_they_are_and_run_nothing(room: Path, place: in
 
 
 TOKENS: st.SearchStrategy[str] = st.sampled_from(
-    """echo true cat printf sh bash -c -s env nohup sudo dump eval export set test [ ] x= x=y $x ${x} $ $( ) ( {
-    } | || & && ; > f 2>&1 >/dev/null < << " ' ` \\ # %% %(v)s "%(v)s" '%(v)s' $(date) sh; if then fi for in do
-    done * ~ ! read xargs tee""".split()
+    r"""echo true cat printf sh bash -c -s env nohup sudo dump eval export set test [ ] x= x=y $x ${x}
+    $ $( ) ( { } | || & && ; > f 2>&1 >/dev/null < << " ' ` \ # %% %(v)s "%(v)s" '%(v)s' $(date) sh; if
+    then fi for in do done * ~ ! read xargs tee""".split()
     + ["\n", " ", " ", " ", "%(v)s", "%(v)s", "%(v)s"]
 )
 

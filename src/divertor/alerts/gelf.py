@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from divertor.alerts.contract import Alerter, Delivery, DeliveryError
-from divertor.alerts.filling import plain_text
+from divertor.alerts.filling import cut, plain_text
 from divertor.alerts.hook import Tools, spread
 from divertor.alerts.http import Request, Transport, WebClient, send, to_json
 from divertor.alerts.stream import connection
@@ -25,6 +25,7 @@ CHUNK = 1420
 MAX_CHUNKS = 128
 _MAGIC = b"\x1e\x0f"
 _INFORMATIONAL = 6
+_MAX_FIELD = 8000
 
 
 def message(delivery: Delivery) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def message(delivery: Delivery) -> dict[str, Any]:
     wanted: dict[str, Any] = {"Title": title(notification)}
     for match in notification.matches:
         for name, field in options["gelf_payload"].items():
-            wanted[name] = lookup(match.document, field)
+            wanted[name] = _bounded(lookup(match.document, field))
     extra = {f"_{name}": plain_text(wanted[name]) for name in options["gelf_payload"] if name != "id"}
     return {
         "version": options["gelf_version"],
@@ -46,6 +47,13 @@ def message(delivery: Delivery) -> dict[str, Any]:
         "level": colour(notification, options["gelf_log_level"], _INFORMATIONAL),
         **extra,
     }
+
+
+def _bounded(value: Any) -> Any:
+    """Graylog indexes fields as words of at most 32 KiB."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return cut(plain_text(value), _MAX_FIELD)
 
 
 def datagrams(content: bytes, key: str) -> list[bytes]:

@@ -232,11 +232,8 @@ def commands(out: Path) -> list[dict[str, Any]]:
         for pipes in PIPES:
             reads = "yes" if pipes else "no"
             program = [sys.executable, str(out.with_name("program.py")), str(out), reads]
-            options: dict[str, Any] = {
-                "name": "A rule",
-                "command": [*program, *arguments],
-                "fail_on_non_zero_exit": True,
-            }
+            options: dict[str, Any] = {"name": "A rule", "command": [*program, *arguments]}
+            options["fail_on_non_zero_exit"] = True
             matches = [MATCH] * (1 + len(made) % 2)
             case = {"alerter": "command", "options": {**options, **pipes}, "matches": matches}
             made.append({**case, "others": {}, "out": str(out)})
