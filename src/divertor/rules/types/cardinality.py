@@ -122,10 +122,6 @@ class Cardinality:
     measured: bool = False
     side: Side = "above"
 
-    @property
-    def threshold(self) -> float:
-        return self.most + 1 if self.most is not None else (self.least or 0) - 1
-
     def start(self) -> Counted:
         return Counted(Deadlines(grain_of(self.timeframe)))
 

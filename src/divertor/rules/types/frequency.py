@@ -104,10 +104,6 @@ class Frequency:
     measured: bool = False
     side: Side = "above"
 
-    @property
-    def threshold(self) -> float:
-        return self.num_events
-
     def start(self) -> Counted:
         return Counted(lately=Windows() if self.measured else None)
 
