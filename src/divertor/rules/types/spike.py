@@ -20,8 +20,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 from divertor.rules.options import Option, boolean, integer, number, span, text
 from divertor.rules.types.aggregates import number_of
@@ -30,46 +29,13 @@ from divertor.rules.types.deadlines import Deadlines, grain_of
 from divertor.rules.types.polling import Entry, PolledSpikes, SpikeJudge, mean, times_of, total
 from divertor.rules.types.readers import choice
 from divertor.rules.types.remembered import MAX_KEYS, longest_idle
+from divertor.rules.types.tracks import Cursor, Load, Track, cut, moved, plus
 
 #: Entries of one key; beyond it neighbours are joined.
 MAX_ENTRIES = 65_536
 
 _MILLIONTHS = 1_000_000
 _MICROSECOND = timedelta(microseconds=1)
-
-#: How many events an entry stands for, and the sum of their values in millionths.
-Load: TypeAlias = tuple[int, int]
-
-
-@dataclass(slots=True)
-class Cursor:
-    """The two windows as of `moment`: entries before `old` are past, before `mid` in the reference, before
-    `end` in the current window. The loads are kept only if entries have any.
-    """
-
-    moment: int
-    old: int = 0
-    mid: int = 0
-    end: int = 0
-    reference: Load = (0, 0)
-    current: Load = (0, 0)
-
-
-@dataclass(slots=True)
-class Track:
-    """One key: its events' times in order, with loads unless each is just one event. `since`: its first
-    event; `touched`: when one arrived last; `quiet`: until when nothing is judged.
-    """
-
-    since: int
-    touched: int
-    quiet: int
-    slot: int = -1
-    times: array[int] = field(default_factory=lambda: array("q"))
-    loads: list[Load] | None = None
-    #: Where rises are judged, and falls; None when they are not.
-    rise: Cursor | None = None
-    fall: Cursor | None = None
 
 
 @dataclass(slots=True)
@@ -112,22 +78,54 @@ class Spike:
 
     def step(self, state: Tracks, seen: Observation, now: int) -> list[Hit]:
         moment = seen.micros
-        load = None
-        if self.field is not None:
-            load = self._load(seen)
-            if load is None:
-                return []
-        track = state.by_key.pop(seen.key, None)
-        if track is None:
-            track = self._new_track(state, seen.key, moment, now)
-        state.by_key[seen.key] = track
+        track = state.by_key.get(seen.key)
+        if track is None or track.loads is not None or moment <= track.times[-1]:
+            return self._step_slowly(state, seen, now)
+        # What nearly every event is: the newest of a known key, one among others.
+        if now - track.touched > self.timeframe:
+            self._put_last(state, seen.key, track)
         track.touched = now
-        if not self._insert(track, moment, load):
+        track.times.append(moment)
+        cursor = track.rise
+        if cursor is None or not self._has_risen(track, cursor, moment):
+            return []
+        return self._judge_rise(state, track, cursor, seen)
+
+    def _step_slowly(self, state: Tracks, seen: Observation, now: int) -> list[Hit]:
+        load = None if self.field is None else self._load(seen)
+        if self.field is not None and load is None:
+            return []
+        track = state.by_key.get(seen.key)
+        if track is None:
+            track = self._new_track(state, seen.key, seen.micros, now)
+        self._put_last(state, seen.key, track)
+        track.touched = now
+        if not self._insert(track, seen.micros, load):
             return []
         cursor = track.rise
         if cursor is None:
             return []
-        self._move(track, cursor, max(moment, cursor.moment))
+        self._move(track, cursor, max(seen.micros, cursor.moment))
+        return self._judge_rise(state, track, cursor, seen)
+
+    def _has_risen(self, track: Track, cursor: Cursor, moment: int) -> bool:
+        """`_move` to the newest event of a track without loads; whether it may be a rise."""
+        times, mid, old = track.times, cursor.mid, cursor.old
+        edge = moment - self.timeframe
+        while times[mid] <= edge:
+            mid += 1
+        edge -= self.timeframe
+        while times[old] <= edge:
+            old += 1
+        end = len(times)
+        cursor.moment, cursor.old, cursor.mid, cursor.end = moment, old, mid, end
+        if old > 64 and old * 2 > end:
+            cut(track)
+        if end > self.max_entries:
+            self._join(track)
+        return end - mid >= (mid - old or 1) * self.height
+
+    def _judge_rise(self, state: Tracks, track: Track, cursor: Cursor, seen: Observation) -> list[Hit]:
         if not self._is_judged(state, track, cursor.moment):
             return []
         current, reference = self._numbers(track, cursor)
@@ -135,6 +133,11 @@ class Spike:
             return []
         track.quiet = cursor.moment + 2 * self.timeframe
         return [Hit.of(seen, fields=_fields(current, reference))]
+
+    def _put_last(self, state: Tracks, key: Key, track: Track) -> None:
+        """Keep keys in order of last use, near enough: one in use is moved once a timeframe."""
+        state.by_key.pop(key, None)
+        state.by_key[key] = track
 
     def tick(self, state: Tracks, now: int) -> list[Hit]:
         if state.since is None:
@@ -191,6 +194,7 @@ class Spike:
         if self.field is not None:
             track.loads = []
         track.slot = state.deadlines.set(key, moment + self.timeframe)
+        state.by_key[key] = track
         return track
 
     def _insert(self, track: Track, moment: int, load: Load | None) -> bool:
@@ -218,11 +222,11 @@ class Spike:
         """An entry came in at a time the cursor has passed."""
         cursor.end += 1
         if moment > cursor.moment - self.timeframe:
-            cursor.current = _plus(cursor.current, load)
+            cursor.current = plus(cursor.current, load)
             return
         cursor.mid += 1
         if moment > cursor.moment - 2 * self.timeframe:
-            cursor.reference = _plus(cursor.reference, load)
+            cursor.reference = plus(cursor.reference, load)
         else:
             cursor.old += 1
 
@@ -238,11 +242,11 @@ class Spike:
         while old < mid and times[old] <= edge:
             old += 1
         if loads is not None:
-            cursor.current = _moved(cursor.current, loads, cursor.mid, mid, cursor.end, end)
-            cursor.reference = _moved(cursor.reference, loads, cursor.old, old, cursor.mid, mid)
+            cursor.current = moved(cursor.current, loads, cursor.mid, mid, cursor.end, end)
+            cursor.reference = moved(cursor.reference, loads, cursor.old, old, cursor.mid, mid)
         cursor.moment, cursor.old, cursor.mid, cursor.end = moment, old, mid, end
         if old > 64 and old * 2 > size:
-            _cut(track)
+            cut(track)
 
     def _numbers(self, track: Track, cursor: Cursor) -> tuple[float | None, float | None]:
         """Current and reference: counts, or means."""
@@ -277,16 +281,41 @@ class Spike:
     def _falls(self, state: Tracks, key: Key, track: Track, now: int) -> list[Hit]:
         """What the moments until now, at which an event left the current window, show."""
         cursor, hits = track.fall, []
-        while cursor is not None:
-            moment = self._next_leaving(track, cursor)
-            if moment is None or moment > now:
-                break
-            self._move(track, cursor, moment)
+        while cursor is not None and self._has_fallen(track, cursor, now):
+            moment = cursor.moment
             current, reference = self._numbers(track, cursor)
             if self._is_judged(state, track, moment) and self._is_fall(current, reference):
                 track.quiet = moment + 2 * self.timeframe
                 hits.append(Hit.at(key, moment, fields=_fields(current, reference)))
         return hits
+
+    def _has_fallen(self, track: Track, cursor: Cursor, now: int) -> bool:
+        """Move to the next moment at which an event left and there may be a fall; False when there is none
+        until now."""
+        if track.loads is not None:
+            moment = self._next_leaving(track, cursor)
+            if moment is None or moment > now:
+                return False
+            self._move(track, cursor, moment)
+            return True
+        times, size, moment = track.times, len(track.times), cursor.moment
+        mid, old, end, found = cursor.mid, cursor.old, cursor.end, False
+        while mid < size and not found:
+            left = times[mid]
+            if left + self.timeframe > now:
+                break
+            moment = left + self.timeframe
+            while end < size and times[end] <= moment:
+                end += 1
+            while mid < end and times[mid] <= left:
+                mid += 1
+            while old < mid and times[old] <= left - self.timeframe:
+                old += 1
+            found = mid - old >= (end - mid or 1) * self.height
+        cursor.moment, cursor.old, cursor.mid, cursor.end = moment, old, mid, end
+        if old > 64 and old * 2 > size:
+            cut(track)
+        return found
 
     def _next_leaving(self, track: Track, cursor: Cursor) -> int | None:
         return track.times[cursor.mid] + self.timeframe if cursor.mid < len(track.times) else None
@@ -306,12 +335,17 @@ class Spike:
                 del state.idle[one]
 
     def _join(self, track: Track) -> None:
-        """Let every two neighbours be one entry, at the later one's time."""
-        loads = track.loads or [(1, 0)] * len(track.times)
-        odd = len(loads) % 2
-        joined = [_plus(one, two) for one, two in zip(loads[odd::2], loads[odd + 1 :: 2], strict=True)]
-        track.times = track.times[:odd] + track.times[odd + 1 :: 2]
-        track.loads = loads[:odd] + joined
+        """Let entries that are near each other be one, at the last one's time."""
+        grain = max(1, 4 * self.timeframe // self.max_entries)
+        while len(track.times) > self.max_entries * 3 // 4:
+            loads = track.loads or [(1, 0)] * len(track.times)
+            joined: dict[int, tuple[int, Load]] = {}
+            for time, load in zip(track.times, loads, strict=True):
+                _before, sum_ = joined.get(time // grain, (0, (0, 0)))
+                joined[time // grain] = (time, plus(sum_, load))
+            track.times = array("q", [time for time, _load in joined.values()])
+            track.loads = [load for _time, load in joined.values()]
+            grain *= 2
         for cursor in (track.rise, track.fall):
             if cursor is not None:
                 moment = cursor.moment
@@ -320,37 +354,8 @@ class Spike:
                 self._move(track, cursor, moment)
 
 
-def _cut(track: Track) -> None:
-    """Let go of entries that no cursor has in a window."""
-    cursors = [cursor for cursor in (track.rise, track.fall) if cursor is not None]
-    first = min(cursor.old for cursor in cursors)
-    del track.times[:first]
-    if track.loads is not None:
-        del track.loads[:first]
-    for cursor in cursors:
-        cursor.old -= first
-        cursor.mid -= first
-        cursor.end -= first
-
-
-def _plus(one: Load, other: Load) -> Load:
-    return (one[0] + other[0], one[1] + other[1])
-
-
-def _moved(load: Load, loads: list[Load], lost: int, first: int, gained: int, end: int) -> Load:
-    """A window's load after it let go of entries lost:first and took gained:end in."""
-    count, value = load
-    for one, worth in islice(loads, gained, end):
-        count += one
-        value += worth
-    for one, worth in islice(loads, lost, first):
-        count -= one
-        value -= worth
-    return count, value
-
-
 def _mean(load: Load) -> float | None:
-    return load[1] / load[0] / _MILLIONTHS if load[0] else None
+    return load[1] / (load[0] * _MILLIONTHS) if load[0] else None
 
 
 def _fields(current: float | None, reference: float | None) -> dict[str, Any]:
