@@ -63,6 +63,8 @@ def body(notification: Notification, escape: Escape = as_is, *, width: int = 80,
         text += f"Resolved at {pretty(notification.first.time, notification.rule.clock)}\n\n"
     if words.kind == "aggregation_summary_only":
         return text[:MAX_BODY]
+    if words.kind != "alert_text_only":
+        text += _suppressed(notification)
     several = len(notification.matches) > 1
     for match in notification.matches:
         text += _one(notification.rule, match, escape) + (SEPARATOR if several else "")
@@ -99,6 +101,14 @@ def _one(rule: Rule, match: Match, escape: Escape) -> str:
         return text
     others = {name: value for name, value in match.document.items() if name not in counts}
     return text + _field_list(others, escape)
+
+
+def _suppressed(notification: Notification) -> str:
+    """How much nobody was told of since the last alert, if anything."""
+    count = sum(match.suppressed for match in notification.matches)
+    if not count:
+        return ""
+    return f"{count} more {'match was' if count == 1 else 'matches were'} suppressed since the last alert\n\n"
 
 
 def _counted(rule: Rule) -> list[str]:

@@ -29,6 +29,7 @@ from divertor.control.rulebook import KIND, Rulebook
 from divertor.errors import ConflictError, DivertorError, NotFoundError, UnavailableError
 from divertor.model.events import Event, format_time
 from divertor.rules import Engine, Match, Rule, load_rule
+from divertor.rules.alarms import concerns
 from divertor.rules.alarms.controls import Controls
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Rules:
                 matches = self._reflexes.push(event, self._wall())
                 for match in matches:
                     for alert in match.rule.alerts:
-                        if alert.name == ISOLATE:
+                        if alert.name == ISOLATE and concerns(alert, match, self._wall()):
                             await self._isolate(match, alert.options["isolate"])
             except DivertorError:
                 continue  # the stream's judgement tells of it, and tries again
@@ -251,7 +252,7 @@ class Rules:
 
     def _use(self, rules: Mapping[str, Rule]) -> None:
         self.worker.use(rules.values())
-        quick = (rule for rule in rules.values() if rule.type == "any")
+        quick = (rule for rule in rules.values() if rule.type == "any" and not rule.dry_run)
         self._reflexes.replace(
             replace(rule, alarm=replace(rule.alarm, realert=timedelta(0), exponential_realert=None))
             for rule in quick
@@ -283,7 +284,8 @@ class Rules:
 def _alert_event(outcome: Outcome, now: datetime) -> Event:
     notification, alerter = outcome.notification, outcome.alert.name
     match = notification.first
-    said = "delivered" if outcome.ok else f"failed: {outcome.error}"
+    dry = match.rule.dry_run
+    said = "on trial" if dry else "delivered" if outcome.ok else f"failed: {outcome.error}"
     body = {
         "rule": {"name": match.rule.name},
         "alert": {
@@ -291,6 +293,7 @@ def _alert_event(outcome: Outcome, now: datetime) -> Event:
             "subject": subject(notification),
             "ok": outcome.ok,
             "attempts": outcome.attempts,
+            "dry_run": dry,
             "error": outcome.error,
             "event": match.event_id,
         },

@@ -8,7 +8,10 @@ from collections.abc import Callable
 import pytest
 from tests.rules.alarms.conftest import World, micros
 
+from divertor.alerts import body
+from divertor.rules import Notification
 from divertor.rules.alarms import tracks
+from divertor.rules.matches import match_of
 from divertor.rules.rule import Status
 
 MINUTE = 60
@@ -196,3 +199,23 @@ def test_the_alarms_of_a_rule_that_is_gone_are_forgotten(world: Make) -> None:
     here.hit(0)
     here.alarms.forget(micros(2 * HOUR))
     assert here.alarms.open() == []
+
+
+def test_a_message_says_what_was_suppressed_before_it(world: Make) -> None:
+    here = world(realert={"minutes": 1})
+    here.hit(0)
+    here.hit(1)
+    verdict = here.hit(61)
+    assert verdict
+    match = match_of(here.rule, verdict, 3, 2)
+    assert match.document["num_suppressed"] == 1
+    assert "1 more match was suppressed since the last alert" in body(Notification.of(match))
+
+
+def test_a_message_with_nothing_before_it_says_nothing_of_it(world: Make) -> None:
+    here = world()
+    verdict = here.hit(0)
+    assert verdict
+    match = match_of(here.rule, verdict, 1, 1)
+    assert "num_suppressed" not in match.document
+    assert "suppressed" not in body(Notification.of(match))
