@@ -129,6 +129,21 @@ async def test_what_arrived_while_it_was_away_is_judged_afterwards(broker: Any, 
         await until(lambda: again.pager.delivered == ["e2", "e3"])
 
 
+async def test_a_rule_on_trial_does_nothing_and_that_is_recorded(broker: Any, tmp_path: Path) -> None:
+    async with watch(broker, tmp_path) as here:
+        await here.rules.put("every", ANY + "dry_run: true\n", "me")
+        await here.rules.put(
+            "also", ANY.replace("every", "also").replace("debug", "isolate") + "dry_run: on\n", "me"
+        )
+        await here.rules.react([event(1)])
+        await here.bus.publish([event(1)])
+        await until(lambda: len([each for each in here.told if each.type == "alert"]) == 2)
+        assert here.pager.delivered == [] == here.isolated
+        told = [each for each in here.told if each.type == "alert"]
+        assert all(each.get("alert.dry_run") and each.get("alert.attempts") == 0 for each in told)
+        assert here.rules.get("every").matches == 1
+
+
 async def test_a_failed_alert_is_told(broker: Any, tmp_path: Path) -> None:
     async with watch(broker, tmp_path) as here:
         here.pager.down = True

@@ -64,7 +64,9 @@ class Alerter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one attempt at a delivery ended. `error` is empty when it arrived; `again`: another one follows."""
+    """How one attempt at a delivery ended. `error` is empty when it arrived; `again`: another one follows.
+    No attempt at all: that is what a rule on trial (`dry_run`) would have done.
+    """
 
     notification: Notification
     alert: AlertSpec

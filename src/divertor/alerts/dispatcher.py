@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from divertor.alerts.contract import Alerter, Delivery, DeliveryError
+from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Outcome
 from divertor.alerts.lanes import Lane, Lanes, Waiting
 from divertor.alerts.outbox import Arrived, Gone, Outbox, Parcel
 from divertor.alerts.sending import PERSIST, Report, Retry, Sender, Sleep
@@ -77,6 +77,7 @@ class Dispatcher:
         self._alerters = alerters
         self._elsewhere = elsewhere
         self._outbox = outbox
+        self._report = report
         self._frontier = frontier
         self._wall = wall
         self._sleep = sleep
@@ -167,6 +168,9 @@ class Dispatcher:
         for place, alert in enumerate(notification.rule.alerts):
             told = routed(alert, notification, at)
             if told is None:
+                continue
+            if notification.rule.dry_run:
+                self._report(Outcome(told, alert, True, 0))
                 continue
             holder = self._outbox.me if alert.name in self._alerters else ""
             for target in range(len(self._targets(alert))):

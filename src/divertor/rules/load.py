@@ -66,6 +66,7 @@ COMMON = {
         Option("is_enabled", boolean, default=True),
         Option("query_key", texts, default=()),
         Option("use_strftime_index", boolean, default=False),
+        Option("dry_run", boolean, default=False),
         Option("include", texts, default=()),
         Option("sigma", mapping),
         Option("alert_time_limit", span(), default=timedelta(days=2)),
@@ -212,6 +213,7 @@ def _rule(given: Given, source: str, written: str, attempts: _Attempts, warnings
         source=source,
         text=written,
         retry_for=options["alert_time_limit"],
+        dry_run=options["dry_run"],
         **groups,
     )
 

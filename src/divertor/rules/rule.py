@@ -268,7 +268,7 @@ class Rule:
     match); `source` is where it came from and `text` the file as it was; `warnings` are what its author may
     want to know although it is valid. `drawn` tells apart what the text drew from elsewhere (imports,
     defaults, environment). `retry_for`: how long an alert that does not arrive is tried again
-    (`alert_time_limit`).
+    (`alert_time_limit`). `dry_run`: nothing is done or told, only recorded.
     """
 
     name: str
@@ -291,6 +291,7 @@ class Rule:
     enrich: EnrichOptions = EnrichOptions()
     links: LinkOptions = LinkOptions()
     retry_for: timedelta = timedelta(days=2)
+    dry_run: bool = False
     drawn: str = ""
 
     def same_as(self, other: Rule) -> bool:
