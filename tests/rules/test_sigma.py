@@ -13,7 +13,8 @@ from divertor.errors import InputError
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule, load_rule, load_rules
 from divertor.rules.document import Document
-from divertor.rules.files import load_file
+from divertor.rules.files import load_each, load_file
+from divertor.rules.lint import lint_sigma
 from divertor.rules.sigma import translate
 
 LOGSOURCE = {"product": "windows", "category": "process_creation"}
@@ -479,3 +480,38 @@ def test_a_sigma_filter_narrows_the_rules_it_names(tmp_path: Path) -> None:
 def test_half_a_surrogate_pair_does_not_stop_an_expression() -> None:
     rule = load_rule(sigma({"s": {"a|re": "x$"}, "condition": "s"}), "s.yml")
     assert rule.filter.test(Document({"a": "\ud800x"})) and not rule.filter.test(Document({"a": "\ud800"}))
+
+
+def test_one_bad_rule_leaves_the_others_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(correlation("event_count", rules=["gone"], condition={"gte": 2}))
+    (tmp_path / "b.yml").write_text(base("login", "login") + "---\n" + base("logout", "logout"))
+    (tmp_path / "c.yml").write_text(sigma({"s": {"a|nosuch": 1}, "condition": "s"}))
+    found = dict(load_each(tmp_path))
+    assert isinstance(found[str(tmp_path / "a.yml")], InputError)
+    assert isinstance(found[str(tmp_path / "c.yml")], InputError)
+    loaded = found[str(tmp_path / "b.yml")]
+    assert isinstance(loaded, list) and [rule.name for rule in loaded] == ["Login", "Logout"]
+
+
+def test_lint_tells_all_that_is_wrong_where_it_is(tmp_path: Path) -> None:
+    files = {
+        "r/a.yml": correlation("event_count", rules=["gone"], condition={"gte": 2}),
+        "r/b.yml": sigma({"s": {"a|expand": "%x%"}, "condition": "s"}),
+        "r/c.yml": sigma(DETECTION),
+    }
+    found = [(one.position.source, one.severity.value) for one in lint_sigma(files)]
+    assert found[:2] == [("r/a.yml", "error"), ("r/b.yml", "error")]
+    assert ("r/c.yml", "warning") in found
+
+
+def test_a_block_may_count_and_narrow(tmp_path: Path) -> None:
+    own = {
+        "alert": "debug",
+        "type": "frequency",
+        "num_events": 3,
+        "timeframe": {"minutes": 1},
+        "filter": {"exists": {"field": "size"}},
+    }
+    rule = load_rule(sigma(DETECTION, divertor=own), "s.yml")
+    assert rule.type == "frequency"
+    assert rule.filter.test(Document(EVENT)) and not rule.filter.test(Document({"User": "root"}))

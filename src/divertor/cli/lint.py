@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ def _lint_all(paths: list[Path]) -> tuple[int, list[Problem]]:
     """
     from divertor.errors import InputError
     from divertor.rules.files import rule_files, surroundings
-    from divertor.rules.lint import Problem
+    from divertor.rules.lint import Problem, lint_sigma
 
     files = 0
     found: list[Problem] = []
@@ -61,10 +62,30 @@ def _lint_all(paths: list[Path]) -> tuple[int, list[Problem]]:
             told(problem)
             continue
         names: dict[str, str] = {}
-        for file in rule_files(path) if path.is_dir() else [path]:
-            files += 1
-            found += _lint_one(file, around, names)
+        asked = rule_files(path) if path.is_dir() else [path]
+        files += len(asked)
+        sigma = _sigma_texts([*rule_files(directory), *asked])
+        told_of = {str(file) for file in asked}
+        found += [one for one in lint_sigma(sigma, around) if one.position.source in told_of]
+        for file in asked:
+            if str(file) not in sigma:
+                found += _lint_one(file, around, names)
     return files, found
+
+
+def _sigma_texts(files: list[Path]) -> dict[str, str]:
+    """The Sigma rules among files, and their settings, by path; they are judged together."""
+    from divertor.errors import InputError
+    from divertor.rules.files import read_text
+    from divertor.rules.sigma import is_settings, looks_like_sigma
+
+    found: dict[str, str] = {}
+    for file in files:
+        with contextlib.suppress(InputError):
+            text = read_text(file)
+            if is_settings(str(file)) or looks_like_sigma(text):
+                found[str(file)] = text
+    return found
 
 
 def _lint_one(file: Path, around: Any, names: dict[str, str]) -> Iterator[Problem]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from divertor.bus import Change, State, Synced
 from divertor.errors import DivertorError, InputError, Position, UnavailableError
 from divertor.rules import Rule, load_rule
-from divertor.rules.files import load_file, rule_files
+from divertor.rules.files import Loaded, load_each, rule_files
 from divertor.rules.lists import Reader, readers
 
 log = logging.getLogger("divertor.rules")
@@ -146,37 +146,33 @@ class Rulebook:
     def _read_files(self, folder: Path, *, first: bool) -> dict[str, Rule]:
         """The rules of all files; `first`: none of them may be refused. Otherwise the old ones stay."""
         seen = dict(_seen(folder))
-        before = {rule.source: rule for rule in self._files.values()}
         found: dict[str, Rule] = {}
-        for path in rule_files(folder):
-            source = str(path)
-            rule = self._read_file(path, folder, first)
-            rule = rule if rule is not None else before.get(source)
-            if rule is None:
-                continue
-            other = found.setdefault(rule.name, rule)
-            if other is not rule:
-                problem = InputError(
-                    f"a second rule named {rule.name!r}", Position(source, 1, 1), f"one, as in {other.source}"
-                )
-                if first:
-                    raise problem
-                self._refuse(source, str(problem))
+        for source, loaded in load_each(folder):
+            for rule in self._taken(source, loaded, first):
+                other = found.setdefault(rule.name, rule)
+                if other is not rule:
+                    problem = InputError(
+                        f"a second rule named {rule.name!r}",
+                        Position(source, 1, 1),
+                        f"one, as in {other.source}",
+                    )
+                    if first:
+                        raise problem
+                    self._refuse(source, str(problem))
         self._seen = seen
         present = {str(path) for path in rule_files(folder)} | set(self._stored)
         self.refused = {name: why for name, why in self.refused.items() if name in present}
         return found
 
-    def _read_file(self, path: Path, folder: Path, first: bool) -> Rule | None:
-        try:
-            rule = load_file(path, folder)
-        except (InputError, UnavailableError) as problem:
+    def _taken(self, source: str, loaded: Loaded, first: bool) -> Sequence[Rule]:
+        """The rules of a file; those it had before when it is refused."""
+        if isinstance(loaded, DivertorError):
             if first:
-                raise
-            self._refuse(str(path), str(problem))
-            return None
-        self.refused.pop(str(path), None)
-        return rule
+                raise loaded
+            self._refuse(source, str(loaded))
+            return [rule for rule in self._files.values() if rule.source == source]
+        self.refused.pop(source, None)
+        return loaded
 
     # --- lists ------------------------------------------------------------------------------------------
 

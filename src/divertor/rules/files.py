@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeAlias
 
 from divertor.errors import InputError, Position, UnavailableError
 from divertor.model.documents import MAX_LENGTH
@@ -20,6 +21,9 @@ from divertor.rules.sigma import Translation, is_settings, looks_like_sigma, tra
 _SUFFIXES = frozenset({".yaml", ".yml"})
 #: The file beside rules that holds their defaults.
 _DEFAULTS = ("config.yaml", "config.yml")
+#: The rules of a file, or why there are none.
+Loaded: TypeAlias = list[Rule] | InputError | UnavailableError
+
 #: Names of the environment variables that rule files may use: `SLACK_URL,SMTP_*`.
 ALLOWED = "DIVERTOR_RULES_ENV"
 
@@ -63,6 +67,42 @@ def load_file(path: Path, directory: Path | None = None, environ: Mapping[str, s
     return _translated(found[0], around)
 
 
+def load_each(directory: Path, environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str, Loaded]]:
+    """Each rule file under a directory with the rules in it (several or none in a Sigma file), or with why it
+    is refused; what is wrong with one leaves the others alone.
+
+    :raises InputError: the defaults are no mapping.
+    :raises UnavailableError: the directory or its defaults cannot be read.
+    """
+    around = surroundings(directory, environ)
+    sigma: dict[str, str] = {}
+    for path in rule_files(directory):
+        try:
+            text = read_text(path)
+            if is_settings(str(path)) or looks_like_sigma(text):
+                sigma[str(path)] = text
+            else:
+                yield str(path), [with_lists(load_rule(text, str(path), around))]
+        except (InputError, UnavailableError) as problem:
+            yield str(path), problem
+    yield from _each_sigma(sigma, around) if sigma else ()
+
+
+def _each_sigma(files: Mapping[str, str], around: Surroundings) -> Iterator[tuple[str, Loaded]]:
+    refused: dict[str, InputError] = {}
+    rules: dict[str, list[Rule]] = {path: [] for path in files}
+
+    def told(problem: InputError) -> None:
+        refused.setdefault(problem.position.source, problem)
+
+    for translation in translate(files, told):
+        try:
+            rules[translation.source].append(_translated(translation, around))
+        except InputError as problem:
+            refused.setdefault(translation.source, problem)
+    yield from ((path, refused.get(path, found)) for path, found in rules.items())
+
+
 def _loaded(texts: Mapping[str, str], around: Surroundings) -> Iterator[Rule]:
     """The rules of files by path; Sigma rules together, as they may name each other, and after the others."""
     sigma = {name: text for name, text in texts.items() if is_settings(name) or looks_like_sigma(text)}
@@ -86,7 +126,7 @@ def with_lists(rule: Rule) -> Rule:
 def _translated(translation: Translation, around: Surroundings) -> Rule:
     rule = read_translation(translation, around, refuse, [])
     assert rule is not None, "nothing was refused"
-    return rule
+    return with_lists(rule)
 
 
 def rule_files(directory: Path) -> list[Path]:

@@ -6,7 +6,7 @@ The same reading as `load.py`, which ends at the first refusal; here it goes on 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
@@ -16,8 +16,9 @@ from divertor.errors import InputError, Position
 from divertor.model.documents import Scalar
 from divertor.rules.alerters import alert_option_names
 from divertor.rules.importing import ALONE, Drawn, Surroundings, variables_in, whole
-from divertor.rules.load import COMMON, read_rule, renamed
+from divertor.rules.load import COMMON, read_rule, read_translation, renamed
 from divertor.rules.options import Given
+from divertor.rules.sigma import translate
 from divertor.rules.types import TYPES
 from divertor.rules.vocabulary import ALIASES, REMARKS, WITHOUT_EFFECT, WITHOUT_EFFECT_PREFIXES
 
@@ -64,6 +65,20 @@ def lint_rule(text: str, source: str, around: Surroundings = ALONE) -> list[Prob
     if given is not None:
         found += [*_needless(given), *_unset(given), *_texts(given)]
         found += [*_without_effect(given), *_old_names(given)]
+    return _in_order(found)
+
+
+def lint_sigma(files: Mapping[str, str], around: Surroundings = ALONE) -> list[Problem]:
+    """All problems of Sigma rules and their settings, by path; together, as they may name each other."""
+    found: list[Problem] = []
+
+    def told(error: InputError) -> None:
+        found.append(Problem.of(error))
+
+    for translation in translate(files, told):
+        warnings: list[str] = []
+        read_translation(translation, around, told, warnings)
+        found += [_placed(warning, translation.place) for warning in warnings]
     return _in_order(found)
 
 

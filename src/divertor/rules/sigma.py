@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
 from divertor.errors import InputError, Position
 from divertor.model.documents import MappingNode, Node, parse_documents, to_value
 from divertor.model.fields import fail
+from divertor.rules.options import refuse
 from divertor.rules.sigma_correlations import correlation_options
 from divertor.rules.sigma_detection import Query, UnsupportedError, detection_queries
 from divertor.rules.sigma_settings import SETTINGS, Logsource, SigmaSettings, read_settings
+
+Report: TypeAlias = Callable[[InputError], None]
 
 #: Names a document among those read together, through what pySigma keeps of unknown keys.
 _NUMBER = "x-divertor-number"
@@ -34,7 +37,6 @@ _SEVERITIES = {
     "critical": "critical",
 }
 _LOOKS = re.compile(r"^(?:detection|correlation|logsource)[ \t]*:", re.MULTILINE)
-_PLACE = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,28 +74,35 @@ def translate_one(text: str, source: str) -> Translation:
     return found[0]
 
 
-def translate(files: Mapping[str, str]) -> list[Translation]:
+def translate(files: Mapping[str, str], report: Report = refuse) -> list[Translation]:
     """Sigma rules and their settings, by path, as ordinary rules, in the order of the files.
 
-    Rules that a correlation names do not alert by themselves unless it says `generate: true`.
+    Rules that a correlation names do not alert by themselves unless it says `generate: true`. What is not
+    understood, or names a rule that is not there, goes to `report`; the rest goes on without it.
 
-    :raises InputError: a rule or a setting is not understood, or names a rule that is not there.
+    :raises InputError: what `report` raises.
     """
-    settings = {
-        str(PurePath(path).parent): read_settings(text, path)
-        for path, text in files.items()
-        if is_settings(path)
-    }
-    documents = [
-        _Document(number, path, node, _settings_for(path, settings))
-        for number, (path, node) in enumerate(
-            (path, node)
-            for path, text in files.items()
-            if not is_settings(path)
-            for node in parse_documents(text, path)
-        )
-    ]
-    return [_translation(document, rule) for document, rule in _alerting(documents)]
+    settings: dict[str, SigmaSettings] = {}
+    documents: list[_Document] = []
+    for path in sorted(files, key=lambda one: not is_settings(one)):
+        try:
+            if is_settings(path):
+                settings[str(PurePath(path).parent)] = read_settings(files[path], path)
+            else:
+                nearest = _settings_for(path, settings)
+                nodes = parse_documents(files[path], path)
+                documents += [
+                    _Document(len(documents) + at, path, node, nearest) for at, node in enumerate(nodes)
+                ]
+        except InputError as problem:
+            report(problem)
+    found: list[Translation] = []
+    for document, rule in _alerting(documents, report):
+        try:
+            found.append(_translation(document, rule))
+        except InputError as problem:
+            report(problem)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,33 +129,44 @@ def _settings_for(path: str, known: Mapping[str, SigmaSettings]) -> SigmaSetting
     return next((known[parent] for parent in parents if parent in known), SigmaSettings())
 
 
-def _alerting(documents: Sequence[_Document]) -> Iterator[tuple[_Document, Any]]:
+def _alerting(documents: Sequence[_Document], report: Report) -> list[tuple[_Document, Any]]:
     """The rules that alert, as pySigma has them: references resolved, Sigma filters applied."""
     from sigma.collection import SigmaCollection
     from sigma.correlations import SigmaCorrelationRule
     from sigma.exceptions import SigmaError
-    from sigma.rule import SigmaRule
 
-    parsed = [_parsed(document) for document in documents]
+    parsed = [one for document in documents if (one := _reported(document, report)) is not None]
     plain = [one for one in parsed if not isinstance(one, SigmaCorrelationRule)]
-    correlations = [one for one in parsed if isinstance(one, SigmaCorrelationRule)]
     try:
-        filtered = SigmaCollection(plain).rules
-        rules = SigmaCollection([*filtered, *correlations]).rules
+        rules = list(SigmaCollection(plain).rules)
     except SigmaError as problem:
-        raise InputError(str(problem), _blamed(documents, correlations), "rules of this directory") from None
-    referenced = {
-        id(reference.rule)
-        for correlation in correlations
-        if not correlation.generate
-        for reference in correlation.referenced_rules or correlation.rules or ()
-    }
-    by_number = {document.number: document for document in documents}
-    found = [(by_number[_number(rule)], rule) for rule in rules if id(rule) not in referenced]
-    yield from sorted(
-        ((document, rule) for document, rule in found if isinstance(rule, SigmaRule | SigmaCorrelationRule)),
-        key=lambda pair: pair[0].number,
-    )
+        report(InputError(f"Sigma: {_said(problem)}", documents[0].place(), "rules that fit together"))
+        return []
+    correlations = [one for one in parsed if isinstance(one, SigmaCorrelationRule)]
+    everything = SigmaCollection([*rules, *correlations], resolve_references=False)
+    referenced: set[int] = set()
+    for correlation in correlations:
+        try:
+            correlation.resolve_rule_references(everything)
+        except SigmaError as problem:
+            place = documents[_number(correlation)].place("correlation")
+            report(InputError(f"Sigma: {_said(problem)}", place, "a rule of this directory"))
+            continue
+        rules.append(correlation)
+        if not correlation.generate:
+            named = [*(correlation.rules or ()), *correlation.referenced_rules]
+            referenced |= {id(reference.rule) for reference in named}
+    found = [(documents[_number(rule)], rule) for rule in rules if id(rule) not in referenced]
+    return sorted(found, key=lambda pair: pair[0].number)
+
+
+def _reported(document: _Document, report: Report) -> Any:
+    """What pySigma makes of a document; None when it is refused."""
+    try:
+        return _parsed(document)
+    except InputError as problem:
+        report(problem)
+        return None
 
 
 def _parsed(document: _Document) -> Any:
@@ -184,12 +204,6 @@ def _number(rule: Any) -> int:
     return number
 
 
-def _blamed(documents: Sequence[_Document], correlations: Sequence[Any]) -> Position:
-    """Where a reference stands that leads nowhere; the first correlation if it cannot be told."""
-    number = _number(correlations[0]) if correlations else 0
-    return documents[number].place("correlation")
-
-
 def _translation(document: _Document, rule: Any) -> Translation:
     from sigma.exceptions import SigmaError
 
@@ -221,7 +235,7 @@ def _options(document: _Document, rule: Any, warnings: list[str]) -> dict[str, A
         **({"owner": rule.author} if rule.author else {}),
     }
     if isinstance(rule, SigmaCorrelationRule):
-        options |= correlation_options(
+        options |= {"filter": []} | correlation_options(
             rule, lambda one: _filter(one, document.settings, warnings, document), document.settings.name_of
         )
         options["index"] = _indices(rule, document.settings)
@@ -231,8 +245,10 @@ def _options(document: _Document, rule: Any, warnings: list[str]) -> dict[str, A
     own = document.entry("divertor")
     if own is not None and not isinstance(own, MappingNode):
         fail(own, "divertor is no mapping", "options of a rule")
-    options |= document.settings.defaults
-    options |= to_value(own) if own is not None else {}
+    for given in (document.settings.defaults, to_value(own) if own is not None else {}):
+        more = given.get("filter", [])
+        also = [*options["filter"], *(more if isinstance(more, list) else [more])]
+        options |= {**given, "filter": also}
     if "alert" not in document.settings.defaults and (own is None or "alert" not in to_value(own)):
         warnings.append(
             f"{document.place()}: it alerts into the log only: neither it nor a {SETTINGS[0]} says how"
