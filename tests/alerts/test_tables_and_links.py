@@ -171,3 +171,10 @@ def test_discover_is_a_link_too(match: Matches) -> None:
     assert [one.title for one in found] == ["Discover in OpenSearch"] and found[0].url.startswith(
         "https://os/?_g=%28"
     )
+
+
+def test_an_entry_of_alert_says_it_in_its_own_words(match: Matches) -> None:
+    nested = {"alert_text": "{}", "alert_text_args": ["u"], "alert_text_type": "alert_text_only"}
+    told = Notification.of(match({"u": "x"}, alert=[{"debug": nested}], alert_subject="s"))
+    worded = told.worded(told.rule.alerts[0].words)
+    assert (subject(worded), body(worded), told.worded(None)) == ("s", "x\n\n", told)

@@ -192,3 +192,19 @@ def test_any_values_are_loaded_or_refused(options: dict[str, Any], alert: str) -
         load_rule(json.dumps({"type": "any", "index": "i", "alert": alert, **options}), "r.yaml")
     except InputError:
         pass
+
+
+def test_an_entry_of_alert_may_have_words_of_its_own(rule: Callable[..., Rule]) -> None:
+    nested = {"alert_text": "{} twice", "alert_text_args": ["a"], "alert_text_type": "alert_text_only"}
+    loaded = rule(alert=["debug", {"debug": nested}], alert_subject="of the rule")
+    assert loaded.alerts[0].words is None
+    words = loaded.alerts[1].words
+    assert words is not None and words.text is not None
+    assert (words.text.render(str), words.subject.render(str)) == ("a twice", "of the rule")
+
+
+def test_words_of_an_entry_are_checked_where_they_are(rule: Callable[..., Rule]) -> None:
+    with pytest.raises(InputError, match=r"r\.yaml:1:\d+: alert_text: hole number 1 has no argument"):
+        load_rule(
+            '{type: any, index: i, alert: [{debug: {alert_text: "{}", alert_text_kw: {a: b}}}]}', "r.yaml"
+        )

@@ -221,7 +221,7 @@ class Sender:
             raise InputError("its destination is not there any more", _at(waiting))
         options = self._alerters[lane.alerter].targets(alert.options)[lane.target]
         receipt = await self._outbox.receipt(waiting)
-        return Delivery(notification, options, waiting.key, receipt)
+        return Delivery(notification.worded(alert.words), options, waiting.key, receipt)
 
     # --- how it went ------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from pathlib import PurePath
 from typing import Any, ParamSpec, TypeVar
 
 from divertor.errors import InputError
-from divertor.model.documents import Node, to_value
+from divertor.model.documents import Node, Scalar, to_value
 from divertor.model.fields import fail, items_of, suggestion, text_of
 from divertor.rules import aggregation, alarm_options, enriching, timing, words
 from divertor.rules.alerters import (
@@ -191,7 +191,7 @@ def _rule(given: Given, source: str, written: str, attempts: _Attempts, warnings
     index = attempts.do(_index, given, options)
     sequence = attempts.do(sequence_of, given.node("filter"), given.node("type"))
     predicate = _filter(given, attempts, warnings) if sequence is None else EVERYTHING
-    alerts = attempts.do(_alerts, given, attempts)
+    alerts = attempts.do(_alerts, _named(given, name), attempts)
     declaration = attempts.do(_declaration, given)
     made: RuleType[Any] | None = sequence
     if declaration is not None and sequence is None:
@@ -327,6 +327,14 @@ def _name(name: str | None, given: Given, source: str) -> str:
     if not name.strip() or len(name) > 200 or not name.isprintable():
         raise InputError("no usable name", given.position, "1 to 200 printable characters")
     return name
+
+
+def _named(given: Given, name: str) -> Given:
+    """With the rule's name, should it be its file's."""
+    if "name" in given.entries:
+        return given
+    named = Scalar(name, name, given.position, quoted=True)
+    return replace(given, entries={**given.entries, "name": (named, named)})
 
 
 def _index(given: Given, options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from divertor.model.events import Event
-from divertor.rules.rule import Audience, Match, Rule, Severity, Status
+from divertor.rules.rule import Audience, Match, Rule, Severity, Status, TextOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,10 @@ class Notification:
     def of(cls, match: Match) -> Notification:
         """A match on its own."""
         return cls(match.id, match.rule, (match,))
+
+    def worded(self, words: TextOptions | None) -> Notification:
+        """The same in other words; None: in its rule's."""
+        return self if words is None else replace(self, rule=replace(self.rule, words=words))
 
     @property
     def first(self) -> Match:

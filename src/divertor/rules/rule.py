@@ -63,11 +63,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class AlertSpec:
-    """One entry of a rule's `alert`: the alerter's name and its validated options, defaults filled in."""
+    """One entry of a rule's `alert`: the alerter's name and its validated options, defaults filled in.
+    `words` are the entry's own, where it words matches otherwise than the rule.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     when: Route | None = None
+    words: TextOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)

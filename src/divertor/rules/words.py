@@ -6,6 +6,7 @@ What is read here is checked as far as it can be without a match; filling in is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from divertor.model.documents import MappingNode, Node
@@ -20,6 +21,22 @@ T = TypeVar("T")
 JINJA = "alert_text_jinja"
 _KINDS = ("alert_text_only", "exclude_fields", "aggregation_summary_only", JINJA)
 _TABLES = ("ascii", "markdown", "html")
+
+
+def split_words(node: Node, rule: Given) -> tuple[Node, TextOptions | None]:
+    """The options of an entry of `alert` without those that are about words, and what these make over the
+    rule's own; None when there are none. `rule` has a name.
+    """
+    if not isinstance(node, MappingNode):
+        return node, None
+    names = {option.name for option in GROUP.options}
+    own = tuple(entry for entry in node.entries if entry[0].text in names)
+    if not own:
+        return node, None
+    rest = replace(node, entries=tuple(entry for entry in node.entries if entry[0].text not in names))
+    given = Given.of(replace(node, entries=own), "an entry of alert").over(rule)
+    values = given.read_all((*GROUP.options, Option("name", text, default="")), "an entry of alert")
+    return rest, _read(given, values)
 
 
 def _one_of(*words: str) -> Callable[[Node, str], str]:

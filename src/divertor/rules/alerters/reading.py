@@ -20,6 +20,7 @@ from divertor.rules.alerters.table import ACTIONS, ALERTERS
 from divertor.rules.options import Given
 from divertor.rules.rule import AlertSpec
 from divertor.rules.template import parse_template
+from divertor.rules.words import split_words
 
 _REFERENCE = re.compile(r"\$([^$\s]+)\$")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", re.ASCII)
@@ -112,7 +113,8 @@ def _entry(node: Node, rule: Given) -> list[AlertSpec]:
 
 def _routed(key: Scalar, node: Node, rule: Given) -> AlertSpec:
     options, route = split_when(node)
-    return replace(_spec(key.text, key, _nested(key, options, rule)), when=route)
+    options, words = (options, None) if key.text in ACTIONS else split_words(options, rule)
+    return replace(_spec(key.text, key, _nested(key, options, rule)), when=route, words=words)
 
 
 def _nested(key: Scalar, node: Node, rule: Given) -> Given:
