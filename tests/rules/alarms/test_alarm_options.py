@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from divertor.errors import InputError
-from divertor.rules import Rule
+from divertor.rules import Rule, load_rule
 from divertor.rules.rule import Recovery, Severity
 from divertor.rules.schedule import Hours, Period
 
@@ -45,6 +47,15 @@ def test_severity_is_read(rule: Build) -> None:
     assert (alarm.severity, alarm.tiers[0].level, alarm.tiers[0].when.matches) == (Severity.LOW, "high", 2)
 
 
+#: What the page's examples leave out.
+LEAST = """\
+name: page
+type: any
+index: logs
+slack_webhook_url: https://hooks.example/x
+pagerduty_service_key: k
+pagerduty_client_name: c
+"""
 FREQUENCY = {"type": "frequency", "num_events": 10, "timeframe": {"minutes": 1}}
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -89,3 +100,13 @@ def test_what_is_not_understood_is_refused(
 
 def test_every_refusal_was_tried() -> None:
     assert len(REFUSED) == 26
+
+
+def test_the_examples_of_the_reference_page_are_understood() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "rules.md").read_text()
+    section = page[page.index("## When alerts go out") : page.index("## Aggregation")]
+    examples = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    for example in examples:
+        written = example if "alert:" in example else f"{example}alert: debug\n"
+        load_rule(f"{LEAST}{written}", "page.yaml")
+    assert len(examples) == 2
