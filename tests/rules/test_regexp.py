@@ -73,6 +73,7 @@ CASES: list[tuple[str, str, bool]] = [
     ("<1-20>", "007", True),
     ("<1-20>", "21", False),
     ("<01-20>", "7", False),
+    ("<1-999999999999>", "123456789012", True),
     ("<01-20>", "07", True),
     ("v<1-9>\\.<10-99>", "v3.14", True),
 ]
@@ -119,7 +120,7 @@ def test_what_is_not_understood_is_refused(pattern: str) -> None:
 
 
 def test_cases_are_all_there() -> None:
-    assert (len(CASES), len(REFUSED)) == (25, 23)
+    assert (len(CASES), len(REFUSED)) == (26, 23)
 
 
 def test_nothing_repeated_a_thousand_times_a_thousand_times_takes_no_time() -> None:

@@ -313,6 +313,8 @@ def _numbers(low: str, high: str) -> Tree:
     if not low:
         return Row(())
     head, tail = low[0], len(low) - 1
+    if low[1:] == "0" * tail and high[1:] == "9" * tail:
+        return _leading(head, high[0], tail)
     if head == high[0]:
         return Row((_one(head), _numbers(low[1:], high[1:])))
     ways: list[Tree] = [
@@ -320,6 +322,10 @@ def _numbers(low: str, high: str) -> Tree:
         Row((_one(high[0]), _numbers("0" * tail, high[1:]))),
     ]
     if int(high[0]) - int(head) > 1:
-        between = Chars(((str(int(head) + 1), str(int(high[0]) - 1)),))
-        ways.append(Row((between, Repeat(Chars((("0", "9"),)), tail, tail))))
+        ways.append(_leading(str(int(head) + 1), str(int(high[0]) - 1), tail))
     return Either(tuple(ways))
+
+
+def _leading(low: str, high: str, tail: int) -> Tree:
+    """A digit in a range, and so many of any."""
+    return Row((Chars(((low, high),)), Repeat(Chars((("0", "9"),)), tail, tail)))
