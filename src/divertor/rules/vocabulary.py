@@ -31,8 +31,7 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     **_all(
         """_source_enabled doc_type include_fields max_query_size max_scrolling_count
         old_query_limit query_timezone raw_count_keys scan_entire_timeframe scroll_keepalive
-        search_extra_index terms_size use_count_query use_terms_query max_threads misfire_grace_time
-        initial_starttime""",
+        search_extra_index terms_size max_threads misfire_grace_time initial_starttime""",
         _POLLING,
     ),
     **_all(

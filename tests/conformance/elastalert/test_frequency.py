@@ -30,3 +30,22 @@ def test_random_streams_have_the_same_matches(oracle: Oracle) -> None:
     compared = differential(oracle, [stream(seed) for seed in range(1000)])
     assert compared.streams == 1000
     assert compared.matches > 1000
+
+
+def counted(seed: int) -> Stream:
+    random = Random(seed)
+    feed = random.choice(["count", "terms"])
+    options: dict[str, Any] = {
+        "num_events": random.randint(1, 8),
+        "timeframe": {"seconds": random.choice([20, 30, 60, 100])},
+        f"use_{feed}_query": True,
+    }
+    if feed == "terms":
+        options["query_key"] = random.choice(["user", "host.ip"])
+    return Stream("frequency", options, random_batches(random, user_and_ip), feed=feed)
+
+
+def test_counts_that_polls_find_have_the_same_matches(oracle: Oracle) -> None:
+    compared = differential(oracle, [counted(seed) for seed in range(500)])
+    assert compared.streams == 500
+    assert compared.matches > 500

@@ -23,7 +23,8 @@ from typing import Any
 
 from divertor.model.events import Event
 from divertor.rules.options import Option, boolean, integer, span
-from divertor.rules.types.contract import Hit, Key, Observation, Settings, Side, TypeDeclaration
+from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration
+from divertor.rules.types.polling import Entry, EventWindow
 from divertor.rules.types.remembered import MAX_KEYS, idle, longest_idle
 
 #: A window never holds more than num_events, so this bounds it.
@@ -146,8 +147,7 @@ class Frequency:
         return float(len(window) - bisect_right(window, now - self.timeframe, lo=window[0]))
 
     def summary(self, _document: Mapping[str, Any], time: datetime) -> str:
-        start = time - timedelta(microseconds=self.timeframe)
-        return f"At least {self.num_events} events occurred between {minute(start)} and {minute(time)}"
+        return sentence(self.num_events, self.timeframe, time)
 
     def _add(self, windows: Windows, key: Key, micros: int, now: int, most: int) -> int:
         """Put a time into its key's window, which keeps `most`; how many it holds then."""
@@ -234,6 +234,66 @@ class Frequency:
         return Hit.of(seen, related=tuple(event for event in kept.events if event is not seen.event))
 
 
+@dataclass(slots=True)
+class Polls:
+    """The state of `PolledCounts`: events since the last poll by key, and the windows of what polls found."""
+
+    since_poll: dict[Key, int] = field(default_factory=dict)
+    windows: dict[Key, EventWindow] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PolledCounts:
+    """`use_count_query` and `use_terms_query` (`by_key`) in compatible mode: a poll finds numbers, which
+    count as so many events at its end. The match shows the time and the key only.
+    """
+
+    num_events: int
+    timeframe: int
+    by_key: bool
+    max_keys: int = MAX_KEYS
+
+    def start(self) -> Polls:
+        return Polls()
+
+    def span(self) -> timedelta:
+        return timedelta(microseconds=self.timeframe)
+
+    def step(self, state: Polls, seen: Observation, now: int) -> list[Hit]:
+        key = seen.key if self.by_key else None
+        if key is not None or not self.by_key:
+            state.since_poll[key] = state.since_poll.get(key, 0) + 1
+            if len(state.since_poll) > self.max_keys:
+                for oldest in longest_idle(state.since_poll):
+                    del state.since_poll[oldest]
+        return []
+
+    def tick(self, state: Polls, now: int) -> list[Hit]:
+        found = state.since_poll if self.by_key else {None: state.since_poll.get(None, 0)}
+        state.since_poll = {}
+        hits = [hit for key, count in found.items() for hit in self._counted(state, key, count, now)]
+        for key in [key for key, window in state.windows.items() if now - window.times[-1] > self.timeframe]:
+            del state.windows[key]
+        return hits
+
+    def summary(self, _document: Mapping[str, Any], time: datetime) -> str:
+        return sentence(self.num_events, self.timeframe, time)
+
+    def _counted(self, state: Polls, key: Key, count: int, now: int) -> list[Hit]:
+        window = state.windows.setdefault(key, EventWindow(self.timeframe))
+        window.append(Entry(now, count))
+        if window.total < self.num_events:
+            return []
+        del state.windows[key]
+        return [Hit.at(key, now)]
+
+
+def sentence(num_events: int, timeframe: int, time: datetime) -> str:
+    """What a match means."""
+    start = time - timedelta(microseconds=timeframe)
+    return f"At least {num_events} events occurred between {minute(start)} and {minute(time)}"
+
+
 def _newest(window: int | array[int]) -> int:
     return window if isinstance(window, int) else window[-1]
 
@@ -243,22 +303,27 @@ def minute(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def make(options: Mapping[str, Any], settings: Settings) -> Frequency:
+def make(options: Mapping[str, Any], settings: Settings) -> RuleType[Any]:
+    num_events, timeframe = options["num_events"], options["timeframe"] // _MICROSECOND
+    if settings.compatible and (options["use_count_query"] or options["use_terms_query"]):
+        return PolledCounts(num_events, timeframe, by_key=not options["use_count_query"])
     return Frequency(
-        num_events=options["num_events"],
-        timeframe=options["timeframe"] // _MICROSECOND,
+        num_events=num_events,
+        timeframe=timeframe,
         attach_related=options["attach_related"],
         compatible=settings.compatible,
         measured=settings.measured,
     )
 
 
-DECLARATION: TypeDeclaration[Counted] = TypeDeclaration(
+DECLARATION: TypeDeclaration[Any] = TypeDeclaration(
     "frequency",
     (
         Option("num_events", integer(1, MAX_NUM_EVENTS), required=True),
         Option("timeframe", span(), required=True),
         Option("attach_related", boolean, default=False),
+        Option("use_count_query", boolean, default=False),
+        Option("use_terms_query", boolean, default=False),
     ),
     make,
 )
