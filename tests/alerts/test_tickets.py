@@ -64,7 +64,7 @@ def test_jira_finds_the_ticket_that_an_earlier_attempt_made(
 def test_jira_bumps_a_ticket_with_the_same_title(match: Matches, webhook: Any, account: str) -> None:
     webhook.says = {"search": {"issues": []}}
     more = jira(account, jira_bump_tickets=True, jira_bump_only=True, jira_bump_in_statuses=["To Do"])
-    words = {"alert_subject": 'x" OR project = Y {}', "alert_subject_args": ["user"]}
+    words: dict[str, Any] = {"alert_subject": 'x" OR project = Y {}', "alert_subject_args": ["user"]}
     assert deliver(found(match, "jira", **more, **words), webhook) == [None]
     jql = webhook.payloads[1]["jql"]
     assert 'summary ~ "x OR project Y eve"' in jql and 'status in ("To Do")' in jql
@@ -97,7 +97,12 @@ def test_custom_fields_have_the_form_that_jira_says(match: Matches, webhook: Any
         ],
         "priority": [{"id": "1"}, {"id": "2"}],
     }
-    own = {"jira_attacked_host": "#user", "jira_teams": "red", "jira_count": "5", "jira_priority": 1}
+    own: dict[str, Any] = {
+        "jira_attacked_host": "#user",
+        "jira_teams": "red",
+        "jira_count": "5",
+        "jira_priority": 1,
+    }
     deliver(found(match, "jira", **jira(account, **own)), webhook)
     fields = webhook.payloads[-1]["fields"]
     assert (fields["customfield_1"], fields["customfield_2"]) == ("eve", [{"value": "red"}])
@@ -127,7 +132,7 @@ def test_an_account_that_cannot_be_read_is_told_without_its_content(
         assert "S3CRET" not in str(caught.value)
 
 
-BOT = {"slack_bot_token": "xoxb-S3CRET", "slack_channel_override": "#sec"}
+BOT: dict[str, Any] = {"slack_bot_token": "xoxb-S3CRET", "slack_channel_override": "#sec"}
 
 
 def test_slacks_bot_begins_a_thread_and_ends_in_it(match: Matches, webhook: Any) -> None:
@@ -182,7 +187,7 @@ def test_post_sends_every_match_with_a_key_of_its_own(match: Matches, webhook: A
 
 
 def test_post2_cannot_be_broken_out_of(match: Matches, webhook: Any) -> None:
-    more = {
+    more: dict[str, Any] = {
         "http_post2_payload": '{"who": "{{ user }}", "n": {{ n }}}',
         "http_post2_headers": {"x-who": "{{ user }}"},
     }
@@ -201,7 +206,10 @@ def test_post2_says_what_a_template_cannot_do(match: Matches, webhook: Any) -> N
 
 
 def test_pagerduty_keeps_a_key_that_the_rule_makes(match: Matches, webhook: Any) -> None:
-    more = {"pagerduty_incident_key": "{}-{}", "pagerduty_incident_key_args": ["user", "gone"]}
+    more: dict[str, Any] = {
+        "pagerduty_incident_key": "{}-{}",
+        "pagerduty_incident_key_args": ["user", "gone"],
+    }
     deliver(found(match, "pagerduty", pagerduty_api_version="v1", **more), webhook)
     assert webhook.payloads[0]["incident_key"] == "eve-<MISSING VALUE>"
     with pytest.raises(Exception, match="hole number 2"):
@@ -209,23 +217,27 @@ def test_pagerduty_keeps_a_key_that_the_rule_makes(match: Matches, webhook: Any)
 
 
 def test_opsgenie_responders_come_from_fields_or_are_the_default(match: Matches, webhook: Any) -> None:
-    more = {"opsgenie_teams": ["team-{who}"], "opsgenie_teams_args": {"who": "user"}}
+    more: dict[str, Any] = {"opsgenie_teams": ["team-{who}"], "opsgenie_teams_args": {"who": "user"}}
     deliver(found(match, "opsgenie", **more), webhook)
-    other = {**more, "opsgenie_teams_args": {"who": "gone"}, "opsgenie_default_teams": ["all"]}
+    other: dict[str, Any] = {
+        **more,
+        "opsgenie_teams_args": {"who": "gone"},
+        "opsgenie_default_teams": ["all"],
+    }
     deliver(found(match, "opsgenie", **other), webhook)
     assert [p["teams"][0]["name"] for p in webhook.payloads] == ["team-eve", "all"]
 
 
 def test_a_workflow_from_a_field_must_be_a_web_address(match: Matches, webhook: Any) -> None:
-    more = {"ms_power_automate_webhook_url_from_field": "where"}
-    least = {"ms_power_automate_webhook_url": "http://default.example/x", **more}
+    more: dict[str, Any] = {"ms_power_automate_webhook_url_from_field": "where"}
+    least: dict[str, Any] = {"ms_power_automate_webhook_url": "http://default.example/x", **more}
     for where, path in (("http://other.example/y", "/y"), ("file:///etc/passwd", "/x")):
         deliver(match({"where": where}, alert="ms_power_automate", **least), webhook)
         assert webhook.requests[-1][0] == path
 
 
 def test_alertmanager_labels_are_filled_by_jinja_and_fields(match: Matches, webhook: Any) -> None:
-    more = {
+    more: dict[str, Any] = {
         "alertmanager_labels": {"team": "{{ user }}s"},
         "alertmanager_fields": {"ip": "ip"},
         "alertmanager_resolve_time": {"minutes": 5},

@@ -1,5 +1,5 @@
-"""Alerters that do not speak HTTP, with real servers on loopback: SMTP, GELF by TCP and UDP, Zabbix, STOMP; what
-is signed for Amazon and Tencent; Apprise; alerters of the user's own.
+"""Alerters that do not speak HTTP, with real servers on loopback: SMTP, GELF by TCP and UDP, Zabbix, STOMP;
+what is signed for Amazon and Tencent; Apprise; alerters of the user's own.
 """
 
 from __future__ import annotations
@@ -189,7 +189,11 @@ def test_an_html_mail_escapes_values_and_brings_images(
 ) -> None:
     box, port = mailbox
     (tmp_path / "logo.png").write_bytes(b"\x89PNG")
-    images = {"email_image_keys": ["logo"], "email_image_values": ["logo.png"], "assets_dir": str(tmp_path)}
+    images: dict[str, Any] = {
+        "email_image_keys": ["logo"],
+        "email_image_values": ["logo.png"],
+        "assets_dir": str(tmp_path),
+    }
     deliver(found(match, "email", **mail(port, email_format="html", **images)), Nowhere())
     (made,) = box.mails
     text, image = made.iter_parts()
@@ -251,7 +255,12 @@ def test_encryption_that_must_be_and_is_not_there_is_an_error(
 def test_gelf_by_tcp_ends_with_a_zero_byte(match: Matches) -> None:
     seen: list[bytes] = []
     with serving(lambda rfile, _wfile: seen.append(rfile.read())) as port:
-        more = {"gelf_type": "tcp", "gelf_host": "127.0.0.1", "gelf_port": port, "gelf_endpoint": None}
+        more: dict[str, Any] = {
+            "gelf_type": "tcp",
+            "gelf_host": "127.0.0.1",
+            "gelf_port": port,
+            "gelf_endpoint": None,
+        }
         deliver(found(match, "gelf", **more), Nowhere())
     assert seen[0].endswith(b"\0") and json.loads(seen[0][:-1])["_who"] == "eve"
 
@@ -260,7 +269,11 @@ def test_gelf_by_udp_arrives(match: Matches) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(10)
-        more = {"gelf_type": "udp", "gelf_host": "127.0.0.1", "gelf_port": server.getsockname()[1]}
+        more: dict[str, Any] = {
+            "gelf_type": "udp",
+            "gelf_host": "127.0.0.1",
+            "gelf_port": server.getsockname()[1],
+        }
         deliver(found(match, "gelf", gelf_endpoint=None, **more), Nowhere())
         assert json.loads(zlib.decompress(server.recv(65536)))["_who"] == "eve"
 
@@ -298,7 +311,7 @@ def zabbix(seen: list[Any], info: str, response: str = "success") -> Callable[[A
 def test_zabbix_gets_one_and_then_zero(match: Matches) -> None:
     seen: list[Any] = []
     with serving(zabbix(seen, "processed: 1; failed: 0; total: 1")) as port:
-        more = {
+        more: dict[str, Any] = {
             "zbx_sender_host": "127.0.0.1",
             "zbx_sender_port": port,
             "zbx_host": "web",
@@ -312,7 +325,12 @@ def test_zabbix_gets_one_and_then_zero(match: Matches) -> None:
 
 def test_zabbix_says_when_it_does_not_know_the_item(match: Matches) -> None:
     with serving(zabbix([], "processed: 0; failed: 1; total: 1")) as port:
-        more = {"zbx_sender_host": "127.0.0.1", "zbx_sender_port": port, "zbx_host": "user", "zbx_key": "k"}
+        more: dict[str, Any] = {
+            "zbx_sender_host": "127.0.0.1",
+            "zbx_sender_port": port,
+            "zbx_host": "user",
+            "zbx_key": "k",
+        }
         with pytest.raises(DeliveryError, match="does not know") as caught:
             deliver(found(match, "zabbix", zbx_host_from_field=True, **more), Nowhere())
     assert caught.value.again
