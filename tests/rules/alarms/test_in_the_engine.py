@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_pending_frequency_alarm_waits(rule: Build, at: At, event: NewEvent) -
 
 @pytest.mark.parametrize("kind", ["cardinality", "flatline", "spike"])
 def test_types_with_a_number_say_where_their_alarms_begin(rule: Build, kind: str) -> None:
-    options = {
+    options: dict[str, Any] = {
         "cardinality": {"cardinality_field": "user", "max_cardinality": 3},
         "flatline": {"threshold": 5},
         "spike": {"spike_height": 3, "spike_type": "up"},
