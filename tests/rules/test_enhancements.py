@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor.alerts.plugins import load_enhancement
 from divertor.model.events import Event
 from divertor.rules import Engine, Match, Rule
 from divertor.rules.counts import around, counted
 from divertor.rules.discover import discover_url, rison
 from divertor.rules.enhancements import BaseEnhancement, DropMatchException, Enhanced, Enhancer, Maker
+from divertor.rules.plugins import class_at, enhancement_at
 
 Found = Callable[..., Match]
 
@@ -87,7 +87,7 @@ class Drops(BaseEnhancement):
 
 def test_enhancements_written_for_elastalert_work_as_they_are(found: Found, users: str) -> None:
     match = found({"u": {"name": "x"}}, match_enhancements=[f"{users}.Greets"])
-    done = Enhancer(load_enhancement).process(match)
+    done = Enhancer(enhancement_at).process(match)
     assert done.match is not None and done.problems == ()
     assert (done.match.document["greeting"], done.match.document["when"]) == (
         "Hello x of r",
@@ -98,13 +98,13 @@ def test_enhancements_written_for_elastalert_work_as_they_are(found: Found, user
 
 def test_their_exception_drops_the_match(found: Found, users: str) -> None:
     match = found(match_enhancements=[f"{users}.Drops"])
-    assert Enhancer(load_enhancement).process(match) == Enhanced(None)
+    assert Enhancer(enhancement_at).process(match) == Enhanced(None)
 
 
 @pytest.mark.parametrize("path", ["users_enhancements.Gone", "users_enhancements.NoProcess", "no_such.Thing"])
 def test_an_enhancement_that_is_none_is_told_and_costs_no_alert(found: Found, users: str, path: str) -> None:
     match = found({"a": 1}, match_enhancements=[path])
-    done = Enhancer(load_enhancement).process(match)
+    done = Enhancer(enhancement_at).process(match)
     assert done.match == match and path in done.problems[0]
 
 
@@ -222,3 +222,15 @@ def test_a_value_cannot_leave_its_place_in_a_link(value: str) -> None:
     assert inner == value or (
         inner[0] == inner[-1] == "'" and "'" not in inner[1:-1].replace("!!", "").replace("!'", "")
     )
+
+
+def test_alerters_written_for_elastalert_find_their_base_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "users_alerter.py").write_text(
+        "from elastalert.alerts import Alerter\nclass Mine(Alerter):\n    def alert(self, matches): self.got = matches\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = class_at("users_alerter.Mine")({"name": "r"})
+    mine.alert([1])
+    assert (mine.got, mine.rule, mine.get_info()) == ([1], {"name": "r"}, {"type": "Mine"})

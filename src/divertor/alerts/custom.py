@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from divertor.alerts.contract import Delivery, DeliveryError, Receipt
 from divertor.alerts.wording import text, title
+from divertor.rules.plugins import class_at
 
 
 class Custom:
@@ -61,12 +61,12 @@ def _complete(alerter: Any, delivery: Delivery) -> None:
 
 
 def _class_at(path: str) -> Any:
-    module, _, name = path.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as fault:
-        # Importing runs the user's code.
-        raise DeliveryError(f"{path} cannot be imported ({type(fault).__name__})", again=False) from None
+        found = class_at(path)
+    except ValueError as fault:
+        raise DeliveryError(
+            f"{path} cannot be imported ({type(fault.__cause__).__name__})", again=False
+        ) from None
     if not callable(getattr(found, "alert", None)):
         raise DeliveryError(f"{path} has no method alert", again=False)
     return found

@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from divertor.alerts.plugins import load_enhancement
 from divertor.errors import DivertorError
 from divertor.model.events import Event
 from divertor.rules.counts import MAX_EVENTS, around, counted
 from divertor.rules.discover import discover_url
 from divertor.rules.enhancements import Enhancer
 from divertor.rules.notification import Notification
+from divertor.rules.plugins import enhancement_at
 from divertor.rules.projection import plain
 from divertor.rules.rule import Audience, Match
 from divertor.store.query import EventQuery
@@ -43,7 +43,7 @@ class Enriching:
 
     def __init__(self, store: EventStore | None, enhancer: Enhancer | None = None) -> None:
         self._store = store
-        self._enhancer = enhancer or Enhancer(load_enhancement)
+        self._enhancer = enhancer or Enhancer(enhancement_at)
 
     def found(self, match: Match) -> Match | None:
         """A match as it is gathered; None when an enhancement drops it."""

@@ -3,7 +3,7 @@
 An enhancement is a class with `process(match)`, which changes the dict it is given, or raises
 `DropMatchException`; it is made once for a rule, with the rule's options. ElastAlert's own classes of users
 work as they are. Each works on a copy, and one that fails is told and changes nothing: an alert is never lost
-to it. Importing a class by its path is the edge's (`divertor.alerts.plugins`), which hands it in.
+to it. Importing a class by its path is the edge's (`plugins.py`), which hands it in.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 because importing runs their code.
 
 Classes that were written for ElastAlert import from its package. Where that is not installed, stand-ins
-with its names are imported instead: `elastalert.ruletypes.RuleType`, and what such classes use of
-`elastalert.util`.
+with its names are imported instead: `elastalert.ruletypes.RuleType`, `elastalert.enhancements`, the base
+class of `elastalert.alerts`, and what such classes use of `elastalert.util`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from divertor.model.events import format_time, parse_time
 from divertor.rules.document import lookup
+from divertor.rules.enhancements import BaseEnhancement, DropMatchException, Maker, TimeEnhancement
 from divertor.rules.projection import plain
 from divertor.rules.types.custom import RuleType
 
@@ -56,6 +57,18 @@ def rule_type_at(path: str) -> Any:
     return found
 
 
+def enhancement_at(path: str) -> Maker:
+    """The class of an enhancement.
+
+    :raises ValueError: as `class_at`, or it is no enhancement.
+    """
+    found = class_at(path)
+    if not callable(getattr(found, "process", None)):
+        raise ValueError(f"{path} has no process(match)")
+    maker: Maker = found
+    return maker
+
+
 def _imported(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
@@ -79,6 +92,21 @@ def _stand_in() -> None:
 
 class EAException(Exception):
     """What ElastAlert's code raises."""
+
+
+class Alerter:
+    """What alerters of users derive from; what is missing here is added by whoever runs them."""
+
+    required_options: frozenset[str] = frozenset()
+
+    def __init__(self, rule: Mapping[str, Any]) -> None:
+        self.rule = rule
+
+    def alert(self, matches: list[dict[str, Any]]) -> None:
+        raise NotImplementedError
+
+    def get_info(self) -> dict[str, Any]:
+        return {"type": type(self).__name__}
 
 
 def ts_to_dt(timestamp: Any) -> datetime:
@@ -118,6 +146,12 @@ def new_get_event_ts(name: str) -> Callable[[Any], Any]:
 
 _MODULES: dict[str, dict[str, Any]] = {
     "elastalert": {},
+    "elastalert.alerts": {"Alerter": Alerter},
+    "elastalert.enhancements": {
+        "BaseEnhancement": BaseEnhancement,
+        "DropMatchException": DropMatchException,
+        "TimeEnhancement": TimeEnhancement,
+    },
     "elastalert.ruletypes": {"RuleType": RuleType},
     "elastalert.util": {
         "EAException": EAException,
