@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,7 @@ def test_the_default_body_is_name_and_sorted_fields(match: Matches) -> None:
 
 def test_excluding_fields_leaves_text_and_summary(match: Matches) -> None:
     counting: dict[str, Any] = {"type": "frequency", "num_events": 1, "timeframe": {"minutes": 30}}
+    counting["use_local_time"] = False
     assert body(match(alert_text="hi", alert_text_type="exclude_fields", **counting)) == (
         "hi\n\nAt least 1 events occurred between 2026-01-01 12:00 UTC and 2026-01-01 12:30 UTC\n\n"
     )
@@ -84,3 +86,15 @@ def test_escaping_touches_values_and_not_the_authors_text(match: Matches) -> Non
 
 def test_a_body_is_bounded(match: Matches) -> None:
     assert len(body(match({"a": "x" * 10 * MAX_BODY}))) == MAX_BODY
+
+
+def test_times_are_shown_in_the_local_zone_unless_told_otherwise(
+    match: Matches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "XYZ-5")
+    time.tzset()
+    counting: dict[str, Any] = {"type": "frequency", "num_events": 1, "timeframe": {"minutes": 30}}
+    shown = [body(match(use_local_time=local, **counting)) for local in (True, False)]
+    monkeypatch.undo()
+    time.tzset()
+    assert "17:00 XYZ and 2026-01-01 17:30 XYZ" in shown[0] and "12:00 UTC" in shown[1]

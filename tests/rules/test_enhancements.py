@@ -228,7 +228,8 @@ def test_alerters_written_for_elastalert_find_their_base_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "users_alerter.py").write_text(
-        "from elastalert.alerts import Alerter\nclass Mine(Alerter):\n    def alert(self, matches): self.got = matches\n"
+        "from elastalert.alerts import Alerter\n"
+        "class Mine(Alerter):\n    def alert(self, matches): self.got = matches\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     mine = class_at("users_alerter.Mine")({"name": "r"})

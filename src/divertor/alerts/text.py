@@ -94,7 +94,8 @@ def _one(rule: Rule, match: Match, escape: Escape) -> str:
     text = _close(head + ("" if words.text is None else _fill(words.text, rule, match, escape)))
     if words.kind == "alert_text_only":
         return text
-    text = _close(text + rule.behaviour.summary(match.document, match.time))
+    shown = match.time.astimezone() if rule.clock.local else match.time
+    text = _close(text + rule.behaviour.summary(match.document, shown))
     counts = {name: match.document[name] for name in _counted(rule) if name in match.document}
     text += _top_counts(counts, escape)
     if words.kind == "exclude_fields":

@@ -252,7 +252,7 @@ def _summary(fewest: int, timeframe: int, time: datetime) -> str:
     start = time - timedelta(microseconds=timeframe)
     return (
         f"An abnormally low number of events: fewer than {fewest} between"
-        f" {start:%Y-%m-%d %H:%M UTC} and {time:%Y-%m-%d %H:%M UTC}"
+        f" {start:%Y-%m-%d %H:%M %Z} and {time:%Y-%m-%d %H:%M %Z}"
     )
 
 

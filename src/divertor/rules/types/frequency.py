@@ -300,7 +300,7 @@ def _newest(window: int | array[int]) -> int:
 
 def minute(moment: datetime) -> str:
     """A time as the sentences about matches spell it."""
-    return moment.strftime("%Y-%m-%d %H:%M UTC")
+    return moment.strftime("%Y-%m-%d %H:%M %Z")
 
 
 def make(options: Mapping[str, Any], settings: Settings) -> RuleType[Any]:

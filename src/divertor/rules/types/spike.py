@@ -368,7 +368,7 @@ def spike_summary(document: Mapping[str, Any], time: datetime, timeframe: int, w
     kind = "number of events" if what is None else f"value of {what}"
     length = timedelta(microseconds=timeframe)
     return (
-        f"An abnormal {kind} ({_short(current)}) around {time:%Y-%m-%d %H:%M UTC}; in the {length} before"
+        f"An abnormal {kind} ({_short(current)}) around {time:%Y-%m-%d %H:%M %Z}; in the {length} before"
         f" it was {_short(reference)}"
     )
 
