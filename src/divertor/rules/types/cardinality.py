@@ -55,6 +55,15 @@ class Values:
     #: The last event of each value, when matches are to show them.
     events: dict[str, Event] = field(default_factory=dict)
 
+    def sees_again(self, value: str, micros: int, timeframe: int) -> bool:
+        """The usual case, told early: the newest event brings a value that is among them."""
+        before = self.seen.get(value)
+        if before is None or micros < self.newest or before <= micros - timeframe:
+            return False
+        del self.seen[value]
+        self.seen[value] = self.newest = micros
+        return True
+
     def add(self, value: str, micros: int, timeframe: int) -> bool:
         """Whether it is one that was not in the window, and now is."""
         if micros <= self.newest - timeframe:
@@ -133,20 +142,20 @@ class Cardinality:
         if not values:
             return []
         known = self._of_key(state, seen, now)
+        if len(values) == 1 and known.sees_again(compact(values[0]), seen.micros, self.timeframe):
+            if self.attach_related:
+                known.keep_event([compact(values[0])], seen.event)
+            return []
         before = len(known.seen)
         fresh = self._add_all(known, [compact(value) for value in values], seen)
         most = self.most
         fires = fresh and most is not None and len(known.seen) > most and self._count(known) > most
         state.held += len(known.seen) - before
-        if len(state.by_key) > self.max_keys or state.held > self._max_values:
+        if len(state.by_key) > self.max_keys or state.held > MAX_EVENTS:
             self._bound(state)
         if not fires:
             return []
         return [Hit.of(seen, related=known.others(seen.event) if self.attach_related else None)]
-
-    @property
-    def _max_values(self) -> int:
-        return MAX_EVENTS if self.attach_related else MAX_VALUES
 
     def tick(self, state: Counted, now: int) -> list[Hit]:
         if self.least is not None:
@@ -237,7 +246,8 @@ class Cardinality:
             state.due.drop(key, known.slot)
 
     def _bound(self, state: Counted) -> None:
-        while len(state.by_key) > self.max_keys or (state.held > self._max_values and len(state.by_key) > 1):
+        most = MAX_EVENTS if self.attach_related else MAX_VALUES
+        while len(state.by_key) > self.max_keys or (state.held > most and len(state.by_key) > 1):
             for key in longest_idle(state.by_key):
                 self._forget(state, key)
                 state.forgotten += 1
