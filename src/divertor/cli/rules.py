@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from divertor.cli.backtest import backtest
 from divertor.cli.explain import explain
 from divertor.cli.lint import lint
 from divertor.cli.options import AsJson, State, listing
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 group = listing("Which rules run, and what a rule would have alerted on.")
 group.command("lint")(lint)
+group.command("backtest")(backtest)
 group.command("explain")(explain)
 #: The longest line of an events file, in bytes.
 MAX_LINE = 4 * 1024 * 1024
@@ -74,10 +76,10 @@ def test(
 
     With --json: one JSON line per alert.
     """
-    from divertor.rules import backtest, load_rule
-    from divertor.rules.files import read_text
+    from divertor.rules import backtest
+    from divertor.rules.files import load_file
 
-    rule = load_rule(read_text(file), str(file))
+    rule = load_file(file)
     counted = Counting(read_events(events, rule.index, rule.clock.field))
     matches = backtest(rule, counted)
     if as_json:

@@ -7,10 +7,12 @@ they are taken one by one, and nothing is kept of them but what the rules keep.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from divertor.model.events import Event
+from divertor.rules.document import OWN, roots
 from divertor.rules.engine import Engine
 from divertor.rules.rule import Match, Rule
 
@@ -20,6 +22,11 @@ TICK = timedelta(seconds=1)
 #: Ticks before the next event at most, about a month of seconds: an event that is dated far from the others
 #: must not keep the backtest busy with the time between.
 _MAX_TICKS = 3_000_000
+
+#: Words that a database is asked for at most.
+_MAX_WORDS = 32
+#: Letters that stand in JSON as they are. Digits are left out: a number has several spellings.
+_PLAIN = re.compile("[a-z_]+")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -62,6 +69,23 @@ def replay(
 def backtest(rule: Rule, events: Iterable[Event]) -> list[Match]:
     """What a rule would have alerted on these events, each judged at its own time."""
     return list(replay(Engine([rule]), events))
+
+
+def words_of(rule: Rule) -> tuple[str, ...]:
+    """Words one of which the body of each event that concerns the rule has, in any letter case; none: nothing
+    is certain. They are ASCII, so that a database finds them as Python does.
+    """
+    anchors = rule.filter.anchors
+    if not anchors or len(anchors) > _MAX_WORDS:
+        return ()
+    found: set[str] = set()
+    for anchor in anchors:
+        if anchor.field is None or not OWN.isdisjoint(roots(anchor.field)):
+            return ()  # the event itself may have it, outside of its body
+        if anchor.token is None or not _PLAIN.fullmatch(anchor.token):
+            return ()
+        found.add(anchor.token)
+    return tuple(sorted(found))
 
 
 def _ticks(engine: Engine, reached: datetime, until: datetime) -> Iterator[Match]:

@@ -34,6 +34,9 @@ _MAX_POLLS = 100_000
 #: Up to so many filters are simply tried one after the other.
 _FEW = 2
 
+#: Microseconds between two looks at what may be forgotten of alarms.
+_FORGET = 10_000_000
+
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -167,6 +170,7 @@ class Engine:
         self._running: list[_Running] = []
         self._routes: dict[tuple[str, ...], _Route] = {}
         self.alarms = Alarms()
+        self._forgot = 0
         self.replace(rules)
 
     @property
@@ -177,6 +181,10 @@ class Engine:
     def health(self) -> dict[str, Health]:
         """By rule name."""
         return {running.rule.name: running.health for running in self._running}
+
+    def counted(self, name: str) -> tuple[int, int]:
+        """Hits and matches of a rule since its last alert, which the next one will tell."""
+        return next(((one.hits, one.matches) for one in self._running if one.rule.name == name), (0, 0))
 
     def state(self, name: str) -> Any:
         """The state of a rule's type; None when no such rule runs."""
@@ -256,7 +264,9 @@ class Engine:
         A rule sees the time its `query_delay` ago; a compatible one only at multiples of its `run_every`.
         """
         moment = micros_of(now)
-        self.alarms.forget(moment)
+        if moment - self._forgot >= _FORGET or moment < self._forgot:
+            self.alarms.forget(moment)
+            self._forgot = moment
         matches: list[Match] = []
         for running in self._running:
             if running.every:
