@@ -98,3 +98,12 @@ def test_times_are_shown_in_the_local_zone_unless_told_otherwise(
     monkeypatch.undo()
     time.tzset()
     assert "17:00 XYZ and 2026-01-01 17:30 XYZ" in shown[0] and "12:00 UTC" in shown[1]
+
+
+def test_a_hole_may_format_a_number(match: Matches) -> None:
+    filled = match(
+        {"n": 2.5, "t": "<"}, alert_subject="{:.2f} {:>3} {:.1f}", alert_subject_args=["n", "t", "gone"]
+    )
+    assert text.subject(Notification.of(filled), lambda value: value.replace("<", "&lt;")) == (
+        "2.50   &lt; <MISSING VALUE>"
+    )

@@ -28,11 +28,45 @@ def test_a_literal_has_no_holes() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{} {0}", "{0} {}", "{1}", "{x}", "{0.a}", "{0[a]}", "{0!r}", "{0:>5}", "{", "}", "{²}"]
+    "text",
+    [
+        "{} {0}",
+        "{0} {}",
+        "{1}",
+        "{x}",
+        "{0.a}",
+        "{0[a]}",
+        "{0!r}",
+        "{0:>5000}",
+        "{0:{0}}",
+        "{0:%Y}",
+        "{",
+        "}",
+        "{²}",
+    ],
 )
 def test_a_hole_that_asks_for_more_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_template(text, ("a",))
+
+
+FORMATS = [
+    ("{:.2f}", 3.14159, "3.14"),
+    ("{0:>5}", "a", "    a"),
+    ("{:,}", 1234567, "1,234,567"),
+    ("{:.1%}", 0.256, "25.6%"),
+    ("{:03d}", 7, "007"),
+    ("{:.2f}", "no number", "no number"),
+    ("{:d}", None, "None"),
+    ("{:c}", 2**70, str(2**70)),
+    ("{:>9}", ["a"], "['a']"),
+]
+
+
+@pytest.mark.parametrize(("text", "value", "shown"), FORMATS)
+def test_a_format_shapes_what_it_fits_and_leaves_the_rest(text: str, value: object, shown: str) -> None:
+    template = parse_template(text, ("a",))
+    assert template.render(str, lambda hole: hole.formatted(value)) == shown
 
 
 @settings(max_examples=300, deadline=None)

@@ -17,7 +17,7 @@ from divertor.rules.document import lookup
 from divertor.rules.jinja import JinjaTemplate, RenderError
 from divertor.rules.notification import Notification
 from divertor.rules.rule import Match, Rule, Status
-from divertor.rules.template import Template
+from divertor.rules.template import Hole, Template
 from divertor.rules.timing import pretty
 
 #: Makes a value harmless in a medium with markup.
@@ -79,10 +79,13 @@ def value_text(match: Match, field: str) -> str:
 
 
 def _value_text(rule: Rule, match: Match, field: str) -> str:
-    value = lookup(match.document, field)
-    if value is None:
-        value = rule.properties.get(field)
+    value = _value(rule, match, field)
     return rule.words.missing if value is None else str(value)
+
+
+def _value(rule: Rule, match: Match, field: str) -> Any:
+    value = lookup(match.document, field)
+    return rule.properties.get(field) if value is None else value
 
 
 def _one(rule: Rule, match: Match, escape: Escape) -> str:
@@ -137,7 +140,11 @@ def _fill(template: Template, rule: Rule, match: Match, escape: Escape) -> str:
         text = _value_text(rule, match, field)
         return text if text == missing else escape(text)
 
-    return template.render(value_of)
+    def formatted(hole: Hole) -> str:
+        value = _value(rule, match, hole.field)
+        return missing if value is None else escape(hole.formatted(value))
+
+    return template.render(value_of, formatted)
 
 
 def _close(text: str) -> str:

@@ -1,8 +1,8 @@
 """Text with numbered or named holes (`"Attack on {}"`), checked when a rule is loaded.
 
-The syntax is `str.format`'s without attributes, indices, conversions and format specifications: a template is
-the rule author's, what fills it is an attacker's, and neither can make rendering fail or look inside an
-object.
+The syntax is `str.format`'s without attributes, indices and conversions, and with format specifications
+(`{:.2f}`) of a bounded width: a template is the rule author's, what fills it is an attacker's, and neither
+can make rendering fail or look inside an object.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import re
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+#: Format specifications of a bounded width, without holes in them.
+_SPEC = re.compile(r"(?:[^{}]?[<>=^])?[-+ ]?#?0?[0-9]{0,3}[,_]?(?:\.[0-9]{1,2})?[bcdeEfFgGnosxX%]?")
 _LINK_HOLE = re.compile(r"\{([A-Za-z_@][\w.@\-\[\]]*)\}")
 
 #: Literal text, or the field whose value goes there.
@@ -21,7 +23,17 @@ Part: TypeAlias = "str | Hole"
 
 @dataclass(frozen=True, slots=True)
 class Hole:
+    """Where a field's value goes; `spec` says how it is formatted, as `format` has it."""
+
     field: str
+    spec: str = ""
+
+    def formatted(self, value: Any) -> str:
+        """The value by the format, or as it is where the format does not fit it."""
+        try:
+            return format(value, self.spec)
+        except (ValueError, TypeError, OverflowError):
+            return str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +42,15 @@ class Template:
 
     parts: tuple[str | Hole, ...]
 
-    def render(self, value_of: Callable[[str], str]) -> str:
-        """The text, each hole filled with `value_of(field)`; values are never read as templates."""
-        return "".join(part if isinstance(part, str) else value_of(part.field) for part in self.parts)
+    def render(self, value_of: Callable[[str], str], formatted: Callable[[Hole], str] | None = None) -> str:
+        """The text, each hole filled with `value_of(field)`, or `formatted(hole)` if it has a format; values
+        are never read as templates.
+        """
+
+        def filled(hole: Hole) -> str:
+            return formatted(hole) if hole.spec and formatted is not None else value_of(hole.field)
+
+        return "".join(part if isinstance(part, str) else filled(part) for part in self.parts)
 
 
 def literal(text: str) -> Template:
@@ -54,9 +72,11 @@ def parse_template(
             parts.append(before)
         if hole is None:
             continue
-        if spec or conversion:
-            raise ValueError(f"{{{hole}}} with a conversion or a format is not supported")
-        parts.append(Hole(names.field_of(hole)))
+        if conversion:
+            raise ValueError(f"{{{hole}}} with a conversion is not supported")
+        if spec and not _SPEC.fullmatch(spec):
+            raise ValueError(f"{{{hole}:{spec[:20]}}} has a format that is not supported")
+        parts.append(Hole(names.field_of(hole), spec or ""))
     return Template(tuple(parts))
 
 
