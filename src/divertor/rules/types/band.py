@@ -11,7 +11,7 @@ Compatible mode judges in each run what ElastAlert would query then (`runs.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf, nextafter
@@ -154,22 +154,37 @@ class Band:
         newest = strip.panes[-1].index
         first = newest - self.glazing.window + 1
         if strip.whole is None or strip.whole_at != newest:
+            self._look_back(strip, newest)
             strip.whole, _docs = strip.over(first, newest, self.gauge.empty)
             strip.whole_at = newest
         elif pane.index >= first:
             for value in sample:
                 strip.whole.add(value)
         number = strip.whole.value()
-        if number is None or not self._is_bad_early(number):
+        if number is None or not self._is_bad_early(number) or seen.micros < strip.hot:
             return []
         if sum(one.docs for one in strip.panes if one.index >= first) < self.min_docs:
             return []
-        return self._told(strip, seen.micros, lambda fields: Hit.of(seen, fields=fields), strip.whole, number)
+        strip.hot = seen.micros + self.glazing.width * self.glazing.window
+        return [Hit.of(seen, fields=self._fields(strip, strip.whole, number))]
+
+    def _look_back(self, strip: Strip, newest: int) -> None:
+        """Whether the number was good when the newest pane began: then what is bad now is news."""
+        if strip.hot:
+            before, _docs = strip.over(newest - self.glazing.window, newest - 1, self.gauge.empty)
+            number = before.value()
+            if number is None or not self._is_bad_early(number):
+                strip.hot = 0
 
     def _is_bad_early(self, number: float) -> bool:
         if self.gauge.pushes_up and self.bounds.is_above(number):
             return True
         return self.gauge.pushes_down and self.bounds.is_below(number)
+
+    def _is_bad_late(self, number: float) -> bool:
+        if not self.gauge.pushes_up and self.bounds.is_above(number):
+            return True
+        return not self.gauge.pushes_down and self.bounds.is_below(number)
 
     def _judge(self, state: Strips, key: Key, index: int) -> list[Hit]:
         strip = state.by_key.get(key)
@@ -178,36 +193,22 @@ class Band:
                 return []
             strip = state.by_key[key] = Strip(index)
         first = index - self.glazing.window + 1
+        # Without a key the rule's own first pane may have begun before the rule.
+        since = strip.began(index, self.glazing.reach) if self.query_key else (state.since or 0) + 1
         found, docs = strip.over(first, index, self.gauge.empty)
         number = found.value()
-        if number is None or (self.query_key and docs < self.min_docs):
-            strip.bad = False
-            return []
-        # Without a key the rule's own first pane may have begun before the rule.
-        since = strip.since if self.query_key else (state.since or 0) + 1
-        whole = first >= since
-        bad = self._is_bad_early(number) or (
-            whole and (self.bounds.is_above(number) or self.bounds.is_below(number))
-        )
-        if not bad:
+        few = bool(self.query_key) and docs < self.min_docs
+        if number is None or few or first < since or not self._is_bad_late(number):
             strip.bad = False
             return []
         moment = (index + 1) * self.glazing.width
-        return self._told(strip, moment, lambda fields: Hit.at(key, moment, fields=fields), found, number)
-
-    def _told(
-        self,
-        strip: Strip,
-        moment: int,
-        hit: Callable[[dict[str, Any]], Hit],
-        aggregate: Aggregate,
-        number: float,
-    ) -> list[Hit]:
-        """A hit when the number became bad, and once a window while it is."""
         if strip.bad and moment < strip.quiet:
             return []
         strip.bad, strip.quiet = True, moment + self.glazing.width * self.glazing.window
-        return [hit({**compound(self.query_key, strip.parts), **self.gauge.fields(aggregate, number)})]
+        return [Hit.at(key, moment, fields=self._fields(strip, found, number))]
+
+    def _fields(self, strip: Strip, aggregate: Aggregate, number: float) -> dict[str, Any]:
+        return {**compound(self.query_key, strip.parts), **self.gauge.fields(aggregate, number)}
 
 
 @dataclass(slots=True)

@@ -33,9 +33,10 @@ class Pane:
 
 @dataclass(slots=True)
 class Strip:
-    """One key's panes in order. `parts`: the values of a compound key. `since`: the first pane; `quiet`:
-    until when nothing more is told; `bad`: the last judgement; `whole`: the panes of the newest window
-    together, as of the pane `whole_at`, kept only if events are judged when they come.
+    """One key's panes in order. `parts`: the values of a compound key. `since`: the first pane since it was
+    last without any; `quiet`: until when nothing more is told; `bad`: the last judgement. Where events are
+    judged when they come: `whole` is the panes of the newest window together, as of the pane `whole_at`, and
+    `hot` is `quiet` for what they show, 0 when it is good.
     """
 
     since: int
@@ -45,6 +46,23 @@ class Strip:
     bad: bool = False
     whole: Aggregate | None = None
     whole_at: int = -1
+    hot: int = 0
+
+    def began(self, index: int, reach: int) -> int:
+        """The first pane, as of this one, since the key was without any in reach."""
+        since, before = self.since, None
+        for pane in self.panes:
+            if pane.index > index:
+                break
+            if before is not None and pane.index - before > reach:
+                since = pane.index
+            before = pane.index
+        return since
+
+    def drop_first(self, reach: int) -> None:
+        gone = self.panes.pop(0)
+        if self.panes and self.panes[0].index - gone.index > reach:
+            self.since = self.panes[0].index
 
     def over(self, first: int, last: int, empty: Callable[[], Aggregate]) -> tuple[Aggregate, int]:
         """The aggregate of the panes first to last, both included, and how many events they have."""
@@ -118,7 +136,7 @@ class Glazing:
         panes.insert(place, pane)
         state.keys.setdefault(index, {})[key] = None
         if len(panes) > _MOST_BEHIND * self.reach:
-            del panes[0]
+            strip.drop_first(self.reach)
         return pane
 
     def passed(self, state: Strips, now: int) -> Iterable[tuple[int, list[Key]]]:
@@ -161,7 +179,7 @@ class Glazing:
                 if strip is None:
                     continue
                 while strip.panes and strip.panes[0].index <= index - self.reach:
-                    del strip.panes[0]
+                    strip.drop_first(self.reach)
                 if not strip.panes and self.keyed:
                     del state.by_key[key]
 

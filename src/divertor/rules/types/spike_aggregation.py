@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from divertor.model.documents import Node
+from divertor.model.fields import fail
 from divertor.rules.options import Option, boolean, number, span
 from divertor.rules.types.aggregates import OF_ANYTHING
 from divertor.rules.types.band import compound, leading_parts_of, parts_of
@@ -102,7 +104,7 @@ class SpikeAggregation:
 
     def _judge(self, state: Strips, key: Key, strip: Strip, index: int) -> list[Hit]:
         moment = (index + 1) * self.glazing.width
-        since = strip.since
+        since = strip.began(index, 2 * PANES)
         if not self.query_key or self.new_data:
             since = state.since or 0
         if index - 2 * PANES + 1 < since or moment < strip.quiet:
@@ -195,6 +197,11 @@ class PolledSpikeAggregation:
         return spike_summary(document, time, self.judge.timeframe, what)
 
 
+def _no_interval(node: Node, what: str) -> Any:
+    """:raises InputError: always."""
+    fail(node, f"{what} would cut the windows that are compared", "timeframe alone")
+
+
 def make(options: Mapping[str, Any], settings: Settings) -> RuleType[Any]:
     kind, timeframe = options["spike_type"], options["timeframe"] // _MICROSECOND
     metric = Metric(options["metric_agg_key"], options["metric_agg_type"], percentile_rank(options))
@@ -234,6 +241,7 @@ DECLARATION: TypeDeclaration[Any] = TypeDeclaration(
         Option("threshold_ref", number(-_LARGEST, _LARGEST), default=0.0),
         Option("threshold_cur", number(-_LARGEST, _LARGEST), default=0.0),
         Option("alert_on_new_data", boolean, default=False),
+        Option("bucket_interval", _no_interval),
     ),
     make,
 )
