@@ -1,4 +1,4 @@
-"""`python -m bench.fuzz`: random texts against the readers of conditions, blueprints and selectors.
+"""`python -m bench.fuzz`: random texts against the readers of conditions, blueprints, selectors and filters.
 
 Of a text that is read the fuzzer also demands that it can be written and read back to the same thing; of a
 condition, that Envoy's form of it can be built and that it answers; of a blueprint, that what becomes of it
@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from bench.fuzz import queries
 from bench.fuzz.inputs import blueprint_text, condition_text, selector_text
 from divertor.conditions import RequestView, matches, parse, to_envoy, to_text
 from divertor.errors import InputError
@@ -102,6 +103,7 @@ TARGETS: dict[str, tuple[Callable[[random.Random], str], Callable[[str], None]]]
     "conditions": (condition_text, try_condition),
     "blueprints": (blueprint_text, try_blueprint),
     "selectors": (selector_text, try_selector),
+    **queries.TARGETS,
 }
 
 

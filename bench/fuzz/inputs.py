@@ -119,7 +119,7 @@ _VALUE = re.compile(r"(?<=: )[^\s{}\[\],\"'][^{}\[\],\n\"']*")
 
 def condition_text(rng: random.Random) -> str:
     """A text for the condition reader."""
-    return _text(rng, CONDITIONS, WORDS)
+    return mixed(rng, CONDITIONS, WORDS)
 
 
 def blueprint_text(rng: random.Random) -> str:
@@ -133,15 +133,16 @@ def blueprint_text(rng: random.Random) -> str:
         )
     if kind < 0.25:
         return _with_another_value(rng, BLUEPRINTS[-1])
-    return _text(rng, BLUEPRINTS, YAML_WORDS)
+    return mixed(rng, BLUEPRINTS, YAML_WORDS)
 
 
 def selector_text(rng: random.Random) -> str:
     """A text for the selector reader."""
-    return _text(rng, SELECTORS, SELECTOR_WORDS)
+    return mixed(rng, SELECTORS, SELECTOR_WORDS)
 
 
-def _text(rng: random.Random, right: list[str], words: list[str]) -> str:
+def mixed(rng: random.Random, right: list[str], words: list[str]) -> str:
+    """A right text with mistakes, words without order, or noise."""
     kind = rng.random()
     if kind < 0.65:
         return _mutated(rng, rng.choice(right), right, words)

@@ -15,6 +15,7 @@ from bench.fuzz.__main__ import (
     try_selector,
 )
 from bench.fuzz.inputs import BLUEPRINTS, CONDITIONS, SELECTORS
+from bench.fuzz.queries import EQL, EXPRESSIONS, FILTERS, QUERIES
 
 
 def test_the_fuzzer_begins_with_texts_that_are_read() -> None:
@@ -25,6 +26,16 @@ def test_the_fuzzer_begins_with_texts_that_are_read() -> None:
     for text in SELECTORS:
         try_selector(text)
     assert (len(CONDITIONS), len(BLUEPRINTS), len(SELECTORS)) == (12, 4, 5)
+
+
+def test_the_fuzzer_of_filters_begins_with_texts_that_are_read() -> None:
+    texts = {"queries": QUERIES, "expressions": EXPRESSIONS, "eql": EQL, "filters": FILTERS}
+    read = 0
+    for target, right in texts.items():
+        for text in right:
+            TARGETS[target][1](text)
+            read += 1
+    assert read == 17
 
 
 @pytest.mark.parametrize("target", TARGETS)
