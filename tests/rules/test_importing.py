@@ -173,3 +173,17 @@ def test_a_reference_is_the_option_of_that_name(tmp_path: Path) -> None:
         LEAST.replace("debug", "slack") + "slack_webhook_url: http://a/\nslack_title: $owner$\nowner: me", "r"
     )
     assert rule.alerts[0].options["slack_title"] == "me"
+
+
+def test_a_rule_can_be_read_again_without_what_it_drew_from(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        base="filter: [{term: {a: 1}}]\nowner: $HOOK",
+        rules__config="slack_webhook_url: http://a/1",
+        rules__r=LEAST.replace("debug", "slack") + "import: ../base.yaml\nrealert: {minutes: 9}",
+    )
+    rule = load(tmp_path, ENVIRON)
+    again = load_rule(rule.portable, rule.source)
+    assert again.properties == rule.properties
+    assert (again.alerts, again.alarm, again.words) == (rule.alerts, rule.alarm, rule.words)
+    assert "secret" not in rule.text

@@ -250,7 +250,7 @@ class Outbox:
         digest, now = digest_of(rule), self._now()
         if now - self._texts.get(digest, 0.0) < _TEXT_FRESH:
             return
-        await self._state.put(TEXTS, digest, {"text": rule.text, "source": rule.source}, ttl=TEXT_KEPT)
+        await self._state.put(TEXTS, digest, {"text": rule.portable, "source": rule.source}, ttl=TEXT_KEPT)
         if len(self._texts) > 10_000:
             self._texts.clear()
         self._texts[digest] = now

@@ -7,6 +7,7 @@ Reading a file is `load.py`; running rules is `engine.py`; turning a match into 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -296,6 +297,17 @@ class Rule:
     retry_for: timedelta = timedelta(days=2)
     dry_run: bool = False
     drawn: str = ""
+
+    @property
+    def portable(self) -> str:
+        """A text that is this rule wherever it is read: what it drew from elsewhere is in it, variables of
+        the environment as well. Not to be shown.
+        """
+        if not self.drawn:
+            return self.text
+        options = dict(self.properties)
+        template = options.pop("jinja_template_path", None)
+        return json.dumps(options if template is None else {**options, "alert_text": template})
 
     def same_as(self, other: Rule) -> bool:
         """Whether both were read from the same text, so that one may continue the other's windows."""
