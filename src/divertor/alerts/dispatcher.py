@@ -113,8 +113,7 @@ class Dispatcher:
         rest = [parcel for parcel in parcels if parcel.lane.alerter != ISOLATE or not parcel.holder]
         wanted = {parcel.key: parcel for parcel in (*isolated, *rest) if parcel is not None}
         for waiting in await self._outbox.put(list(wanted.values())):
-            self._take(waiting)
-            if len(self._at_hand) < _AT_HAND and waiting.holder:
+            if self._take(waiting) and len(self._at_hand) < _AT_HAND and waiting.holder:
                 self._at_hand[waiting.key] = wanted[waiting.key].notification
         self._wake.set()
 
@@ -213,9 +212,7 @@ class Dispatcher:
                 case Synced():
                     self._synced.set()
                 case Waiting():
-                    ended = self._arrived.get(change.key)
-                    if ended is None or change.revision > ended[0].revision:
-                        self._take(change)
+                    self._take(change)
                 case Arrived():
                     self._drop(change.key)
                     self._arrived.setdefault(change.key, (change, self._now()))
@@ -225,11 +222,19 @@ class Dispatcher:
                     self._forgotten.discard(change.key)
             self._wake.set()
 
-    def _take(self, waiting: Waiting) -> None:
+    def _take(self, waiting: Waiting) -> bool:
+        """Something waits; False: that is old news, and it has arrived or is under way already."""
+        ended = self._arrived.get(waiting.key)
+        if ended is not None and waiting.revision <= ended[0].revision:
+            return False
+        known = self._lanes.get(waiting.key)
+        if known is not None and waiting.revision <= known.revision:
+            return False
         if waiting.lane.alerter in self._alerters:
             self._lanes.take(waiting)
         else:
             self._foreign[waiting.key] = waiting
+        return True
 
     def _drop(self, key: str) -> None:
         self._foreign.pop(key, None)

@@ -27,7 +27,7 @@ RENEWAL = 1.0
 
 
 class Lead:
-    """The document, as seen by the worker `me`. `gained` is called when this worker begins to lead."""
+    """The document, as seen by the worker `me`."""
 
     def __init__(
         self,
@@ -78,17 +78,18 @@ class Lead:
         await self._renew()
 
     async def run(self, gained: Callable[[], Awaitable[None]]) -> None:
-        """Leads, or waits for the leader to die, for ever."""
+        """Leads, or waits until it may, for ever; `gained` is called again and again while it leads."""
         led = False
         while True:
             try:
                 await self._renew()
             except UnavailableError as problem:
                 log.warning("who leads is not known: %s", problem)
-            if self.leads and not led:
-                log.info("%s leads the rules", self.me)
+            if self.leads != led:
+                led = self.leads
+                log.info("%s %s the rules", self.me, "leads" if led else "no longer leads")
+            if led:
                 await gained()
-            led = self.leads
             await self._sleep(RENEWAL)
 
     async def resign(self) -> None:
