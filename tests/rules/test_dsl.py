@@ -180,6 +180,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"range": {"a": {"gte": "now-1h", "time_zone": "Nowhere/Else"}}}, "time_zone"),
     ({"range": {"a": {"gte": "soon", "format": "dd/MM/yyyy"}}}, "no date"),
     ({"range": {"a": {"gte": 1, "from": 2}}}, "both"),
+    ({"range": {"a": {"gte": "1", "format": "dd/dd"}}}, "twice"),
     ({"regexp": {"a": {"value": "b", "flags": "INTERVAL"}}}, "flags"),
     ({"eql": "sequence [a where true] [b where true]"}, "more than one event"),
     ({"and": [{"nope": 1}]}, "unknown query"),
@@ -222,7 +223,7 @@ def test_filter_is_refused_with_its_place(filter_: Any, why: str) -> None:
 
 
 def test_cases_are_all_there() -> None:
-    assert (len(CASES), len(REFUSED)) == (128, 35)
+    assert (len(CASES), len(REFUSED)) == (128, 36)
 
 
 def test_clauses_without_effect_are_pointed_out() -> None:

@@ -284,10 +284,12 @@ def _strptime(pattern: str) -> str:
         letters = found["letters"]
         if letters is None:
             out.append((found["quoted"] or found["other"] or "").replace("%", "%%"))
-        elif letters in _LETTERS:
-            out.append(_LETTERS[letters])
-        else:
+        elif letters not in _LETTERS:
             raise ValueError(f"{letters!r} in a date format")
+        elif _LETTERS[letters] in out:
+            raise ValueError(f"{letters!r} twice in a date format")
+        else:
+            out.append(_LETTERS[letters])
     return "".join(out)
 
 
