@@ -153,3 +153,12 @@ def test_the_command_prints_json(folder: Path) -> None:
 def test_a_path_that_is_not_there_is_told(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["rules", "lint", str(tmp_path / "gone.yaml")])
     assert done.exit_code != 0
+
+
+def test_a_list_whose_file_is_not_there_is_an_error(folder: Path) -> None:
+    text = (
+        "name: l\ntype: blacklist\nindex: logs\nalert: debug\ncompare_key: a\nblacklist:\n- '!file gone.txt'"
+    )
+    (folder / "list.yaml").write_text(text)
+    done = CliRunner().invoke(app, ["rules", "lint", str(folder / "list.yaml")])
+    assert f"{folder}/list.yaml:7:4: error: {folder}/gone.txt: No such file" in done.output

@@ -99,10 +99,32 @@ def _lint_one(file: Path, around: Any, names: dict[str, str]) -> Iterator[Proble
         yield Problem.of(problem)
         return
     yield from lint_rule(text, str(file), around)
+    yield from _unreadable_lists(text, str(file), around)
     name = name_of(text, str(file), around)
     other = names.setdefault(name, str(file))
     if other != str(file):
         yield Problem(Position(str(file), 1, 1), f"a second rule named {name!r}", f"one, as in {other}")
+
+
+def _unreadable_lists(text: str, source: str, around: Any) -> Iterator[Problem]:
+    """Files of entries (`!file`) that a list names and that cannot be read."""
+    from divertor.errors import InputError, Position, UnavailableError
+    from divertor.rules.lint import Problem
+    from divertor.rules.lists import readers
+    from divertor.rules.load import load_rule
+
+    try:
+        found = readers(load_rule(text, source, around).behaviour, source)
+    except InputError:
+        return
+    lines = text.split("\n")
+    place = next((number for number, line in enumerate(lines, 1) if "!file" in line), 1)
+    for reader in found:
+        try:
+            reader.refresh()
+        except UnavailableError as problem:
+            column = max(lines[place - 1].find("!file"), 0) + 1
+            yield Problem(Position(source, place, column), str(problem), "a file beside the rule")
 
 
 def _sentence(files: int, counts: Counter[str]) -> str:
