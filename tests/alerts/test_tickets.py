@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.alerts.conftest import Rerouted
 from tests.alerts.test_messengers import deliver, found
 
-from divertor.alerts import DeliveryError
-from divertor.rules import Match
+from divertor.alerts import DeliveryError, WebClient
+from divertor.alerts.contract import Delivery
+from divertor.alerts.slack import Slack
+from divertor.alerts.tickets import PATIENCE
+from divertor.rules import Match, Notification
 
 Matches = Callable[..., Match]
 
@@ -246,3 +251,28 @@ def test_alertmanager_labels_are_filled_by_jinja_and_fields(match: Matches, webh
     ((alert,),) = webhook.payloads
     assert (alert["labels"]["team"], alert["labels"]["ip"]) == ("eves", "203.0.113.9")
     assert alert["endsAt"] == "2026-01-01T13:05:00+00:00"
+
+
+def sent_with(match: Match, webhook: Any, others: dict[str, Any], attempts: int) -> Any:
+    async def run() -> None:
+        async with WebClient(transport=Rerouted(webhook.url)) as client:
+            options = match.rule.alerts[1].options
+            for one in Slack(client).targets(options):
+                notification = Notification.of(match)
+                await Slack(client).deliver(Delivery(notification, one, "k", None, others, attempts))
+
+    asyncio.run(run())
+    return webhook.payloads[-1]["attachments"]
+
+
+def test_a_message_waits_for_the_ticket_it_links_to_but_not_for_ever(
+    match: Matches, webhook: Any, account: str
+) -> None:
+    slack = {"slack_webhook_url": "http://h", "slack_attach_jira_ticket_url": True}
+    made = match({}, alert=["slack", "jira"], **slack, **jira(account))
+    with pytest.raises(DeliveryError, match="waits for the ticket") as caught:
+        sent_with(made, webhook, {}, 0)
+    assert caught.value.again and webhook.requests == []
+    assert len(sent_with(made, webhook, {}, PATIENCE)) == 1
+    linked = sent_with(made, webhook, {"jira": {"url": "http://j/browse/S-1"}}, 0)
+    assert linked[1] == {"color": "#ec4b98", "title": "Jira Ticket", "title_link": "http://j/browse/S-1"}

@@ -39,7 +39,8 @@ class Delivery:
     `options` are the target's. `key` is the same for every attempt at this delivery, for services that can
     tell a repetition by it. `receipt` is what the target answered to an earlier message about the same alarm.
     `others` are the receipts of this alarm's other alerters by name, as far as there are any: a message may
-    link to the ticket that `jira` made, which stands before it in `rule.alerts`.
+    link to the ticket that `jira` made, which stands before it in `rule.alerts`. `attempts` is how many of
+    this delivery failed before.
     """
 
     notification: Notification
@@ -47,6 +48,7 @@ class Delivery:
     key: str = ""
     receipt: Receipt | None = None
     others: Mapping[str, Receipt] = field(default_factory=dict)
+    attempts: int = 0
 
 
 class Alerter(Protocol):

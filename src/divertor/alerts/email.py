@@ -15,6 +15,7 @@ from divertor.alerts.accounts import read_account
 from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Receipt
 from divertor.alerts.hook import Tools
 from divertor.alerts.mail import Envelope, mail, recipients, thread
+from divertor.alerts.tickets import ticket
 
 #: Bytes of an image that a mail brings along.
 MAX_IMAGE = 5 * 1024 * 1024
@@ -54,8 +55,8 @@ def envelope_of(delivery: Delivery) -> Envelope:
 def _mail(delivery: Delivery, envelope: Envelope, now: datetime) -> EmailMessage:
     options = delivery.options
     as_html = options["email_format"] == "html"
-    ticket = delivery.others.get("jira", {}).get("url")
-    more = f"\nJira ticket: {ticket}" if ticket else ""
+    link = ticket(delivery)
+    more = f"\nJira ticket: {link}" if link else ""
     made = mail(delivery, envelope, now, as_html=as_html, more=more, headers=options["email_headers"])
     if as_html:
         names = zip(options["email_image_keys"], options["email_image_values"], strict=False)

@@ -10,13 +10,14 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias, TypeVar
 
 from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Outcome, Receipt
 from divertor.alerts.lanes import Lane, Lanes, Waiting
 from divertor.alerts.outbox import LEASE, Arrived, Outbox, Record
+from divertor.alerts.tickets import JIRA
 from divertor.errors import InputError, Position, UnavailableError
 from divertor.rules import Notification, Rule, load_rule
 from divertor.rules.notification import notification_from_json
@@ -221,7 +222,19 @@ class Sender:
             raise InputError("its destination is not there any more", _at(waiting))
         options = self._alerters[lane.alerter].targets(alert.options)[lane.target]
         receipt = await self._outbox.receipt(waiting)
-        return Delivery(notification.worded(alert.words), options, waiting.key, receipt)
+        others = await self._tickets(waiting, rule)
+        worded = notification.worded(alert.words)
+        return Delivery(worded, options, waiting.key, receipt, others, waiting.attempts)
+
+    async def _tickets(self, waiting: Waiting, rule: Rule) -> dict[str, Receipt]:
+        """The ticket of this alarm, if an alert of the rule has made one: other messages link to it."""
+        if waiting.lane.alerter != JIRA:
+            for place, alert in enumerate(rule.alerts):
+                if alert.name == JIRA:
+                    lane = Lane(waiting.lane.rule, place, JIRA, 0)
+                    found = await self._outbox.receipt(replace(waiting, lane=lane))
+                    return {} if found is None else {JIRA: found}
+        return {}
 
     # --- how it went ------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Receipt
 from divertor.alerts.hook import Tools, spread
 from divertor.alerts.http import Answer, Request, Transport, WebClient, send
 from divertor.alerts.text import subject
+from divertor.alerts.tickets import ticket
 from divertor.alerts.wording import colour, resolved, text
 from divertor.rules.notification import Notification
 
@@ -36,10 +37,8 @@ def escape(value: str) -> str:
     return value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def message(
-    notification: Notification, options: Mapping[str, Any], others: Mapping[str, Receipt] | None = None
-) -> dict[str, Any]:
-    """The JSON that is posted. `others` are receipts by alerter: where a ticket is."""
+def message(notification: Notification, options: Mapping[str, Any], link: str = "") -> dict[str, Any]:
+    """The JSON that is posted; `link` is where the alarm's ticket is."""
     heading = subject(notification, escape)
     attachment: dict[str, Any] = {
         "color": colour(notification, options["slack_msg_color"], "good"),
@@ -60,7 +59,7 @@ def message(
         "attachments": [
             attachment,
             *discover_links(notification, options, "slack"),
-            *_ticket(options, others or {}),
+            *_ticket(options, link),
         ],
     }
 
@@ -71,9 +70,8 @@ def _icon(options: Mapping[str, Any]) -> dict[str, str]:
     return {"icon_emoji": options["slack_emoji_override"]}
 
 
-def _ticket(options: Mapping[str, Any], others: Mapping[str, Receipt]) -> list[dict[str, Any]]:
-    link = others.get("jira", {}).get("url")
-    if not options["slack_attach_jira_ticket_url"] or not link:
+def _ticket(options: Mapping[str, Any], link: str) -> list[dict[str, Any]]:
+    if not link:
         return []
     return [
         {
@@ -100,7 +98,8 @@ class Slack:
         :raises DeliveryError: Slack did not take it.
         """
         options = delivery.options
-        said = message(delivery.notification, options, delivery.others)
+        link = ticket(delivery) if options["slack_attach_jira_ticket_url"] else ""
+        said = message(delivery.notification, options, link)
         way = Transport.of(options, "slack")
         if not options["slack_bot_token"]:
             await send(self._client, Request(options["slack_webhook_url"], said), way)

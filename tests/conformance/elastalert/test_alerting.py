@@ -160,10 +160,10 @@ def notification_of(case: Mapping[str, Any], **more: Any) -> Notification:
 def ours(case: Mapping[str, Any]) -> list[Any]:
     """What our alerter posts, in the oracle's form."""
     notification = notification_of(case)
-    others = {"jira": {"url": "https://jira.example/browse/SEC-7"}} if case["others"] else {}
+    ticket = "https://jira.example/browse/SEC-7" if case["others"] else ""
     out = []
     for options in Slack(CLIENT).targets(notification.rule.alerts[0].options):
-        said = message(notification, options, others)
+        said = message(notification, options, ticket if options["slack_attach_jira_ticket_url"] else "")
         way = Transport.of(options, "slack")
         travels = [
             {"https": way.proxy} if way.proxy else None,
