@@ -10,6 +10,7 @@ import typer
 
 from divertor.cli.backtest import backtest
 from divertor.cli.explain import explain
+from divertor.cli.judging import run
 from divertor.cli.lint import lint
 from divertor.cli.options import AsJson, State, listing
 from divertor.cli.text import console, print_json, print_json_line, print_table, short_time, styled
@@ -22,6 +23,7 @@ group = listing("Which rules run, and what a rule would have alerted on.")
 group.command("lint")(lint)
 group.command("backtest")(backtest)
 group.command("explain")(explain)
+group.command("run")(run)
 #: The longest line of an events file, in bytes.
 MAX_LINE = 4 * 1024 * 1024
 
