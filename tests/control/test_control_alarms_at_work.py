@@ -65,3 +65,17 @@ async def test_an_alarm_that_is_over_is_told(broker: Any, tmp_path: Path) -> Non
         await here.bus.publish([event(1), later])
         await until(lambda: here.pager.delivered == ["e1", ""])
         assert (await control(here).list())[1][0].alarm.resolved
+
+
+async def test_what_reacts_at_once_isolates_out_of_hours_and_only_whom_it_should(
+    broker: Any, tmp_path: Path
+) -> None:
+    async with watch(broker, tmp_path) as here:
+        never = 'hours: {not: {from: "00:00", to: "24:00"}}\n'
+        tier = "severity: [{level: high, when: {filter: [{term: {n: 1}}]}}]\n"
+        only = (
+            never + tier + ANY.replace("alert: debug", "alert: [debug, {isolate: {when: {severity: high}}}]")
+        )
+        await here.rules.put("every", only, "me")
+        await here.rules.react([event(1), event(2)])
+        assert here.isolated == ["e1"] and here.pager.delivered == []

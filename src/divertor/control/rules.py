@@ -31,6 +31,7 @@ from divertor.model.events import Event, format_time
 from divertor.rules import Engine, Match, Rule, load_rule
 from divertor.rules.alarms import concerns
 from divertor.rules.alarms.controls import Controls
+from divertor.rules.rule import AlarmOptions
 
 if TYPE_CHECKING:
     from divertor.store import EventStore
@@ -41,6 +42,8 @@ log = logging.getLogger("divertor.rules")
 WORKERS = "rule-workers"
 TELL = 10.0
 TOLD = timedelta(minutes=1)
+#: How often the engine that reacts at once forgets what it need not know any more.
+FORGET = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class Rules:
         self._judges = judges
         self._controlled = asyncio.Event()
         self._reflexes = Engine()
+        self._forgot = wall()
         self._isolate = isolate
         self._status: dict[str, RuleStatus] = {}
         self._outcomes: asyncio.Queue[Event] = asyncio.Queue(10000)
@@ -172,6 +176,7 @@ class Rules:
         So this costs no guarantee, saves the way through the broker, and holds while the broker is down. A
         rule's `realert` keeps messages rare; it must not let the second attacker of a minute go.
         """
+        self._forget()
         for event in events:
             try:
                 matches = self._reflexes.push(event, self._wall())
@@ -183,6 +188,13 @@ class Rules:
                 continue  # the stream's judgement tells of it, and tries again
             except Exception:
                 log.exception("event %s could not be reacted to", event.id)
+
+    def _forget(self) -> None:
+        """Now and then, let the quick engine go of keys that it has not seen for long."""
+        now = self._wall()
+        if now - self._forgot > FORGET:
+            self._forgot = now
+            self._reflexes.advance(now)
 
     def status(self) -> Mapping[str, Any]:
         """How far behind the stream the worker is, and what waits in the outbox."""
@@ -254,7 +266,7 @@ class Rules:
         self.worker.use(rules.values())
         quick = (rule for rule in rules.values() if rule.type == "any" and not rule.dry_run)
         self._reflexes.replace(
-            replace(rule, alarm=replace(rule.alarm, realert=timedelta(0), exponential_realert=None))
+            replace(rule, alarm=_at_once(rule.alarm))
             for rule in quick
             if any(alert.name == ISOLATE for alert in rule.alerts)
         )
@@ -279,6 +291,11 @@ class Rules:
         if not outcome.again:
             with contextlib.suppress(asyncio.QueueFull):
                 self._outcomes.put_nowait(_alert_event(outcome, self._wall()))
+
+
+def _at_once(options: AlarmOptions) -> AlarmOptions:
+    """Nothing waits, and no isolation is held back because there was one before."""
+    return replace(options, realert=timedelta(0), exponential_realert=None, recovery=None, outside="drop")
 
 
 def _alert_event(outcome: Outcome, now: datetime) -> Event:
