@@ -17,7 +17,8 @@ from divertor.rules.filter import Anchor, Filter
 FIELDS = ("a", "b", "c.d", "a.keyword")
 TEXTS = (
     "5", "5.0", "0", "-0.0", "1e22", "nan", "true", "TRUE", "foo", "Foo", "foo bar", "FOO-BAR", "eu-west", "",
-    "!!", "10.1.2.3", "10.0.0.0/8", "İx", "ſs", "ΑΣ", "o'neil", "5 foo", "false",
+    "!!", "foo-bar.", "foo.bar", "5.foo bar", "10.1.2.3", "10.0.0.0/8", "İx", "ſs", "ΑΣ",
+    "o'neil", "5 foo", "false",
 )  # fmt: skip
 VALUES = st.one_of(
     st.sampled_from(TEXTS),
@@ -33,6 +34,16 @@ DOCUMENTS = st.dictionaries(
 
 fields = st.sampled_from(FIELDS)
 texts = st.sampled_from(TEXTS)
+
+
+GLOBS = st.lists(
+    st.sampled_from(["*", "?", "foo", "Foo", " ", "-", ".", "bar", "5", "'", "o", "neil", "\u0130", "s"]),
+    max_size=6,
+).map("".join)
+
+
+def spaced(glob: str) -> str:
+    return "".join(one if one in "*?" or one.isalnum() else f"\\{one}" for one in glob)
 
 
 def leaves() -> st.SearchStrategy[Any]:
@@ -51,7 +62,10 @@ def leaves() -> st.SearchStrategy[Any]:
         one("match", st.builds(lambda text: {"query": text, "operator": "and"}, texts)),
         one("match_phrase", texts),
         one("prefix", texts),
-        one("wildcard", st.sampled_from(["*", "f*", "?oo", "*5*"])),
+        one("wildcard", GLOBS),
+        one("wildcard", st.builds(lambda glob: {"value": glob, "case_insensitive": True}, GLOBS)),
+        st.builds(lambda glob: {"query_string": {"query": f"a:{spaced(glob)}"}}, GLOBS.filter(bool)),
+        st.builds(lambda glob: {"eql": f"any where a : {json.dumps(glob)}"}, GLOBS.filter(str.isascii)),
         one("regexp", st.sampled_from([".*", "fo+", "5?"])),
         one("range", st.sampled_from([{"gte": "5"}, {"lt": "foo"}, {"gte": "now-1h"}, {"lte": "2026-01"}])),
         one("term", st.builds(lambda text: {"value": text, "case_insensitive": True}, texts)),
@@ -142,6 +156,10 @@ BEST: list[tuple[str, set[Anchor] | None]] = [
     ("status:>5", {Anchor("status")}),
     ('ip:"10.0.0.0/8"', {Anchor("ip")}),
     ("f*", None),
+    ("path:*\\\\cmd.exe", {Anchor("path", "cmd.exe")}),
+    ("path:\\/admin\\/*", {Anchor("path", "admin")}),
+    ("path:\\/admin*", {Anchor("path")}),
+    ("path:*admin\\/x.*", {Anchor("path")}),
     ("*", None),
 ]
 
@@ -153,7 +171,7 @@ def test_the_anchors_that_tell_the_most_are_chosen(query: str, anchors: set[Anch
 
 
 def test_cases_are_all_there() -> None:
-    assert len(BEST) == 15
+    assert len(BEST) == 19
 
 
 def test_no_event_can_pass_an_empty_list_of_terms() -> None:

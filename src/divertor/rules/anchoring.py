@@ -6,17 +6,21 @@ None when nothing but a value is certain. They must agree with `matching`: what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import TypeAlias
 
 from divertor.rules.document import words
 from divertor.rules.filter import Anchor, Filter
-from divertor.rules.matching import as_network, as_number
+from divertor.rules.matching import Glob, as_network, as_number
 from divertor.rules.places import Where
 
 #: Words one of which is among those of a value that passes; None: there is a value, that is all.
 Tokens: TypeAlias = frozenset[str] | None
+
+#: What separates words wherever it stands; a dot, a comma and the like do so in some places only.
+_HARD = re.compile(r"[^\w.'\u2019,;]+")
 
 #: Words that most events of some stream have: poor ones to look rules up by.
 _COMMON = frozenset(
@@ -36,6 +40,36 @@ def tokens_of_any_word(text: str) -> Tokens:
     """For a value that holds one of the words, whichever it is."""
     exact = tokens_of_value(text)
     return exact | frozenset(words(text)) if exact is not None else None
+
+
+def tokens_of_glob(glob: Glob) -> Tokens:
+    """For a value, or a word of one, that a glob covers: the rarest word that stands in it whole.
+
+    A word is certain to be whole between two characters that separate words whatever is around them, and at
+    the ends of the glob. Only ASCII, whose lower case does not depend on what is around it either.
+    """
+    pieces = _pieces(glob)
+    certain: list[str] = []
+    for place, piece in enumerate(pieces):
+        if piece is None:
+            continue
+        parts = _HARD.split(piece.lower())
+        first = 0 if place == 0 else 1
+        last = len(parts) if place == len(pieces) - 1 else len(parts) - 1
+        certain += [word for part in parts[first:last] if part.isascii() for word in words(part)]
+    found = _rarest(certain)
+    return None if found is None else frozenset({found})
+
+
+def _pieces(glob: Glob) -> list[str | None]:
+    """The literal parts with None between them; there is one at an end that is open."""
+    pieces: list[str | None] = [""]
+    for part in glob:
+        if not isinstance(part, str):
+            pieces += [None, ""]
+        else:
+            pieces[-1] = f"{pieces[-1]}{part}"
+    return pieces
 
 
 def _spellings(text: str) -> set[str]:

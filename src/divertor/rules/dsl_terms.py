@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from divertor.model.documents import Node
 from divertor.model.fields import entries_of, fail, is_null, items_of, text_of
-from divertor.rules.anchoring import anchors_at, tokens_of_any_word, tokens_of_value
+from divertor.rules.anchoring import anchors_at, tokens_of_any_word, tokens_of_glob, tokens_of_value
 from divertor.rules.clauses import any_of, at_least, exists, judged, leaf, negate
 from divertor.rules.document import Document, scalar_text
 from divertor.rules.dsl_reading import (
@@ -173,7 +173,7 @@ def _prefix(node: Node, _warnings: Warnings) -> Filter:
 def _glob(what: str, field: str, text: str, glob: Glob, parts: Mapping[str, Node]) -> Filter:
     any_case = flag(parts, "case_insensitive")
     test = glob_test(glob, whole_only=wants_whole(field), ignore_case=any_case)
-    return leaf(f"{what} {field}: {text}", field, test)
+    return leaf(f"{what} {field}: {text}", field, test, tokens_of_glob(glob))
 
 
 def _regexp(node: Node, _warnings: Warnings) -> Filter:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from divertor.rules.anchoring import anchors_at, tokens_of_value
+from divertor.rules.anchoring import anchors_at, tokens_of_glob, tokens_of_value
 from divertor.rules.clauses import judged, leaf
 from divertor.rules.document import Document, scalar_text
 from divertor.rules.filter import Filter
-from divertor.rules.matching import Wild, as_network, glob_pattern, is_inside
+from divertor.rules.matching import Glob, Wild, as_network, glob_covers, is_inside
 from divertor.rules.regexp import compile_regexp
 
 #: The scalars a value may be in an event.
@@ -108,7 +108,7 @@ def _scalar_test(operator: str, literal: Any) -> tuple[Test, frozenset[str] | No
         return lambda value: isinstance(value, str) and covers(value), None
     if "*" not in literal and "?" not in literal:
         return _equals(literal, any_case), tokens_of_value(literal)
-    return _like(literal, any_case), None
+    return _like(literal, any_case), tokens_of_glob(_glob(literal))
 
 
 def _equals(literal: Any, any_case: bool) -> Test:
@@ -124,9 +124,12 @@ def _equals(literal: Any, any_case: bool) -> Test:
 
 
 def _like(pattern: str, any_case: bool) -> Test:
-    parts: list[str | Wild] = [Wild(one) if one in "*?" else one for one in pattern]
-    fullmatch = glob_pattern(tuple(parts), ignore_case=any_case).fullmatch
-    return lambda value: fullmatch(scalar_text(value)) is not None
+    covers = glob_covers(_glob(pattern), ignore_case=any_case)
+    return lambda value: covers(scalar_text(value))
+
+
+def _glob(pattern: str) -> Glob:
+    return tuple(Wild(one) if one in "*?" else one for one in pattern)
 
 
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {

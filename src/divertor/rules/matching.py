@@ -169,8 +169,17 @@ def holds_in_a_row(have: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
 
 def glob_test(glob: Glob, *, whole_only: bool, ignore_case: bool) -> ValueTest:
     """The glob covers the whole value or, unless `whole_only`, one of its words."""
-    fullmatch = glob_pattern(glob, ignore_case=ignore_case).fullmatch
-    return covered(lambda text: fullmatch(text) is not None, whole_only=whole_only)
+    return covered(glob_covers(glob, ignore_case=ignore_case), whole_only=whole_only)
+
+
+def glob_covers(glob: Glob, *, ignore_case: bool) -> Callable[[str], bool]:
+    """Whether a glob covers a text. Any case means both in lower case, as words are."""
+    if not ignore_case:
+        exactly = glob_pattern(glob, ignore_case=False).fullmatch
+        return lambda text: exactly(text) is not None
+    lower = tuple(part.lower() if isinstance(part, str) else part for part in glob)
+    fullmatch = glob_pattern(lower, ignore_case=False).fullmatch
+    return lambda text: fullmatch(text.lower()) is not None
 
 
 def covered(covers: Callable[[str], bool], *, whole_only: bool) -> ValueTest:

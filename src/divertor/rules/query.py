@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
 
-from divertor.rules.anchoring import tokens_of_value
+from divertor.rules.anchoring import tokens_of_glob, tokens_of_value
 from divertor.rules.clauses import all_of, always, any_of, at_least, exists, judged, leaf, negate
 from divertor.rules.dates import ISO_8601, DateReading
 from divertor.rules.document import words
@@ -113,7 +113,7 @@ class _Compiler:
                     field, written, lambda where: fuzzy_clause(written, where, text, allowed, options)
                 )
             case Wildcard(field, glob):
-                return self._each(field, written, lambda where: leaf(written, where, _glob(where, glob)))
+                return self._each(field, written, lambda where: _glob(written, where, glob))
             case Regexp(field, pattern):
                 return self._each(field, written, lambda where: leaf(written, where, _regexp(where, pattern)))
             case Range(field, bounds):
@@ -154,9 +154,10 @@ def _occurring(group: Group, occur: Occur) -> list[Clause]:
     return [clause for clause in group.clauses if clause.occur is occur]
 
 
-def _glob(where: Where, glob: Glob) -> ValueTest:
+def _glob(written: str, where: Where, glob: Glob) -> Filter:
     keyword = wants_whole(where)
-    return glob_test(glob, whole_only=keyword, ignore_case=not keyword)
+    test = glob_test(glob, whole_only=keyword, ignore_case=not keyword)
+    return leaf(written, where, test, tokens_of_glob(glob))
 
 
 def _regexp(where: Where, pattern: str) -> ValueTest:
