@@ -433,6 +433,8 @@ MENTIONS = {
     "googlechat": ("<b>",),
     "chatwork": ("[a]",),
     "gitter": ("[a](http://e)",),
+    "datadog": ("@all",),
+    "opsgenie": ("<b>",),
 }
 
 
@@ -441,7 +443,7 @@ def test_nothing_in_a_value_is_markup(match: Matches, webhook: Any, name: str) -
     deliver(found(match, name), webhook)
     said = json.dumps(webhook.payloads[0], ensure_ascii=False)
     assert not any(markup in said for markup in MENTIONS[name])
-    assert len(MENTIONS) == 11
+    assert len(MENTIONS) == 13
 
 
 @pytest.mark.parametrize("mode", ["markdown", "MarkdownV2", "html"])

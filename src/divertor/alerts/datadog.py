@@ -8,13 +8,18 @@ from divertor.alerts.http import Request
 from divertor.alerts.wording import colour, incident, text, title
 
 
+def _nobody(value: str) -> str:
+    """Without mentions: `@all` would send the event to everybody."""
+    return value.replace("@", "@\u200b")
+
+
 def request(delivery: Delivery) -> Request:
     notification, options = delivery.notification, delivery.options
     return Request(
         options["datadog_api_url"],
         {
-            "title": title(notification, limit=100),
-            "text": text(notification, limit=4000),
+            "title": title(notification, _nobody, 100),
+            "text": text(notification, _nobody, 4000),
             "alert_type": colour(notification, "error", "success"),
             "aggregation_key": incident(notification)[:100],
         },

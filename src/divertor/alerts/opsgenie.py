@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -28,7 +29,7 @@ def payload(notification: Notification, options: Mapping[str, Any]) -> dict[str,
         else None,
         "teams": _responders(match, options, "teams", "team", "name") if options["opsgenie_teams"] else None,
         "description": cut(filled(options["opsgenie_description"], match), 15_000)
-        or text(notification, limit=15_000),
+        or text(notification, _no_html, 15_000),
         "entity": cut(filled(options["opsgenie_entity"], match), 512),
         "source": cut(filled(options["opsgenie_source"], match), 100),
         "tags": [cut(filled(tag, match), 50) for tag in _tags(notification, options)],
@@ -37,6 +38,11 @@ def payload(notification: Notification, options: Mapping[str, Any]) -> dict[str,
         "details": _details(match, options["opsgenie_details"]),
     }
     return {name: value for name, value in made.items() if value}
+
+
+def _no_html(value: str) -> str:
+    """Descriptions are shown as HTML."""
+    return html.escape(value, quote=False)
 
 
 def alias(notification: Notification, options: Mapping[str, Any]) -> str:

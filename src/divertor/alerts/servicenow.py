@@ -28,6 +28,11 @@ def _fields(delivery: Delivery) -> dict[str, Any]:
     return {**made, **options["service_now_additional_fields"]}
 
 
+def _no_code(value: str) -> str:
+    """Without tags: what stands within `[code]` in a journal is shown as HTML."""
+    return value.replace("[", "[\u200b")
+
+
 def request(delivery: Delivery) -> Request | None:
     options: Mapping[str, Any] = delivery.options
     url, ticket = options["servicenow_rest_url"], (delivery.receipt or {}).get("sys_id")
@@ -40,10 +45,10 @@ def request(delivery: Delivery) -> Request | None:
     if not ticket:
         return None
     note = {
-        "work_notes": text(delivery.notification, limit=4000),
+        "work_notes": text(delivery.notification, _no_code, 4000),
         "state": _RESOLVED,
         "close_code": "Resolved by request",
-        "close_notes": title(delivery.notification, limit=1000),
+        "close_notes": title(delivery.notification, _no_code, 1000),
     }
     return Request(f"{url.rstrip('/')}/{quote(str(ticket), safe='')}", note, method="PATCH", **way)
 
