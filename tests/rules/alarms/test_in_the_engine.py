@@ -55,14 +55,16 @@ def test_a_pending_frequency_alarm_waits(rule: Build, at: At, event: NewEvent) -
     assert fired.status is Status.FIRING and fired.event is not None
 
 
-@pytest.mark.parametrize("kind", ["cardinality", "flatline", "spike"])
-def test_types_with_a_number_say_where_their_alarms_begin(rule: Build, kind: str) -> None:
-    options: dict[str, Any] = {
-        "cardinality": {"cardinality_field": "user", "max_cardinality": 3},
-        "flatline": {"threshold": 5},
-        "spike": {"spike_height": 3, "spike_type": "up"},
-    }[kind]
-    made = rule(type=kind, timeframe={"minutes": 1}, recovery=True, **options)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"type": "cardinality", "cardinality_field": "user", "max_cardinality": 3},
+        {"type": "flatline", "threshold": 5},
+        {"type": "spike", "spike_height": 3, "spike_type": "up"},
+    ],
+)
+def test_types_with_a_number_say_where_their_alarms_begin(rule: Build, options: dict[str, Any]) -> None:
+    made = rule(timeframe={"minutes": 1}, recovery=True, **options)
     assert threshold_of(made.behaviour) is not None
 
 
