@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from divertor.model.events import Event
+from divertor.rules import Engine, Rule
 from divertor.rules.projection import project
 
 DOC: dict[str, Any] = {
@@ -38,3 +41,18 @@ def test_include_selects(include: list[str], expected: dict[str, Any]) -> None:
 
 def test_cases_are_all_there() -> None:
     assert len(CASES) == 10
+
+
+def test_a_match_has_the_fields_its_rule_goes_by(
+    rule: Callable[..., Rule], event: Callable[..., Event]
+) -> None:
+    goes_by = {
+        "query_key": "q",
+        "aggregation": {"minutes": 1},
+        "aggregation_key": "g",
+        "top_count_keys": ["t"],
+    }
+    engine = Engine([rule(include=["i"], type="blacklist", compare_key="c", blacklist=["x"], **goes_by)])
+    one = event(0, i=1, q=2, g=3, t=4, c="x", other=5)
+    (match,) = engine.push(one, one.received)
+    assert match.document.keys() & set("iqgtc") == set("iqgtc") and "other" not in match.document

@@ -48,10 +48,18 @@ def _document(rule: Rule, hit: Hit, time: datetime) -> dict[str, Any]:
         if len(rule.query_key) == 1 and hit.key is not None:
             document[rule.query_key[0]] = hit.key
     else:
-        document = project(hit.event.document(), rule.include, keep=(*rule.query_key, rule.clock.field))
+        document = project(hit.event.document(), rule.include, keep=_kept(rule) if rule.include else ())
     if len(rule.query_key) > 1:
         document[",".join(rule.query_key)] = hit.key
     document.update(hit.fields)
     if hit.related is not None:
         document["related_events"] = [project(one.document(), rule.include) for one in hit.related]
     return document
+
+
+def _kept(rule: Rule) -> tuple[str, ...]:
+    """The fields that a rule goes by: a match has them, whatever `include` says."""
+    compared = rule.properties.get("compare_key")
+    names = map(str, compared) if isinstance(compared, list) else (str(compared),) if compared else ()
+    gathered = rule.gather.key if rule.gather is not None else ()
+    return (*rule.query_key, rule.clock.field, *names, *gathered, *rule.enrich.counted)
