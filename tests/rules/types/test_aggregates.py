@@ -77,7 +77,8 @@ moments = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 300)), max_s
 def test_each_key_is_due_by_its_moment_and_at_most_a_slot_before(
     asked: list[tuple[str, int]], ticks: list[int]
 ) -> None:
-    deadlines, waiting = Deadlines(10), {}
+    deadlines = Deadlines(10)
+    waiting: dict[str, int] = {}
     for key, moment in asked:
         if key in waiting:
             deadlines.drop(key, waiting[key] // 10)

@@ -17,7 +17,7 @@ from divertor.errors import InputError
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule
 from divertor.rules.document import Document
-from divertor.rules.types.contract import Measured, Observation, Settings
+from divertor.rules.types.contract import Measured, Observation, Settings, threshold_of
 from divertor.rules.types.spike_aggregation import make
 
 Events = Callable[..., Event]
@@ -131,12 +131,13 @@ def made(aggregate: str, kind: str, height: float = 3) -> Any:
 
 def test_measure_is_the_factor_between_the_windows_now() -> None:
     kind = made("sum", "both")
+    threshold = threshold_of(kind)
     state = kind.start()
     for second, size in ((0, 2), (70, 6)):
         kind.step(state, seen(second, size, "a"), micros(second))
     assert isinstance(kind, Measured)
     assert (kind.measure(state, "a", micros(70)), kind.measure(state, "b", 0)) == (3.0, None)
-    assert (kind.side, kind.threshold) == ("above", 3)
+    assert (kind.side, threshold) == ("above", 3)
 
 
 numbers = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 9)), max_size=60)

@@ -135,7 +135,8 @@ class Band:
             self.glazing.began(state, now)
         hits = []
         for index, keys in self.glazing.passed(state, now):
-            for key in keys:
+            # Where events alone can show that the number is bad, time only lets go of old ones.
+            for key in keys if self._is_late_to_judge() else ():
                 hits += self._judge(state, key, index)
         return hits
 
@@ -185,6 +186,11 @@ class Band:
         if not self.gauge.pushes_up and self.bounds.is_above(number):
             return True
         return not self.gauge.pushes_down and self.bounds.is_below(number)
+
+    def _is_late_to_judge(self) -> bool:
+        """Whether there is a bound that is judged at the end of steps."""
+        over = self.bounds.most is not None and not self.gauge.pushes_up
+        return over or (self.bounds.least is not None and not self.gauge.pushes_down)
 
     def _judge(self, state: Strips, key: Key, index: int) -> list[Hit]:
         strip = state.by_key.get(key)

@@ -26,6 +26,9 @@ from divertor.rules.types.readers import NumberFormat, choice, number_format
 
 _LARGEST = 1e30
 
+#: Kinds that more events can only raise.
+_RISING = frozenset({"max", "sum", "cardinality", "value_count"})
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -36,15 +39,8 @@ class Metric:
     rank: float = 0
     bounds: Bounds | None = None
     spelling: NumberFormat | None = None
-
-    @property
-    def pushes_up(self) -> bool:
-        upper = self.bounds is not None and self.bounds.most is not None
-        return upper and self.kind in ("max", "sum", "cardinality", "value_count")
-
-    @property
-    def pushes_down(self) -> bool:
-        return self.bounds is not None and self.bounds.least is not None and self.kind == "min"
+    pushes_up: bool = False
+    pushes_down: bool = False
 
     @property
     def name(self) -> str:
@@ -104,6 +100,8 @@ def make(options: Mapping[str, Any], settings: Settings) -> RuleType[Any]:
         percentile_rank(options),
         bounds,
         options["metric_format_string"],
+        pushes_up=most is not None and options["metric_agg_type"] in _RISING,
+        pushes_down=least is not None and options["metric_agg_type"] == "min",
     )
     return make_band(metric, bounds, options, settings)
 
