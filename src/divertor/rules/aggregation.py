@@ -12,7 +12,7 @@ at once, people when the window ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -28,7 +28,7 @@ from divertor.rules.options import Given, Option, OptionGroup, boolean, integer,
 from divertor.rules.rule import Audience, GatherOptions, Match, Rule
 
 #: Matches that wait in all windows together; beyond it the oldest window ends early.
-MAX_WAITING = 100_000
+MAX_WAITING = 20_000
 #: A value of an aggregation key is cut here: events choose them.
 MAX_KEY_LENGTH = 1024
 
@@ -38,10 +38,17 @@ _Place: TypeAlias = tuple[str, str, tuple[str, ...]]
 
 @dataclass(slots=True)
 class _Window:
-    """Matches that wait together until `due`; in the order in which they came, at least one."""
+    """Matches that wait together until `due`; in the order in which they came, at least one. `saved` are the
+    first of them as JSON: windows are saved every few seconds, and matches do not change.
+    """
 
     due: datetime
     matches: list[Match]
+    saved: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        self.saved += [match_to_json(match) for match in self.matches[len(self.saved) :]]
+        return list(self.saved)
 
 
 class Gatherer:
@@ -101,7 +108,7 @@ class Gatherer:
                 "status": place[1],
                 "key": list(place[2]),
                 "due": window.due.isoformat(),
-                "matches": [match_to_json(match) for match in window.matches],
+                "matches": window.to_json(),
             }
             for place, window in self._windows.items()
         ]
