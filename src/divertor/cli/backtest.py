@@ -41,6 +41,7 @@ class Source:
 
     events: Some
     total: int | None
+    last: datetime | None = None
     open: AbstractContextManager[object] = field(default_factory=nullcontext)
 
 
@@ -89,7 +90,7 @@ def _run(rule: Rule, source: Source, wanted: Wanted, as_json: bool) -> None:
     began = time.monotonic()
     watched = tally.watching(source, hidden=as_json)
     now = arrival if wanted.by_arrival else own_time
-    for match in replay(engine, watched, now, wanted.since, wanted.until):
+    for match in replay(engine, watched, now, wanted.since, wanted.until or source.last):
         tally.count(match)
         tally.show(match, as_json)
     tally.end(engine.counted(rule.name), time.monotonic() - began)
@@ -218,7 +219,9 @@ def _of_stack(state: str, wanted: Wanted) -> Source:
     from divertor.cli.client import api_of
     from divertor.cli.errors import UnreachableError
     from divertor.cli.states import DEFAULT, find_state, named_state, running_pid
+    from divertor.model.events import parse_time
     from divertor.store.history import History
+    from divertor.store.query import moment
 
     try:
         layout = find_state(state)
@@ -228,9 +231,12 @@ def _of_stack(state: str, wanted: Wanted) -> Source:
             raise
     if running_pid(layout):
         api = api_of(layout)
-        return Source(of_api(api, wanted), _total(api, wanted), api)
+        newest = api.get("/events", {**_range(wanted.since, wanted.until), "per_page": 1})
+        last = parse_time(newest[0]["timestamp"]) if newest else None
+        return Source(of_api(api, wanted), _total(api, wanted), last, api)
     history = History(layout.events)
-    return Source(history.events(wanted), history.extent(wanted).count, history)
+    extent = history.extent(wanted)
+    return Source(history.events(wanted), extent.count, moment(extent.last), history)
 
 
 def of_api(api: Api, wanted: Wanted) -> Some:
@@ -261,7 +267,8 @@ def of_api(api: Api, wanted: Wanted) -> Some:
         events = [Event.from_json(each) for each in reversed(found)]
         yield [event for event in events if fits_index(wanted.indices, event.indices)], passed
         since = until
-        width = width * _AIM // count if count else width * 2
+        # After a burst the stretches grow again, from the shortest one by eight times each.
+        width = min(width * _AIM // count, width * 8) if count else max(width, _MICROSECOND) * 8
 
 
 def _total(api: Api, wanted: Wanted) -> int:

@@ -1,7 +1,7 @@
 """A backtest: the live engine over events of the past, at the speed of the machine.
 
-Time passes as it would have: the engine is told so at every whole second between two events, so that what
-only time shows (flatline, recovery) shows here, too. Where the events come from is the caller's business;
+Time passes as it would have: the engine is told so at whole seconds between two events, so that what only
+time shows (flatline, recovery) shows here, too. Where the events come from is the caller's business;
 they are taken one by one, and nothing is kept of them but what the rules keep.
 """
 
@@ -19,10 +19,14 @@ from divertor.rules.rule import Match, Rule
 #: How often time passes, as in the live engine.
 TICK = timedelta(seconds=1)
 
-#: Ticks before the next event at most, about a month of seconds: an event that is dated far from the others
-#: must not keep the backtest busy with the time between.
-_MAX_TICKS = 3_000_000
-
+#: While nothing happens, time passes more and more coarsely: in seconds for a day, in minutes for two months,
+#: in hours from then on. An event dated far from the others must not keep the backtest busy with the time
+#: between.
+_PACES = (
+    (timedelta(days=1), TICK),
+    (timedelta(days=60), timedelta(minutes=1)),
+    (timedelta.max, timedelta(hours=1)),
+)
 #: Words that a database is asked for at most.
 _MAX_WORDS = 32
 #: Letters that stand in JSON as they are. Digits are left out: a number has several spellings.
@@ -90,10 +94,11 @@ def words_of(rule: Rule) -> tuple[str, ...]:
 
 def _ticks(engine: Engine, reached: datetime, until: datetime) -> Iterator[Match]:
     """The ticks after `reached` up to `until`."""
-    count = (until - reached) // TICK
-    start = max(0, count - _MAX_TICKS)
-    for number in range(start, count):
-        yield from engine.advance(reached + (number + 1) * TICK)
+    began = reached
+    for limit, pace in _PACES:
+        while until - reached >= pace and reached - began < limit:
+            reached += pace
+            yield from engine.advance(reached)
 
 
 def _whole(moment: datetime) -> datetime:
