@@ -25,7 +25,8 @@ class Settings:
     be empty) are deployed as `name` when the control plane starts. `isolate` False: report, divert nobody.
     `virtual_hosts_port` is the port all gateways share, told apart by host; 0: there is none.
     `judges` False: rules are judged by workers of their own (`divertor rules run`), not by the control plane.
-    `log_sample` per cent of the requests that went well become events.
+    `log_sample` per cent of the requests that went well become events. `public_url` is where people reach the
+    API, for links in messages; empty: messages have none of ours.
     """
 
     api_port: int = API_PORT
@@ -39,7 +40,13 @@ class Settings:
     virtual_hosts_port: int = 0
     log_sample: float = 1.0
     judges: bool = True
+    public_url: str = ""
     color: bool = True
+
+    @property
+    def links(self) -> str:
+        """The address that links in messages begin with; empty: there are none."""
+        return f"{self.public_url}/api/v1" if self.public_url else ""
 
 
 @dataclass(frozen=True, slots=True)

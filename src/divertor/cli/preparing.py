@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from divertor.api.auth import Auth
 from divertor.bus.server import server_binary, server_config, store_mib
@@ -319,11 +320,12 @@ def wish(
     virtual_hosts_port: int = 0,
     trusted_hops: int = 0,
     log_sample: float = 1.0,
+    public_url: str = "",
 ) -> Wish:
     """The user's options as a wish.
 
     :raises RefusedError: the ports leave the range of ports.
-    :raises InputError: the address to listen on is none.
+    :raises InputError: the address to listen on, or the public one, is none.
     """
     from ipaddress import IPv4Address
 
@@ -333,6 +335,10 @@ def wish(
         raise InputError(
             f"{listen!r} is no address", Position("--listen"), "an IPv4 address, as 127.0.0.1"
         ) from None
+    if public_url and urlsplit(public_url).scheme not in ("http", "https"):
+        raise InputError(
+            f"{public_url[:80]!r} is no web address", Position("--public-url"), "https://divertor.example.com"
+        )
     defaults = Settings()
     settings = replace(
         defaults,
@@ -346,6 +352,7 @@ def wish(
         virtual_hosts_port=virtual_hosts_port,
         trusted_hops=trusted_hops,
         log_sample=log_sample,
+        public_url=public_url.rstrip("/"),
     )
     if not 1024 <= settings.api_port <= 65535 or not 1024 <= settings.nats_port <= 65535:
         raise RefusedError(f"--port-offset {port_offset} leads out of the range of ports")

@@ -68,6 +68,10 @@ def up(
             max=100,
         ),
     ] = 1.0,
+    public_url: Annotated[
+        str,
+        typer.Option(metavar="URL", help="Where people reach the API: alerts then link to their event."),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Run your app under Divertor, in the foreground, until Ctrl-C.
@@ -87,6 +91,7 @@ def up(
         virtual_hosts_port=virtual_hosts_port,
         trusted_hops=trusted_hops,
         log_sample=log_sample,
+        public_url=public_url,
     )
     checked = check(asked)
     write(checked)

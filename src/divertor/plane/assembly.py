@@ -214,7 +214,7 @@ class Plane:
             self.isolations, settings.isolate, state, self.shares.of, self.trouble, wall
         )
         deeds = Deeds(self.isolate, self.rollback.roll_back, self.outbox.publish, wall)
-        alerters = standard_alerters(webhooks, deeds, logging.getLogger("divertor.alerts"))
+        alerters = standard_alerters(webhooks, deeds, logging.getLogger("divertor.alerts"), settings.links)
         self.rules = Rules(
             state,
             bus,

@@ -87,7 +87,7 @@ async def serve(layout: Layout, name: str = "", folder: str = "") -> None:
             alerters = {
                 known: alerter
                 for known, alerter in standard_alerters(
-                    client, deeds, logging.getLogger("divertor.alerts")
+                    client, deeds, logging.getLogger("divertor.alerts"), settings.links
                 ).items()
                 if known not in ELSEWHERE
             }
