@@ -87,7 +87,11 @@ class Spike:
         track.touched = now
         track.times.append(moment)
         cursor = track.rise
-        if cursor is None or not self._has_risen(track, cursor, moment):
+        if cursor is None:
+            if not self.up:
+                return []
+            cursor = track.rise = Cursor(moment)
+        if not self._has_risen(track, cursor, moment):
             return []
         return self._judge_rise(state, track, cursor, seen)
 
@@ -104,8 +108,11 @@ class Spike:
             return []
         cursor = track.rise
         if cursor is None:
-            return []
-        self._move(track, cursor, max(seen.micros, cursor.moment))
+            # One event is no rise: nothing more is kept of the many keys that are seen once.
+            if not self.up or (len(track.times) == 1 and self.height > 1):
+                return []
+            cursor = track.rise = Cursor(min(seen.micros, track.times[0]) - 1)
+        self._move(track, cursor, max(seen.micros, track.times[-1], cursor.moment))
         return self._judge_rise(state, track, cursor, seen)
 
     def _has_risen(self, track: Track, cursor: Cursor, moment: int) -> bool:
@@ -187,8 +194,6 @@ class Spike:
                 state.forgotten += 1
         since = state.idle.pop(key, moment)
         track = Track(since, now, 0)
-        if self.up:
-            track.rise = Cursor(moment)
         if self.down:
             track.fall = Cursor(moment - 1)
         if self.field is not None:
