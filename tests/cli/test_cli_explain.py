@@ -80,3 +80,23 @@ def test_a_file_without_an_event_is_refused(rule: Path) -> None:
 def test_a_stored_event_needs_a_stack(rule: Path, tmp_path: Path) -> None:
     result = run(rule, "--event", "unknown", "--state", str(tmp_path / "none"))
     assert result.exit_code == 3
+
+
+SIGMA = """
+title: Whoami by cmd
+logsource: {product: windows}
+detection:
+  sel: {Image|endswith: '\\cmd.exe', CommandLine|contains: whoami}
+  flt: {User: SYSTEM}
+  condition: sel and not flt
+"""
+
+
+def test_a_sigma_rule_is_explained_as_the_queries_it_becomes(tmp_path: Path) -> None:
+    path = tmp_path / "sigma_rule.yml"
+    path.write_text(SIGMA)
+    event = lines(tmp_path / "e.jsonl", bare(1, Image="C:\\cmd.exe", CommandLine="x", User="bob"))
+    shown = run(path, "--event", event).stdout.splitlines()
+    assert "✓     wildcard Image.keyword: *\\\\cmd.exe ← C:\\cmd.exe" in shown
+    assert "✗     wildcard CommandLine.keyword: *whoami* ← x" in shown
+    assert "✓   not" in shown

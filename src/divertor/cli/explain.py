@@ -103,7 +103,8 @@ def _print(screen: Console, rule: Rule, event: Event, verdict: Verdict) -> None:
     if verdict.number is not None:
         limit = "" if verdict.threshold is None else f"; fires at {verdict.threshold:g}"
         screen.print(styled(f"  measured {verdict.number:g}{limit}"))
-    screen.print(_mark(fired), styled(verdict.outcome.value, "bold"), styled(verdict.fault, "red"))
+    why = (styled(verdict.fault, "red"),) if verdict.fault else ()
+    screen.print(_mark(fired), styled(verdict.outcome.value, "bold"), *why)
 
 
 def _aside(patterns: Sequence[str]) -> object:
@@ -116,8 +117,8 @@ def _lines(explanation: Explanation, depth: int) -> list[tuple[object, ...]]:
     waiting = [(explanation, depth)]
     while waiting and len(lines) < MAX_LINES:
         one, level = waiting.pop()
-        found = styled(f"← {one.found}", "dim") if one.found else ""
-        lines.append((_mark(one.passed), styled("  " * level + one.text), found))
+        found = (styled(f"← {one.found}", "dim"),) if one.found else ()
+        lines.append((_mark(one.passed), styled("  " * level + one.text), *found))
         waiting.extend((part, level + 1) for part in reversed(one.parts))
     return lines
 

@@ -76,7 +76,7 @@ def _bool(node: Node, warnings: Warnings) -> Filter:
     if needed:
         must.append(at_least(needed, should))
     must_not = [negate(one) for one in _all(parts.get("must_not"), warnings)]
-    return all_of([*must, *must_not], "bool")
+    return all_of([*must, *must_not], "all of")
 
 
 def _constant_score(node: Node, warnings: Warnings) -> Filter:

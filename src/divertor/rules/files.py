@@ -89,7 +89,7 @@ def load_each(directory: Path, environ: Mapping[str, str] = os.environ) -> Itera
 
 
 def _each_sigma(files: Mapping[str, str], around: Surroundings) -> Iterator[tuple[str, Loaded]]:
-    refused: dict[str, InputError] = {}
+    refused: dict[str, InputError | UnavailableError] = {}
     rules: dict[str, list[Rule]] = {path: [] for path in files}
 
     def told(problem: InputError) -> None:
@@ -98,7 +98,7 @@ def _each_sigma(files: Mapping[str, str], around: Surroundings) -> Iterator[tupl
     for translation in translate(files, told):
         try:
             rules[translation.source].append(_translated(translation, around))
-        except InputError as problem:
+        except (InputError, UnavailableError) as problem:
             refused.setdefault(translation.source, problem)
     yield from ((path, refused.get(path, found)) for path, found in rules.items())
 
