@@ -55,7 +55,9 @@ class Alarms:
 
     def decide(self, rule: Rule, state: Any, hits: Sequence[Hit], now: int) -> list[Verdict]:
         """Which of the hits that an event caused are alerts. `state` is the rule type's."""
-        verdicts = (self._take(rule, state, hit, now) for hit in hits)
+        if not hits:
+            return []
+        verdicts = [self._take(rule, state, hit, now) for hit in hits]
         return [verdict for verdict in verdicts if verdict is not None]
 
     def tick(self, rule: Rule, state: Any, hits: Sequence[Hit], now: int) -> list[Verdict]:
@@ -108,11 +110,23 @@ class Alarms:
         if track.alarm:
             track.matches += 1
             track.good = None
+            if self._is_mere_repetition(rule, track, now):
+                track.suppressed += 1
+                return None
         elif rule.alarm.pending:
             if not self._has_held(rule, track, hit, idle, now):
                 return None
             cause = track.cause
         return self._speak(_Case(rule, state, track, hit, cause, now))
+
+    def _is_mere_repetition(self, rule: Rule, track: Track, now: int) -> bool:
+        """Whether nothing but the silence after the last alert has a say, and it does: the usual case in a
+        flood, decided without the long way that would come to the same.
+        """
+        controls, options = self._controls, rule.alarm
+        if controls.silences or controls.acks or options.hours is not None or options.limit is not None:
+            return False
+        return self._realerts.covers(_place(rule, track.key), now)
 
     def _has_held(self, rule: Rule, track: Track, hit: Hit, idle: int, now: int) -> bool:
         """Whether the condition of a pending alarm has held for long enough."""
