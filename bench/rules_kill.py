@@ -72,7 +72,11 @@ class Inbox:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                said = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                size = int(self.headers["content-length"])
+                content = self.rfile.read(size)
+                if len(content) < size:
+                    return  # the sender was killed in the middle of it
+                said = json.loads(content)
                 with inbox.lock:
                     inbox.counts[f"{said['rule']} {self.headers['idempotency-key']}"] += 1
                 self.send_response(200)
@@ -82,8 +86,13 @@ class Inbox:
             def log_message(self, *_: Any) -> None:
                 """Quiet."""
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """A sender that was killed resets its connections."""
+
+        server = Server(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

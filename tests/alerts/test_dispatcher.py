@@ -379,3 +379,14 @@ async def first(outbox: Outbox) -> Any:
     async for change in outbox.changes():
         yield change
         return
+
+
+async def test_what_does_not_fit_in_memory_waits_in_the_broker(broker: Any, match: Matches) -> None:
+    gate = asyncio.Event()
+    debug = Scripted(gate=gate)
+    async with desk(broker, {"debug": debug}, most_known=10) as here:
+        await here.dispatch(several(match(), 40))
+        assert here.dispatcher.status().waiting == 10
+        gate.set()
+        await here.until(lambda: len(debug.delivered) == 40)
+        assert len(set(debug.keys)) == 40

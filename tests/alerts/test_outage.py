@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -74,6 +75,10 @@ class Hook:
             thread.join()
 
 
+def is_past(clock: Clock, seconds: float) -> bool:
+    return clock.seconds > seconds
+
+
 async def nothing(*_: Any) -> None:
     """Nobody who would do it."""
 
@@ -121,7 +126,7 @@ async def test_a_restart_in_the_middle_of_an_outage_changes_nothing(broker: Any,
         for turn in range(4):
             async with desk(broker, alerters, clock=clock) as here:
                 await here.dispatch(several(wanted, 10), seq=1, again=turn > 0)
-                await here.until(lambda end=(turn + 1) * 60: clock.seconds > end)
+                await here.until(partial(is_past, clock, (turn + 1) * 60.0))
         with hook.serving(port):
             async with desk(broker, alerters, clock=clock) as here:
                 here.rules = {"r": wanted.rule}

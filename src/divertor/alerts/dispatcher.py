@@ -34,6 +34,8 @@ _ABANDONED = 60.0
 #: Notifications of our own that are kept at hand, so that they need not be read before they are sent.
 _AT_HAND = 1000
 _SWEEP = 1.0
+#: Deliveries that wait and are known here, about 1 KB each; the rest waits in the broker until there is room.
+MOST_KNOWN = 200_000
 
 log = logging.getLogger("divertor.alerts")
 
@@ -55,7 +57,8 @@ class Dispatcher:
 
     `rule_named` is the rule of that name that runs now; `report` is told every attempt's outcome and must not
     block; `frontier` says up to where in the stream nothing is ever judged again. `sleep` is how pauses are
-    made, `wall` the time of day. `at_once` bounds the deliveries under way; `isolate_timeout`, in seconds, is
+    made, `wall` the time of day. `at_once` bounds the deliveries under way, `most_known` those that wait in
+    memory; `isolate_timeout`, in seconds, is
     how long `dispatch` waits for an isolation before it is left to the outbox.
     """
 
@@ -72,6 +75,7 @@ class Dispatcher:
         sleep: Sleep = asyncio.sleep,
         retry: Retry | None = None,
         at_once: int = 32,
+        most_known: int = MOST_KNOWN,
         isolate_timeout: float = 2.0,
     ) -> None:
         self._alerters = alerters
@@ -82,6 +86,8 @@ class Dispatcher:
         self._wall = wall
         self._sleep = sleep
         self._at_once = at_once
+        self._most_known = most_known
+        self._overflowed = False
         self._isolate_timeout = isolate_timeout
         self._lanes = Lanes(outbox.me)
         self._sender = Sender(
@@ -207,20 +213,28 @@ class Dispatcher:
     # --- what is there ----------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        async for change in self._outbox.changes():
-            match change:
-                case Synced():
-                    self._synced.set()
-                case Waiting():
-                    self._take(change)
-                case Arrived():
-                    self._drop(change.key)
-                    self._arrived.setdefault(change.key, (change, self._now()))
-                case Gone():
-                    self._drop(change.key)
-                    self._arrived.pop(change.key, None)
-                    self._forgotten.discard(change.key)
-            self._wake.set()
+        while True:
+            self._overflowed = False
+            async with contextlib.aclosing(self._outbox.changes()) as changes:
+                async for change in changes:
+                    self._learn(change)
+                    if self._overflowed and len(self._lanes) <= self._most_known // 2:
+                        break  # there is room again: what was left in the broker is read now
+
+    def _learn(self, change: Waiting | Arrived | Gone | Synced) -> None:
+        match change:
+            case Synced():
+                self._synced.set()
+            case Waiting():
+                self._take(change)
+            case Arrived():
+                self._drop(change.key)
+                self._arrived.setdefault(change.key, (change, self._now()))
+            case Gone():
+                self._drop(change.key)
+                self._arrived.pop(change.key, None)
+                self._forgotten.discard(change.key)
+        self._wake.set()
 
     def _take(self, waiting: Waiting) -> bool:
         """Something waits; False: that is old news, and it has arrived or is under way already."""
@@ -229,6 +243,9 @@ class Dispatcher:
             return False
         known = self._lanes.get(waiting.key)
         if known is not None and waiting.revision <= known.revision:
+            return False
+        if known is None and len(self._lanes) >= self._most_known:
+            self._overflowed = True
             return False
         if waiting.lane.alerter in self._alerters:
             self._lanes.take(waiting)

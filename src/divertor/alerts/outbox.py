@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
@@ -164,7 +164,7 @@ class Outbox:
         with contextlib.suppress(ConflictError):
             await self._state.delete(KIND, arrived.key, expect=arrived.revision)
 
-    async def changes(self) -> AsyncIterator[Waiting | Arrived | Gone | Synced]:
+    async def changes(self) -> AsyncGenerator[Waiting | Arrived | Gone | Synced, None]:
         """What is there, then `Synced`, then what changes, whoever changes it.
 
         :raises UnavailableError: the bus was closed.
