@@ -37,11 +37,10 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(slots=True)
 class Watch:
-    """One key: the times of its newest events in order, when it was first seen, and its slot."""
+    """One key: the times of its newest events in order, and when it was first seen."""
 
     times: list[int]
     since: int
-    slot: int = 0
 
 
 @dataclass(slots=True)
@@ -102,7 +101,7 @@ class Flatline:
                 continue
             moment = self._deadline(watch)
             if moment > now:
-                watch.slot = state.deadlines.set(key, moment)
+                state.deadlines.set(key, moment)
                 continue
             hits.append(self._hit(key, watch, moment))
             del state.alive[key]
@@ -156,7 +155,7 @@ class Flatline:
             state.refused += 1
             return
         state.alive[key] = watch
-        watch.slot = state.deadlines.set(key, self._deadline(watch))
+        state.deadlines.set(key, self._deadline(watch))
 
 
 @dataclass(slots=True)
