@@ -59,6 +59,8 @@ CASES: list[tuple[str, str, bool]] = [
     ("", "", True),
     ("a|", "", True),
     ("É", "é", True),
+    ("\\d+\\s\\w\\D", "12 a!", True),
+    ("\\d", "d", False),
     ("@", "any\nthing", True),
     ("#", "", False),
     ("a|#", "a", True),
@@ -96,7 +98,8 @@ REFUSED = [
         "a{9999}",
         "*",
         "\\",
-        "\\d",
+        "\\q",
+        "[\\d]",
         "a~b",
         "(~a)*",
         "x(a&b)",
@@ -120,7 +123,7 @@ def test_what_is_not_understood_is_refused(pattern: str) -> None:
 
 
 def test_cases_are_all_there() -> None:
-    assert (len(CASES), len(REFUSED)) == (26, 23)
+    assert (len(CASES), len(REFUSED)) == (28, 24)
 
 
 def test_nothing_repeated_a_thousand_times_a_thousand_times_takes_no_time() -> None:

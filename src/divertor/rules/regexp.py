@@ -30,6 +30,18 @@ _ANY = Chars((), negated=True)
 _ANY_TEXT = Repeat(_ANY, 0, None)
 _NO_TEXT = Either(())
 
+_DIGITS = (("0", "9"),)
+_LETTERS = (("0", "9"), ("A", "Z"), ("_", "_"), ("a", "z"))
+_SPACES = ((" ", " "), ("\t", "\r"))
+_KINDS = {
+    "d": Chars(_DIGITS),
+    "D": Chars(_DIGITS, negated=True),
+    "w": Chars(_LETTERS),
+    "W": Chars(_LETTERS, negated=True),
+    "s": Chars(_SPACES),
+    "S": Chars(_SPACES, negated=True),
+}
+
 #: Whether a text is covered.
 Covers: TypeAlias = Callable[[str], bool]
 
@@ -252,10 +264,14 @@ class _Parser:
         return tree
 
     def _escaped(self) -> Chars:
-        """The character itself. Letters after a backslash mean different things in different Lucenes."""
+        """Digits, words, spaces as Lucene 9 has them, or the character itself. Other letters mean different
+        things in different Lucenes.
+        """
         character = self._take("a backslash")
+        if character in _KINDS:
+            return _KINDS[character]
         if character.isalnum():
-            raise ValueError(f"\\{character} is not supported yet")
+            raise ValueError(f"\\{character}, which is not supported")
         return _one(character)
 
     def _quoted(self) -> Tree:
@@ -283,7 +299,10 @@ class _Parser:
         character = self._take("[")
         if character != "\\":
             return character
-        ((one, _),) = self._escaped().ranges
+        escaped = self._escaped()
+        if escaped in _KINDS.values():
+            raise ValueError("\\d, \\w or \\s within [ ], which is not supported")
+        ((one, _),) = escaped.ranges
         return one
 
 
