@@ -528,6 +528,34 @@ def test_an_alerter_of_ones_own_is_contained(match: Matches, tmp_path: Path) -> 
         asyncio.run(Custom("no.such.Alerter").deliver(Delivery(Notification.of(gone), {}, "k")))
 
 
+WRITTEN = """
+from elastalert.alerts import Alerter, BasicMatchString
+
+class Theirs(Alerter):
+    required_options = set(["output_file_path"])
+
+    def alert(self, matches):
+        for match in matches:
+            with open(self.rule["output_file_path"], "a") as file:
+                file.write(self.create_title(matches) + str(BasicMatchString(self.rule, match)))
+
+    def get_info(self):
+        return {"type": "theirs"}
+"""
+
+
+def test_an_alerter_that_was_written_for_elastalert_runs(
+    match: Matches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "written_for_it.py").write_text(WRITTEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    out = tmp_path / "out"
+    made = match({"user": "eve"}, alert="written_for_it.Theirs", output_file_path=str(out))
+    delivery = Delivery(Notification.of(made), made.rule.alerts[0].options, "k")
+    assert asyncio.run(Custom("written_for_it.Theirs").deliver(delivery)) == {"type": "theirs"}
+    assert "user: eve\n" in out.read_text()
+
+
 def test_jira_goes_first_whatever_the_order(match: Matches) -> None:
     jira = {"jira_server": "http://j", "jira_account_file": "a", "jira_project": "P", "jira_issuetype": "T"}
     made = match(alert=["debug", {"jira": jira}, {"post": {"http_post_url": "http://p"}}])

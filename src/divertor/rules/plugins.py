@@ -109,6 +109,25 @@ class Alerter:
         return {"type": type(self).__name__}
 
 
+class BasicMatchString:
+    """A match in words: the rule's name and the fields."""
+
+    def __init__(self, rule: Mapping[str, Any], match: Mapping[str, Any]) -> None:
+        self.rule = rule
+        self.match = match
+
+    def __str__(self) -> str:
+        fields = "".join(f"{name}: {self.match[name]}\n" for name in sorted(self.match))
+        return f"{self.rule.get('name', '')}\n\n{fields}"
+
+
+class DateTimeEncoder(json.JSONEncoder):
+    """Writes times as ISO 8601."""
+
+    def default(self, o: Any) -> Any:
+        return o.isoformat() if hasattr(o, "isoformat") else super().default(o)
+
+
 def ts_to_dt(timestamp: Any) -> datetime:
     return timestamp if isinstance(timestamp, datetime) else parse_time(str(timestamp))
 
@@ -146,7 +165,11 @@ def new_get_event_ts(name: str) -> Callable[[Any], Any]:
 
 _MODULES: dict[str, dict[str, Any]] = {
     "elastalert": {},
-    "elastalert.alerts": {"Alerter": Alerter},
+    "elastalert.alerts": {
+        "Alerter": Alerter,
+        "BasicMatchString": BasicMatchString,
+        "DateTimeEncoder": DateTimeEncoder,
+    },
     "elastalert.enhancements": {
         "BaseEnhancement": BaseEnhancement,
         "DropMatchException": DropMatchException,
