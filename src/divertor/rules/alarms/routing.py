@@ -15,6 +15,9 @@ from divertor.rules.notification import Notification
 from divertor.rules.rule import AlertSpec, Audience, Match, Route, Rule, Severity, Status, When
 from divertor.rules.types.contract import Hit, Measured
 
+#: What is not undone when an alarm is over: an isolation ends by itself, forward again is for people to decide.
+_BEGIN_ONLY = frozenset({"isolate", "release"})
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -60,7 +63,9 @@ def _is_beyond(when: When, rule: Rule, state: Any, hit: Hit, now: int) -> bool:
 def concerns(alert: AlertSpec, match: Match, now: datetime) -> bool:
     """Whether that entry of `alert` is told of a match at the time `now` (aware)."""
     is_action = alert.name in ACTIONS
-    if is_action and (match.audience is Audience.PEOPLE or match.status is Status.RESOLVED):
+    if is_action and match.audience is Audience.PEOPLE:
+        return False
+    if alert.name in _BEGIN_ONLY and match.status is Status.RESOLVED:
         return False
     if not is_action and match.audience is Audience.ACTIONS:
         return False
