@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import orjson
+from msgspec.json import Decoder
 
 from divertor.errors import UnavailableError
 from divertor.model.events import Event
@@ -27,6 +27,7 @@ _FETCH = 5_000
 #: Steps that the time between the first and the last event is cut into to count.
 _STEPS = 4_096
 
+_BODIES = Decoder(list[dict[str, Any]])
 _COLUMNS = "id, type, epoch_us(ts), epoch_us(received), indices, tags, value, body"
 
 
@@ -188,7 +189,7 @@ def _events(rows: Sequence[tuple[Any, ...]]) -> list[Event]:
 def _bodies(rows: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
     """The bodies, read all at once if nothing is strange about any of them."""
     try:
-        found: list[dict[str, Any]] = orjson.loads(f"[{','.join([row[7] or '{}' for row in rows])}]")
+        found = _BODIES.decode(f"[{','.join([row[7] or '{}' for row in rows])}]")
     except ValueError:
         found = [json.loads(row[7] or "{}") for row in rows]
     return found
