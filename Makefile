@@ -21,7 +21,7 @@ ORACLE_PACKAGES := 'elastalert2==2.19.0' 'elasticsearch==7.10.1' 'urllib3<2' aws
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint bench-gateway bench-loop bench-fuzz bench-sensor bench-detection
-.PHONY: bench-fuzz-sensor lock clean
+.PHONY: bench-fuzz-sensor bench-rules bench-rules-history bench-rules-kill lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -73,6 +73,15 @@ bench-detection: setup $(PEERS)  ## what the sensor finds beside its rivals (Pos
 
 bench-fuzz-sensor: setup $(PEERS)  ## a million inputs, led by coverage, for each part of the sensor that reads what attackers write
 	@$(PEERS_VENV)/bin/python -m bench.fuzz_sensor $(BENCH_ARGS)
+
+bench-rules: setup $(ORACLE)  ## what judging events costs beside ElastAlert 2 (about 15 minutes)
+	@$(BIN)/python -m bench.rules $(BENCH_ARGS)
+
+bench-rules-history: setup  ## a backtest over ten million stored events (needs 3 GB of disk)
+	@$(BIN)/python -m bench.rules.history $(BENCH_ARGS)
+
+bench-rules-kill: setup  ## a rule worker killed a hundred times under load: what is lost, what is doubled (7 minutes)
+	@$(BIN)/python -m bench.rules_kill --kills 100 $(BENCH_ARGS)
 
 $(PEERS): requirements-bench.lock $(STAMP)
 	@test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)

@@ -19,6 +19,7 @@ from bench.rules import many, memory, pace
 from bench.rules.cases import BY_NAME, QUERY_KEY
 from bench.rules.stream import BATCH, RATE, START, bodies, messages, record
 from divertor.bus.decoding import decode
+from divertor.collecting import collect_rarely
 from divertor.rules import Engine, Rule, load_rule
 
 EVENTS = 60_000
@@ -26,8 +27,7 @@ EVENTS = 60_000
 
 def main() -> None:
     part, *arguments = sys.argv[1:]
-    # As the rules' worker has it: the collector's default looks at young objects thousands of times a second.
-    gc.set_threshold(50_000, 50, 100)
+    collect_rarely()  # as the control plane and the rules' workers do
     print(json.dumps(PARTS[part](*arguments)))
 
 
@@ -63,7 +63,6 @@ def rule_of(options: dict[str, Any]) -> Rule:
 def judged(rules: Sequence[Rule], data: Sequence[bytes]) -> dict[str, Any]:
     """The CPU seconds for all messages, and what they found."""
     gc.collect()
-    gc.freeze()
     engine = Engine(rules)
     found = events = 0
     started = time.process_time()

@@ -83,9 +83,11 @@ def backtest(
 
 
 def _run(rule: Rule, source: Source, wanted: Wanted, as_json: bool) -> None:
+    from divertor.collecting import collect_rarely
     from divertor.rules import Engine
     from divertor.rules.backtest import arrival, own_time, replay
 
+    collect_rarely()
     engine, tally = Engine([rule]), Tally()
     began = time.monotonic()
     watched = tally.watching(source, hidden=as_json)

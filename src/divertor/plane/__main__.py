@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvloop
 
+from divertor.collecting import collect_rarely
 from divertor.errors import DivertorError
 from divertor.layout import Layout
 from divertor.plane.assembly import serve
@@ -21,6 +22,7 @@ def main() -> int:
         print("usage: python -m divertor.plane STATE", file=sys.stderr)
         return 2
     os.umask(0o077)
+    collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line per request to a webhook would tell its address.
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -25,6 +25,7 @@ import uvloop
 
 from divertor.alerts import Deeds, new_client, standard_alerters
 from divertor.bus import Bus, State
+from divertor.collecting import collect_rarely
 from divertor.control.rules import Rules
 from divertor.errors import ConflictError, DivertorError, InputError, Position, UnavailableError
 from divertor.layout import Layout
@@ -51,6 +52,7 @@ def main() -> int:
 def run(layout: Layout, name: str = "", folder: str = "") -> int:
     """A worker of this installation until it is told to stop (SIGTERM, SIGINT); the exit status."""
     os.umask(0o077)
+    collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line per request to a webhook would tell its address.
     logging.getLogger("httpx").setLevel(logging.WARNING)
