@@ -99,6 +99,12 @@ def roots(path: str) -> frozenset[str]:
     return compiled(path).roots | compiled(bare).roots
 
 
+def is_plain(path: str) -> bool:
+    """Whether the path is simply a key of an event's body."""
+    cut = compiled(path)
+    return cut.only is not None and not cut.own and not path.endswith(".keyword")
+
+
 def lookup(document: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path, or None.
 

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any, TypeAlias
 
 from divertor.model.events import Event, parse_time
-from divertor.rules.document import Document, lookup, scalar_text
+from divertor.rules.document import Document, is_plain, lookup, scalar_text
 from divertor.rules.projection import plain
 from divertor.rules.rule import Clock
 from divertor.rules.types.contract import Key, Observation
@@ -44,11 +44,13 @@ def moment_of(micros: int) -> datetime:
 class View:
     """The key and the time that some rules go by."""
 
-    __slots__ = ("_field", "_names", "_only", "_read")
+    __slots__ = ("_field", "_names", "_only", "_plain", "_read")
 
     def __init__(self, query_key: tuple[str, ...], clock: Clock) -> None:
         self._names = query_key
         self._only = query_key[0] if len(query_key) == 1 else None
+        #: The only field, when it is simply a key of the body: the usual case.
+        self._plain = self._only if self._only is not None and is_plain(self._only) else None
         self._field = clock.field
         self._read = _READERS[clock.kind](clock) if clock.field != "@timestamp" else None
 
@@ -66,11 +68,11 @@ class View:
 
     def observe(self, event: Event, document: Document) -> Observation:
         """The event, as these rules see it."""
-        only = self._only
+        only, plain_key = self._only, self._plain
         if only is None:
-            key = self.key(document)
+            key = self.key(document) if self._names else None
         else:
-            value = document.get(only)
+            value = document.get(only) if plain_key is None else document.body.get(plain_key)
             usual = value.__class__ is str and len(value) <= MAX_KEY_LENGTH
             key = value if usual or value is None else _key_text(value)
         moment, received = event.timestamp, event.received
