@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor.rules.document import Document
-from divertor.rules.matching import Bounds, Glob, Wild, glob_pattern, range_test, whole_value
+from divertor.rules.matching import Bounds, Glob, Wild, glob_pattern, nearly, range_test, whole_value
 
 NOWHERE = Document({})
 PIECES: list[str | Wild] = ["a", "b", "ab", Wild.MANY, Wild.ONE]
@@ -41,6 +41,13 @@ def test_a_glob_full_of_stars_is_judged_in_time_on_a_hostile_value() -> None:
     started = process_time()
     assert pattern.fullmatch("a" * 50_000) is None
     assert process_time() - started < 1
+
+
+def test_a_word_that_is_repeated_is_compared_once() -> None:
+    test, value = nearly("needle", 1, whole_only=False), "naedla " * 200_000
+    begin = process_time()
+    assert not test(value, NOWHERE)
+    assert process_time() - begin < 0.8
 
 
 def test_numbers_are_compared_as_numbers_and_text_as_text() -> None:

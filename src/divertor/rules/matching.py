@@ -95,8 +95,12 @@ def nearly(text: str, edits: int, *, whole_only: bool, prefix: int = 0, swaps: b
             spelled if whole_only else spelled.lower(), text, edits, prefix=prefix, transpositions=swaps
         ):
             return True
-        return not whole_only and any(
-            within(word, text, edits, prefix=prefix, transpositions=swaps) for word in document.words(spelled)
+        if whole_only:
+            return False
+        # Each different word once: a long value may be one word over and over.
+        return any(
+            within(word, text, edits, prefix=prefix, transpositions=swaps)
+            for word in set(document.words(spelled))
         )
 
     return test

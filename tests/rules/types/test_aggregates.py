@@ -64,7 +64,8 @@ def test_a_cardinality_stops_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("value", "number"),
     [(5, 5), (1.5, 1.5), ("2.5", 2.5), ("x", None), (True, None), (None, None), (1e31, None)]
-    + [(float("nan"), None), ("inf", None), ("9" * 65, None), ({}, None)],
+    + [(float("nan"), None), ("inf", None), ("9" * 65, None), ({}, None)]
+    + [(10**400, None), (-(10**400), None)],
 )
 def test_numbers_and_texts_that_are_some_count(value: Any, number: float | None) -> None:
     assert number_of(value) == number

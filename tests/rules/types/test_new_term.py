@@ -129,6 +129,19 @@ def test_one_event_brings_a_bounded_number_of_terms() -> None:
     assert len(state.seen) == MAX_TERMS_OF_EVENT
 
 
+def test_a_new_term_does_not_hide_behind_one_that_is_repeated(rule: Rules, event: Events) -> None:
+    events = [event(0, ip="known"), event(1, ip=["known"] * MAX_TERMS_OF_EVENT + ["evil"])]
+    assert seconds(matches(new_term(rule), events)) == [0, 1]
+
+
+@pytest.mark.parametrize("fields", ["ip", [["ip", "user"]]])
+def test_an_event_with_more_terms_than_are_looked_at_matches(rule: Rules, event: Events, fields: Any) -> None:
+    known = [f"term {number}" for number in range(MAX_TERMS_OF_EVENT)]
+    events = [event(0, ip=known, user="u"), event(1, ip=known, user="u")]
+    events.append(event(2, ip=[*known, "evil"], user="u"))
+    assert seconds(matches(new_term(rule, fields=fields), events)) == [0, 2]
+
+
 def test_a_tick_frees_terms_whose_time_is_over() -> None:
     kind = NewTerm((("ip",),), window=100)
     state = kind.start()

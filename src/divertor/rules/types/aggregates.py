@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any, Protocol, Self
 
 from divertor.rules.types.remembered import compact
@@ -48,7 +47,7 @@ def number_of(value: Any) -> float | None:
             value = float(value)
         except ValueError:
             return None
-    if not isinstance(value, int | float) or not isfinite(value) or abs(value) > _LARGEST:
+    if not isinstance(value, int | float) or not abs(value) <= _LARGEST:  # as NaN is not either
         return None
     return value
 

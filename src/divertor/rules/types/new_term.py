@@ -31,7 +31,8 @@ from divertor.rules.types.remembered import compact, idle, longest_idle
 #: Terms of one rule that are remembered.
 MAX_TERMS = 1_000_000
 
-#: Terms of one field that one event can bring: lists, and their combinations in composites.
+#: Different terms of one field that one event can bring: lists, and their combinations in composites. An
+#: event with more matches.
 MAX_TERMS_OF_EVENT = 1000
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -96,8 +97,9 @@ class NewTerm:
         terms = self._terms(seen.document, number, names)
         if not terms:
             return "missing_field" if self.alert_on_missing_field else ""
-        is_new = False
-        for term in terms:
+        # Whoever fills a list with what is known hides nothing behind it: what is not looked at is new.
+        is_new = len(terms) > MAX_TERMS_OF_EVENT
+        for term in terms[:MAX_TERMS_OF_EVENT]:
             is_new = self._is_new(state, term, seen.micros) or is_new
         return "new_field" if is_new else ""
 
@@ -105,10 +107,10 @@ class NewTerm:
         if self.compatible:
             values = [document.get(name) for name in names]
             return [(number, *map(_as_python, values))] if all(values) else []
-        choices = [[compact(value) for value in document.values(name) if value != ""] for name in names]
+        choices = [_different(document, name) for name in names]
         if len(choices) == 1:
-            return [(number, value) for value in choices[0][:MAX_TERMS_OF_EVENT]]
-        return [(number, *values) for values in islice(product(*choices), MAX_TERMS_OF_EVENT)]
+            return [(number, value) for value in choices[0]]
+        return [(number, *values) for values in islice(product(*choices), MAX_TERMS_OF_EVENT + 1)]
 
     def _is_new(self, state: Terms, term: Term, micros: int) -> bool:
         # Taken out and put back, so that the dict stays in the order in which terms were seen.
@@ -127,6 +129,12 @@ class NewTerm:
         fields = {**(earlier[-1].fields if earlier and self.compatible else {}), found: name}
         cause = f"{seen.event.id} {','.join(names)}" if len(self.fields) > 1 else seen.event.id
         return Hit(seen.key, seen.micros, cause, seen.event, fields)
+
+
+def _different(document: Document, name: str) -> list[str]:
+    """The values of a field, each once."""
+    found = [compact(value) for value in document.values(name) if value != ""]
+    return found if len(found) < 2 else list(dict.fromkeys(found))
 
 
 def _as_python(value: Any) -> str:
