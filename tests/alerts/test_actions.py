@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,12 +15,14 @@ import pytest
 from divertor.alerts import DeliveryError, new_client
 from divertor.alerts.contract import Delivery
 from divertor.alerts.event import MAX_DEPTH, SayEvent, event_of
+from divertor.alerts.isolate import Isolate
 from divertor.alerts.release import Release
 from divertor.alerts.webhook import Webhook, signature
-from divertor.errors import ConflictError, UnavailableError
+from divertor.errors import ConflictError, InputError, LimitError, Position, UnavailableError
 from divertor.model.events import Event
 from divertor.rules import Match, Notification
 from divertor.rules.actions import EventOptions, ReleaseOptions
+from divertor.rules.rule import IsolateOptions
 
 Matches = Callable[..., Match]
 NOW = datetime(2026, 1, 1, 13, tzinfo=UTC)
@@ -59,11 +61,25 @@ def test_a_webhook_can_tell_a_repetition(match: Matches, webhook: Any) -> None:
 
 def test_the_signature_is_of_the_time_and_the_bytes_that_came(match: Matches, webhook: Any) -> None:
     send(match({"text": "ü'\"<>\ud800"}, alert=[hook(webhook.url, secret="s3cret")]))
-    ((_path, headers, payload),) = webhook.requests
+    ((_path, headers, _payload),), (content,) = webhook.requests, webhook.contents
     time, _, given = headers["x-divertor-signature"].removeprefix("t=").partition(",v1=")
-    content = json.dumps(payload).encode("utf-8", "replace")
     assert given == hmac.new(b"s3cret", f"{time}.".encode() + content, hashlib.sha256).hexdigest()
     assert time == str(int(NOW.timestamp()))
+
+
+def test_what_json_does_not_know_is_signed_as_it_is_sent(match: Matches, webhook: Any) -> None:
+    found = match(alert=[hook(webhook.url, secret="s3cret")])
+    send(replace(found, document={**found.document, "when": NOW}))
+    ((_path, headers, payload),), (content,) = webhook.requests, webhook.contents
+    assert headers["x-divertor-signature"] == signature("s3cret", str(int(NOW.timestamp())), content)
+    assert payload["matches"][0]["document"]["when"] == NOW.isoformat()
+
+
+def test_a_header_of_the_rule_takes_the_place_of_ours_but_for_the_key(match: Matches, webhook: Any) -> None:
+    given = {"Content-Type": "application/hook+json", "Idempotency-Key": "mine"}
+    send(match(alert=[hook(webhook.url, headers=given)]))
+    _path, headers, _payload = webhook.requests[0]
+    assert (headers["content-type"], headers["idempotency-key"]) == ("application/hook+json", "the-key")
 
 
 def test_without_a_secret_nothing_is_signed(match: Matches, webhook: Any) -> None:
@@ -102,6 +118,23 @@ def test_rules_that_feed_each_other_stop(match: Matches) -> None:
 def test_an_event_counts_the_rules_behind_it(match: Matches) -> None:
     found = match({"divertor": {"depth": 2}})
     assert event_of(Notification.of(found), EventOptions("next"), "x", NOW).get("divertor.depth") == 3
+
+
+NO_KEY = InputError("nobody", Position("isolate"))
+
+
+@pytest.mark.parametrize(
+    ("problem", "again"), [(UnavailableError("no"), True), (NO_KEY, False), (LimitError("no"), False)]
+)
+def test_an_isolation_is_tried_again_only_when_that_can_help(
+    match: Matches, problem: Exception, again: bool
+) -> None:
+    async def fail(_match: Match, _options: IsolateOptions) -> None:
+        raise problem
+
+    with pytest.raises(DeliveryError, match="not isolated") as refused:
+        asyncio.run(Isolate(fail).deliver(delivery(match(alert=["isolate"]))))
+    assert refused.value.again is again
 
 
 @pytest.mark.parametrize(("problem", "again"), [(UnavailableError("no"), True), (ConflictError("no"), False)])

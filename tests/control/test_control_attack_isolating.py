@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from divertor.bus import Bus, State
 from divertor.conditions import parse
 from divertor.control.isolating import Isolating
-from divertor.errors import LimitError, NotFoundError
+from divertor.errors import InputError, LimitError, NotFoundError
 from divertor.gateway.access import Added, Seen
 from divertor.isolation.service import IsolationService
 from divertor.model.artifacts import IsolationPolicy
@@ -174,6 +174,65 @@ async def test_a_rule_that_isolates_too_many_is_stopped_until_somebody_has_looke
     await isolating.resume("x", "me")
     await isolating.by_rule(match("s3"), options)
     assert "s3" in place.isolated()
+
+
+async def test_who_is_caught_again_is_the_same_however_his_address_is_written(place: Place) -> None:
+    lengths = (timedelta(hours=1), timedelta(hours=5))
+    options = IsolateOptions(
+        durations=lengths, keys=(ADDRESS,), fields={ADDRESS: "at"}, limit=Limit(per_minute=1)
+    )
+    isolating = place.isolating()
+    for written in ("2001:DB8::1", "2001:db8:0::1"):
+        await isolating.by_rule(Match(None, document={"at": written}), options)  # type: ignore[arg-type]
+    (held,) = place.service.list()
+    assert held.value == "2001:db8::1" and held.expires == NOW + timedelta(hours=1)
+
+
+async def test_who_is_on_the_allowlist_does_not_stop_a_rule(place: Place) -> None:
+    isolating, options = place.isolating(), IsolateOptions(limit=Limit(per_minute=1))
+    for _ in range(3):
+        await isolating.by_rule(match("vip"), options)
+    await isolating.by_rule(match("s1"), options)
+    assert place.isolated().keys() == {"s1"} and isolating.stopped == {}
+
+
+async def test_an_isolation_that_failed_counts_neither_for_the_limit_nor_as_an_offence(place: Place) -> None:
+    isolating, lengths = place.isolating(), (timedelta(hours=1), timedelta(hours=5))
+    options = IsolateOptions(durations=lengths, limit=Limit(per_minute=1))
+    for _ in range(3):
+        with pytest.raises(InputError, match="cannot be sent"):
+            await isolating.by_rule(match("s1"), replace(options, to="web:9"))
+    await isolating.by_rule(match("s1"), options)
+    (held,) = place.service.list()
+    assert held.expires == NOW + timedelta(hours=1)
+
+
+async def test_another_key_of_an_isolated_client_counts_for_the_limit(place: Place) -> None:
+    isolating, options = place.isolating(), IsolateOptions(every=True, limit=Limit(per_minute=1))
+    await isolating.by_rule(match("s1"), options)
+    with pytest.raises(LimitError):
+        await isolating.by_rule(match("s2"), options)
+    assert "s2" not in place.isolated()
+
+
+async def test_a_rule_stops_when_isolated_clients_make_too_many_requests(place: Place) -> None:
+    shares = {"a/web": 0.05}
+    isolating = Isolating(place.service, True, None, shares.get, place.troubles.append, lambda: NOW)
+    options = IsolateOptions(limit=Limit(traffic=5))
+    await isolating.by_rule(match("s1"), options)
+    shares["a/web"] = 0.06
+    with pytest.raises(LimitError, match="5% of all requests"):
+        await isolating.by_rule(match("s2"), options)
+    assert place.isolated().keys() == {"s1"} and len(place.troubles) == 1
+
+
+async def test_isolating_does_not_wait_for_a_broker_that_is_down(place: Place, broker: Any) -> None:
+    bus = await Bus.connect(broker.url, broker.password, "dead")
+    await bus.close()
+    isolating = Isolating(place.service, True, State(bus), wall=lambda: NOW)
+    options = IsolateOptions(durations=(timedelta(hours=1), timedelta(hours=5)))
+    await isolating.by_rule(match("s1"), options)
+    assert place.isolated().keys() == {"s1"}
 
 
 async def test_a_stopped_rule_is_stopped_after_a_restart(place: Place) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -139,7 +139,7 @@ async def office(broker: Any, taken: frozenset[int] = frozenset()) -> AsyncItera
 
     artifacts = Artifacts(state, publish, lambda: NOW)
     choices = Choices(isolation_secret=b"i", divert_secret=b"d")
-    rollback = Rollback(state, lambda: here.deployments)
+    rollback = Rollback(state, lambda: here.deployments, lambda: NOW)
     deployments = Deployments(
         state, artifacts, runtime, choices, publish, route, lambda: NOW, free_port, rollback.note
     )
@@ -379,10 +379,10 @@ async def test_what_a_change_of_a_gateway_of_its_own_does_not_say_stays(broker: 
         assert (front.traffic.timeout is None, front.traffic.retries) == (False, None)
 
 
-def _alarm() -> Any:
+def _alarm(time: datetime = NOW) -> Any:
     """What a rule that only counts has found."""
     rule = SimpleNamespace(name="errors", type="frequency")
-    return SimpleNamespace(event=None, id="m", rule=rule, document={})
+    return SimpleNamespace(event=None, id="m", rule=rule, document={}, time=time)
 
 
 async def test_the_last_change_of_weights_is_taken_back(broker: Any) -> None:
@@ -411,10 +411,38 @@ async def test_what_people_changed_meanwhile_is_not_undone(broker: Any) -> None:
         await here.give(100)
         await here.give(0)
         await here.state.put(
-            "weights", "shop/web/port", {"before": {}, "after": {"x": 1}, "taken_back": False}
+            "weights", "shop/web/port", {"before": {}, "after": {"x": 1}, "taken_back": False, "at": ""}
         )
         with pytest.raises(ConflictError, match="changed since"):
             await here.rollback.roll_back(_alarm(), ReleaseOptions("shop/web/port"))
+        assert here.weights() == {"web:1": 0, "web:2": 100}
+
+
+async def test_what_people_took_back_themselves_is_not_put_forward_by_a_late_alarm(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1", "2")
+        for first in (100, 0, 100):
+            await here.give(first)
+        await here.rollback.roll_back(_alarm(), ReleaseOptions("shop/web/port"))
+        assert here.weights() == {"web:1": 100, "web:2": 0}
+
+
+async def test_a_version_that_is_tried_once_more_is_taken_back_once_more(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1", "2")
+        for first in (100, 0, 100, 0):
+            await here.give(first)
+        await here.rollback.roll_back(_alarm(), ReleaseOptions("shop/web/port"))
+        assert here.weights() == {"web:1": 100, "web:2": 0}
+
+
+async def test_an_alarm_about_what_was_before_a_change_does_not_take_it_back(broker: Any) -> None:
+    async with office(broker) as here:
+        await here.deploy("1", "2")
+        await here.give(100)
+        await here.give(0)
+        with pytest.raises(ConflictError, match="changed after that"):
+            await here.rollback.roll_back(_alarm(NOW - timedelta(seconds=1)), ReleaseOptions("shop/web/port"))
         assert here.weights() == {"web:1": 0, "web:2": 100}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from divertor.alerts.contract import Delivery, DeliveryError
-from divertor.errors import DivertorError, LimitError
+from divertor.errors import DivertorError, UnavailableError
 from divertor.rules.rule import IsolateOptions, Match, Status
 
 #: Puts an isolation into effect before it returns.
@@ -34,7 +34,8 @@ class Isolate:
         try:
             for match in delivery.notification.matches:
                 await self._isolate(match, delivery.options["isolate"])
-        except LimitError as problem:
-            raise DeliveryError(str(problem), again=False) from problem
-        except DivertorError as problem:
+        except UnavailableError as problem:
             raise DeliveryError(f"not isolated: {problem}", again=True) from problem
+        except DivertorError as problem:
+            # The match does not tell who it was, or the rule was stopped: later that is no better.
+            raise DeliveryError(f"not isolated: {problem}", again=False) from problem

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 
 from divertor.alerts.contract import Delivery
-from divertor.alerts.http import post_json
+from divertor.alerts.http import Request, Transport, send, to_json
 from divertor.alerts.text import body, subject
 from divertor.model.events import format_time
 from divertor.rules.actions import WebhookOptions
@@ -70,10 +69,16 @@ class Webhook:
     async def deliver(self, delivery: Delivery) -> None:
         """:raises DeliveryError: the endpoint did not take it."""
         options: WebhookOptions = delivery.options["webhook"]
-        said = payload(delivery.notification)
-        headers = {**options.headers, "idempotency-key": delivery.key}
+        content = to_json(payload(delivery.notification))  # once: what is signed is what is sent
+        headers = {"content-type": "application/json", **_lower(options.headers)}
+        headers["idempotency-key"] = delivery.key
         if options.secret:
-            content = json.dumps(said, default=str).encode("utf-8", "replace")
             time = str(int(self._wall().timestamp()))
             headers["x-divertor-signature"] = signature(options.secret, time, content)
-        await post_json(self._client, options.url, said, timeout=options.timeout, headers=headers)
+        request = Request(options.url, headers=headers, content=content)
+        await send(self._client, request, Transport(timeout=options.timeout))
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    """Names of headers are the same in any case: one of each is sent."""
+    return {name.lower(): value for name, value in headers.items()}

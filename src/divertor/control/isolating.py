@@ -7,17 +7,17 @@ what the gateway isolates by itself, within the attacker's own request, goes on.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from types import EllipsisType
 
 from divertor.bus import State
-from divertor.control.attackers import Attacker, Told, attackers_of, reason_of
+from divertor.control.attackers import Told, attackers_of, reason_of
 from divertor.errors import InputError, LimitError, NotFoundError, UnavailableError
 from divertor.gateway.access import Seen
 from divertor.isolation.allowing import AllowedError
-from divertor.isolation.identity import isolation_id
 from divertor.isolation.service import IsolationService
 from divertor.model.isolation import KeySelector
 from divertor.rules import IsolateOptions, Match
@@ -30,6 +30,10 @@ STOPPED = "stopped-rules"
 OFFENCES = "offences"
 #: Clients whose offences are remembered at hand; the others are read when they come again.
 MAX_OFFENDERS = 10_000
+#: How long offences are remembered after the last one.
+FORGIVEN = timedelta(days=90)
+#: Seconds that an isolation waits for what is known of earlier ones: it must not wait for a broker.
+PATIENCE = 0.5
 
 
 class Isolating:
@@ -54,6 +58,7 @@ class Isolating:
         self._trouble = trouble
         self._wall = wall
         self._limiter = Limiter()
+        self._recorded: set[str] = set()
         self._offences: dict[str, int] = {}
 
     async def load(self) -> None:
@@ -64,6 +69,7 @@ class Isolating:
         if self._state is not None:
             for rule, entry in (await self._state.list(STOPPED)).items():
                 self._limiter.stopped[rule] = str(entry.value.get("why", ""))
+                self._recorded.add(rule)
 
     @property
     def stopped(self) -> dict[str, str]:
@@ -80,6 +86,7 @@ class Isolating:
             raise NotFoundError(f"rule {rule!r} is not stopped")
         if self._state is not None:
             await self._state.delete(STOPPED, rule)
+        self._recorded.discard(rule)
         self._limiter.resume(rule)
         self._trouble(f"{by} lets rule {rule!r} isolate again")
 
@@ -92,77 +99,87 @@ class Isolating:
         if not self._enabled:
             return
         told, by = Told.of(match), f"rule {match.rule.name}"
-        scopes = self._isolations.scopes()
-        found = attackers_of(told, scopes, options.keys, options.every, options.fields)
+        found = attackers_of(told, self._isolations.scopes(), options.keys, options.every, options.fields)
         if not found:
             return
-        await self._check_limit(match.rule.name, options, found)
         reason = options.reason or reason_of(told)
-        id = isolation_id(found[0].scope, found[0].selector, found[0].value)
         try:
+            ids = [self._isolations.id_of(each.scope, each.selector, each.value) for each in found]
+        except AllowedError as allowed:
+            await self._isolations.tell_allowed(allowed, by, reason, told.id)
+            return
+        new = not self._are_held(ids)
+        await self._check_limit(match.rule.name, options, found[0].scope, new)
+        try:
+            times = await self._times(ids[0], options)
             await self._isolations.add_all(
                 scope=found[0].scope,
                 keys=[(each.selector, each.value) for each in found],
                 target=options.to or "",
-                duration=await self._duration(id, options),
+                duration=_duration(options, times),
                 by=by,
                 reason=reason,
                 cause=told.id,
             )
-        except AllowedError as allowed:
-            await self._isolations.tell_allowed(allowed, by, reason, told.id)
+        finally:
+            if new and not self._are_held(ids):
+                self._limiter.give_back(match.rule.name)
+        await self._remember(ids[0], times)
 
-    async def _check_limit(self, rule: str, options: IsolateOptions, found: tuple[Attacker, ...]) -> None:
-        """Who is isolated already does not count: to be caught again changes nothing."""
+    def _are_held(self, ids: Iterable[str]) -> bool:
+        return all(map(self._isolations.holds, ids))
+
+    async def _check_limit(self, rule: str, options: IsolateOptions, scope: str, new: bool) -> None:
+        """Who is isolated already, by all of these keys, does not count: it changes nothing."""
         if self._wall is None:
             return
-        new = not any(self._holds(isolation_id(each.scope, each.selector, each.value)) for each in found)
         before = rule in self._limiter.stopped
-        share = self._share(found[0].scope)
-        why = self._limiter.why_not(rule, options.limit, int(new), share, self._wall().timestamp())
+        now = self._wall()
+        why = self._limiter.why_not(rule, options.limit, int(new), self._share(scope), now.timestamp())
         if not why:
             return
         if not before:
             self._trouble(
                 f"rule {rule!r} isolates nobody any more: {why}; look at it, then `divertor rules resume`"
             )
-            if self._state is not None:
-                await self._state.put(STOPPED, rule, {"why": why, "since": self._wall().isoformat()})
+        if self._state is not None and rule not in self._recorded:
+            await self._state.put(STOPPED, rule, {"why": why, "since": now.isoformat()})
+            self._recorded.add(rule)
         raise LimitError(f"rule {rule!r} was stopped: {why}")
 
-    def _holds(self, id: str) -> bool:
+    async def _times(self, id: str, options: IsolateOptions) -> int:
+        """How often a client has offended, this time included; 0 where that does not matter. One who is
+        isolated still has not offended anew.
+        """
+        if len(options.durations) < 2:
+            return 0
+        times = await self._known_times(id)
+        return times if times and self._isolations.holds(id) else times + 1
+
+    async def _known_times(self, id: str) -> int:
+        if id in self._offences or self._state is None:
+            return self._offences.get(id, 0)
         try:
-            self._isolations.get(id)
-        except NotFoundError:
-            return False
-        return True
-
-    async def _duration(self, id: str, options: IsolateOptions) -> timedelta | EllipsisType | None:
-        """How long this time: one who is isolated still has not offended anew."""
-        if not options.durations:
-            return ...
-        if len(options.durations) == 1:
-            return options.durations[0]
-        times = await self._times(id)
-        if not self._holds(id) or not times:
-            times += 1
-            await self._remember(id, times)
-        return options.durations[min(times, len(options.durations)) - 1]
-
-    async def _times(self, id: str) -> int:
-        """How often a client was isolated before."""
-        if id not in self._offences and self._state is not None:
-            entry = await self._state.get(OFFENCES, id)
-            self._offences[id] = int(entry.value.get("times", 0)) if entry is not None else 0
-        return self._offences.get(id, 0)
+            async with asyncio.timeout(PATIENCE):
+                entry = await self._state.get(OFFENCES, id)
+        except (TimeoutError, UnavailableError):
+            return 0  # better isolated for too short a time than not at all
+        return int(entry.value.get("times", 0)) if entry is not None else 0
 
     async def _remember(self, id: str, times: int) -> None:
+        if not times or self._offences.get(id) == times:
+            return
         self._offences.pop(id, None)
         self._offences[id] = times
         if len(self._offences) > MAX_OFFENDERS:
             del self._offences[next(iter(self._offences))]
-        if self._state is not None:
-            await self._state.put(OFFENCES, id, {"times": times})
+        if self._state is None:
+            return
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._state.put(OFFENCES, id, {"times": times}, ttl=FORGIVEN)
+        except (TimeoutError, UnavailableError):
+            log.warning("it is not recorded that isolation %s was the client's number %d", id, times)
 
     async def by_gateway(self, seen: Seen) -> None:
         """The gateway isolated keys by itself: they are made lasting."""
@@ -192,3 +209,10 @@ class Isolating:
             parent=first,
         )
         return isolation.id
+
+
+def _duration(options: IsolateOptions, times: int) -> timedelta | EllipsisType | None:
+    """How long; `times` counts this isolation of the client, too."""
+    if not options.durations:
+        return ...
+    return options.durations[min(max(times, 1), len(options.durations)) - 1]

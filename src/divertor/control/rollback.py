@@ -1,8 +1,9 @@
 """Taking the last change of weights back: what `alert: release` asks for when a new version does harm.
 
 For each gateway the weights before and after the last change that moved customers are recorded. They are
-taken back only while the gateway still has the weights of that change, so that an alarm that comes late, or
-comes twice, undoes nothing that people decided meanwhile.
+taken back only while the gateway still has the weights of that change, and for what happened after it, so
+that an alarm that comes late, or comes twice, undoes nothing that people decided meanwhile. A change back to
+where the last one came from, by whomever, is that one taken back, and no new one to be undone.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from divertor.bus import State
@@ -37,19 +39,28 @@ class Gateways(Protocol):
 
 
 class Rollback:
-    """`gateways` is asked when something is to be taken back."""
+    """`gateways` is asked when something is to be taken back; `wall` is the time of day, UTC."""
 
-    def __init__(self, state: State, gateways: Callable[[], Gateways]) -> None:
+    def __init__(self, state: State, gateways: Callable[[], Gateways], wall: Callable[[], datetime]) -> None:
         self._state = state
         self._gateways = gateways
+        self._wall = wall
         self._lock = asyncio.Lock()
 
     async def note(self, before: Gateway | None, after: Gateway) -> None:
         """A gateway was changed. Not to be able to record that must not undo the change."""
         if before is None or _weights(before) == _weights(after):
             return
-        value = {"before": _weights(before), "after": _weights(after), "taken_back": False}
+        old, new = _weights(before), _weights(after)
         try:
+            known = await self._state.get(KIND, after.name)
+            taken_back = known is not None and _undoes(known.value, old, new)
+            value = {
+                "before": old,
+                "after": new,
+                "taken_back": taken_back,
+                "at": self._wall().isoformat(),
+            }
             await self._state.put(KIND, after.name, value)
         except DivertorError as problem:
             log.warning("the weights of %s before their change are not recorded: %s", after.name, problem)
@@ -58,7 +69,7 @@ class Rollback:
         """Gives a gateway the weights it had before the last change; nothing when that has been done.
 
         :raises NotFoundError: no such gateway, or its weights were never changed.
-        :raises ConflictError: it was changed otherwise meanwhile.
+        :raises ConflictError: it was changed otherwise meanwhile, or after what the match is about.
         :raises InputError: the event does not tell which application it is about.
         :raises UnavailableError: the broker does not answer.
         """
@@ -73,9 +84,10 @@ class Rollback:
                 return
             if _weights(gateway) != record["after"]:
                 raise ConflictError(f"gateway {name} was changed since, by somebody else")
+            if match.time < datetime.fromisoformat(record["at"]):
+                raise ConflictError(f"gateway {name} was changed after that")
             reason = f": {options.reason}" if options.reason else ""
             await self._take_back(name, record["before"], f"rule {match.rule.name}{reason}")
-            await self._state.put(KIND, name, {**record, "taken_back": True})
 
     async def _take_back(self, name: str, before: Mapping[str, int], by: str) -> None:
         paths = [route.path for route in self._gateways().gateway(name).routes]
@@ -99,6 +111,11 @@ async def no_history(before: Gateway | None, after: Gateway) -> None:
 
 #: Is told of each change of a gateway.
 Note = Callable[[Gateway | None, Gateway], Awaitable[None]]
+
+
+def _undoes(record: Mapping[str, Any], old: Mapping[str, int], new: Mapping[str, int]) -> bool:
+    """Whether a change from `old` to `new` takes the recorded one back."""
+    return not record["taken_back"] and (record["before"], record["after"]) == (new, old)
 
 
 def _weights(gateway: Gateway) -> dict[str, int]:

@@ -128,6 +128,18 @@ class IsolationService:
             raise NotFoundError(f"no isolation {id}")
         return found
 
+    def id_of(self, scope: str, selector: KeySelector, value: str) -> str:
+        """The id that the isolation of a key has, or would have, however the key is written.
+
+        :raises InputError: as for `add_all`.
+        :raises AllowedError: the policy's allowlist names it.
+        """
+        return isolation_id(scope, *_checked(self._policy(scope), scope, selector, value))
+
+    def holds(self, id: str) -> bool:
+        """Whether the key of that id is isolated."""
+        return self._known.get(id) is not None
+
     def scopes(self) -> dict[str, IsolationPolicy]:
         """Where isolation is possible: the policy by scope."""
         return dict(self._policies())

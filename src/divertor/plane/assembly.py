@@ -188,7 +188,7 @@ class Plane:
             isolation_secret=secret,
             divert_secret=bytes.fromhex(secrets.divert),
         )
-        self.rollback = Rollback(state, lambda: self.deployments)
+        self.rollback = Rollback(state, lambda: self.deployments, wall)
         self.deployments = Deployments(
             state,
             self.artifacts,

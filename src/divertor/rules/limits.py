@@ -42,6 +42,11 @@ class Limiter:
         recent.extend([now] * wanted)
         return ""
 
+    def give_back(self, rule: str) -> None:
+        """The isolation that was counted last has not come about."""
+        if recent := self._recent.get(rule):
+            recent.pop()
+
     def resume(self, rule: str) -> bool:
         """Lets a rule isolate again, counting from nothing; False when it was not stopped."""
         self._recent.pop(rule, None)
