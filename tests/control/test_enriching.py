@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from datetime import UTC, datetime, timedelta
@@ -58,6 +59,17 @@ async def test_values_are_counted_over_the_store(tmp_path: Path) -> None:
     await store.close()
     assert told.first.document["top_events_ip"] == {"a": 3, "b": 2}
     assert told.id == found.id
+
+
+async def test_counting_waits_until_the_event_is_stored(tmp_path: Path) -> None:
+    store = await EventStore.open(tmp_path / "events.db")
+    found = match({"ip": "a"}, top_count_keys=["ip"])
+    telling = asyncio.create_task(Enriching(store).told([Notification.of(found)]))
+    await store.get("e0")  # it was looked for, and was not there yet
+    await store.append(1, [event(0, ip="a")])
+    (told,) = await telling
+    await store.close()
+    assert told.first.document["top_events_ip"] == {"a": 1}
 
 
 async def test_without_a_store_counts_are_left_out() -> None:

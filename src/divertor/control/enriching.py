@@ -8,6 +8,7 @@ it is told. Nothing here can cost an alert: what fails is logged, said in the ma
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
@@ -35,6 +36,9 @@ PROBLEMS = "enhancement_problems"
 COUNTING = 5.0
 #: Matches of a notification that are counted around.
 MAX_COUNTED = 20
+#: Seconds to wait for the store to have the event of a match: it writes what gathers, and judging is quicker.
+STORED = 2.0
+_LOOK = 0.05
 _PAGE = 1000
 
 
@@ -90,11 +94,20 @@ class Enriching:
         out = list(matches)
         try:
             async with asyncio.timeout(COUNTING):
+                await _until_stored(store, matches[-1])
                 for number, match in enumerate(matches[:MAX_COUNTED]):
                     out[number] = counted(match, await _events(store, match))
         except (TimeoutError, DivertorError) as problem:
             log.error("rule %r: values were not counted: %s", matches[0].rule.name, problem or "out of time")
         return tuple(out)
+
+
+async def _until_stored(store: EventStore, match: Match) -> None:
+    """Until the match's own event can be counted, or for as long as that may take."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STORED):
+            while match.event is not None and await store.get(match.event.id) is None:
+                await asyncio.sleep(_LOOK)
 
 
 async def _events(store: EventStore, match: Match) -> list[Event]:
