@@ -23,6 +23,8 @@ ACCEPTED: list[tuple[str, str]] = [
     ("notify %(user)s", 'notify "${DIVERTOR_FIELD_1}"'),
     ('notify "user %(user)s"', 'notify "user ${DIVERTOR_FIELD_1}"'),
     ("notify --user=%(user)s -v", 'notify --user="${DIVERTOR_FIELD_1}" -v'),
+    ('echo x | mail -s "on %(a)s" root', 'echo x | mail -s "on ${DIVERTOR_FIELD_1}" root'),
+    ("perl -e 'print @ARGV' %(a)s", "perl -e 'print @ARGV' \"${DIVERTOR_FIELD_1}\""),
     (
         "notify %(a)s %(b.c)s %(a)s",
         'notify "${DIVERTOR_FIELD_1}" "${DIVERTOR_FIELD_2}" "${DIVERTOR_FIELD_1}"',
@@ -30,8 +32,8 @@ ACCEPTED: list[tuple[str, str]] = [
     ("cd /opt && ./notify %(a)s", 'cd /opt && ./notify "${DIVERTOR_FIELD_1}"'),
     ("echo %(a)s >> /var/log/x 2>&1", 'echo "${DIVERTOR_FIELD_1}" >> /var/log/x 2>&1'),
     (
-        'echo "$(date +%%F) %(a)s" | mail -s alert root',
-        'echo "$(date +%F) ${DIVERTOR_FIELD_1}" | mail -s alert root',
+        'echo "$(date +%%F) %(a)s" | logger -t alert',
+        'echo "$(date +%F) ${DIVERTOR_FIELD_1}" | logger -t alert',
     ),
     ("printf '%%s\\n' %(a)s", "printf '%s\\n' \"${DIVERTOR_FIELD_1}\""),
     ("/bin/bash /opt/x.sh %(a)s", '/bin/bash /opt/x.sh "${DIVERTOR_FIELD_1}"'),
@@ -107,6 +109,17 @@ REFUSED = [
     "read %(a)s",
     "unset %(a)s",
     "exec %(a)s",
+    "perl -ne print %(a)s",
+    "perl -pe 's/x/y/' %(a)s",
+    "perl -lane print %(a)s",
+    "notify %(a)s; $_",
+    "notify %(a)s; ${_}",
+    "notify %(a)s; printenv DIVERTOR_FIELD_1 | sh",
+    'echo "%(a)s" | mail -s alert root',
+    'echo x | mailx "%(a)s"',
+    "mail -s %(a)s %(b)s",
+    "mongosh --eval %(a)s",
+    "ansible-playbook -e x=%(a)s x.yml",
 ]
 
 
@@ -122,7 +135,7 @@ def test_a_script_that_could_read_a_value_as_code_is_refused(script: str) -> Non
 
 
 def test_scripts_are_all_there() -> None:
-    assert (len(ACCEPTED), len(REFUSED)) == (14, 64)
+    assert (len(ACCEPTED), len(REFUSED)) == (16, 75)
 
 
 def test_a_refusal_names_the_place_the_reason_and_the_way_out() -> None:
@@ -265,6 +278,13 @@ LISTS = [
     (["python3", "/opt/x.py", "%(v)s"], True),
     (["timeout", "5", "notify", "{v}"], True),
     (["docker", "exec", "x", "notify", "{v}"], True),
+    (["perl", "-ne", "print", "{v}"], False),
+    (["env", "A=b", "{v}"], False),
+    (["timeout", "5", "{v}"], False),
+    (["psql", "-c", "insert into x values ('{v}')"], False),
+    (["mail", "{v}"], False),
+    (["mail", "-s", "{v}", "root"], True),
+    (["sudo", "-n", "notify", "{v}"], True),
 ]
 
 
@@ -279,5 +299,10 @@ def test_arguments_that_a_program_reads_as_code_are_refused(
         match({"v": "x"}, alert="command", command=command)
 
 
+def test_a_text_that_is_piped_into_a_mail_program_is_warned_of(match: Matches) -> None:
+    found = match({}, alert="command", command=["/usr/bin/mail", "root"], pipe_alert_text=True)
+    assert any("use the alerter email" in warning for warning in found.rule.warnings)
+
+
 def test_lists_are_all_there() -> None:
-    assert (len(LISTS), len(HOSTILE), len(SHAPES)) == (10, 20, 7)
+    assert (len(LISTS), len(HOSTILE), len(SHAPES)) == (17, 20, 7)

@@ -11,7 +11,7 @@ from typing import Any
 from divertor.model.documents import Node
 from divertor.model.fields import fail
 from divertor.rules.alerters.declaration import AlerterDeclaration
-from divertor.rules.alerters.shell import check_arguments, with_variables
+from divertor.rules.alerters.shell import MAILERS, check_arguments, with_variables
 from divertor.rules.options import Option, boolean, command, number
 
 _OLD_PLACEHOLDER = re.compile(r"%\([^()]*\)")
@@ -19,7 +19,10 @@ _NEW_PLACEHOLDER = re.compile(r"(?<![${])\{[A-Za-z_@][\w.@\-\[\]]*\}(?!\})")
 _FORMATTED = re.compile(r"%\([^()]+\)(?!s)|(?<![${])\{[A-Za-z_@][\w.@\-\[\]]*(?:![rsa])?(?::[^{}]*)?\}(?!\})")
 
 #: Read their arguments as commands or code.
-_EVALUATORS = frozenset({"ssh", "su", "xargs", "parallel", "watch", "sed", "awk", "gawk", "mawk"})
+_EVALUATORS = frozenset(
+    """ssh su xargs parallel watch sed awk gawk mawk psql mysql mariadb sqlite3 mongo mongosh ansible
+    clickhouse-client ansible-playbook salt salt-call""".split()
+)
 
 _MIGRATION = (
     "a list (command: [program, '%(field)s']), pipe_match_json: true, or a script of simple commands with"
@@ -86,12 +89,23 @@ def _warnings(options: Mapping[str, Any]) -> list[str]:
         )
     elif any(_FORMATTED.search(element) and not is_filled(element) for element in elements):
         out.append("conversions and formats in a command are left as they are: write %(field)s or {field}")
+    if options["pipe_alert_text"] and not options["pipe_match_json"] and (mailer := _mailer(elements)):
+        out.append(
+            f"{mailer} may run a command for a line of the text that begins with ~!, and attackers write"
+            " such lines: use the alerter email"
+        )
     if isinstance(given, str) and _OLD_PLACEHOLDER.search(given):
         out.append(
             "values reach this script as variables, not as text: better write a list of the program and its"
             " arguments"
         )
     return out
+
+
+def _mailer(elements: list[str]) -> str:
+    """The first name of a mail program among the words, if there is one."""
+    names = (word.rpartition("/")[2] for element in elements for word in element.split())
+    return next((name for name in names if name in MAILERS), "")
 
 
 DECLARATION = AlerterDeclaration(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NoReturn
 
 #: The variable of the first placeholder is `DIVERTOR_FIELD_1`.
@@ -48,6 +49,8 @@ INTERPRETERS = re.compile(
     r"(?:ba|da|z|k|mk|pdk|a|fi|c|tc|rba)?sh[0-9.]*|(?:python|pypy|perl|ruby|php|lua|tclsh)[0-9.]*"
     r"|node|nodejs|deno|bun|luajit|wish|Rscript|pwsh|osascript"
 )
+#: With these, perl and ruby read the files that their arguments name, and run the one called `id|`.
+_READING = re.compile(r"-[A-Za-z0-9]*[npa][A-Za-z0-9]*")
 #: Options of an interpreter after which its next argument is code, and some that take none.
 _CODE = re.compile(r"-[a-z]*[ceErmp]|--(?:eval|command|execute|print|run)|-Command")
 _HARMLESS = frozenset({"-u", "-x", "-B"})
@@ -57,8 +60,14 @@ _EVALUATORS = frozenset(
     vi vim nvim emacs at batch crontab expect script screen tmux make gmake m4 dc bc expr gdb lldb strace
     ltrace timeout flock chroot unshare nsenter systemd-run start-stop-daemon docker podman kubectl nerdctl
     lxc crictl ansible salt psql mysql mariadb sqlite3 ftp sftp lftp scp rsync git svn tar cpio zip gnuplot
-    octave R busybox toybox stdbuf ionice taskset chpst socat ncat nc run-parts osquery man less""".split()
+    octave R busybox toybox stdbuf ionice taskset chpst socat ncat nc run-parts osquery man less mongo mongosh
+    clickhouse clickhouse-client redis-cli cqlsh sqlcmd influx ansible-playbook salt-call pkexec setpriv
+    firejail bwrap mosh pssh parallel-ssh pdsh clush dsh chrt prlimit cpulimit setarch linux32 linux64 numactl
+    dbus-run-session dbus-launch xvfb-run fakeroot eatmydata entr sem hyperfine perf valgrind rlwrap unbuffer
+    emacsclient""".split()
 )
+#: Some of them run a command for a line of the mail that begins with `~!`, or for a recipient such as `|id`.
+MAILERS = frozenset("mail mailx Mail nail s-nail bsd-mailx heirloom-mailx mail.mailutils".split())
 _STANDARD_INPUT = frozenset({"-", "-s", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 #: Run the command that follows them, as far as they have no options.
 _WRAPPERS = frozenset("sudo doas nohup setsid nice env".split())
@@ -120,6 +129,8 @@ class _Reader:
         for place, char in enumerate(self._script):
             if not char.isprintable() and char not in "\t\n":
                 _refuse(f"a control character at {place + 1}")
+        if VARIABLE in self._script:
+            _refuse(f"something called {VARIABLE}…")
         while self._at < len(self._script):
             self._step()
         self._end_word()
@@ -228,8 +239,8 @@ class _Reader:
         if found is None:
             _refuse("$ followed by something other than a name")
         name = found["name"] or found["braced"] or ""
-        if name.startswith(VARIABLE):
-            _refuse(f"a variable called {VARIABLE}…")
+        if name == "_":
+            _refuse("$_, which may be the value that the command before was given")
         word.expanded = True
         self.out.append(found[0].replace("%%", "%"))
         self._at = found.end()
@@ -309,6 +320,7 @@ def _check_values(words: list[_Word]) -> None:
         if word.base in _EVALUATORS:
             _refuse(f"a field as an argument of {word.base!r}, which may read it as code")
     _check_interpreters(words)
+    _check_mailers(words)
 
 
 def _check_wrapped(words: list[_Word]) -> None:
@@ -321,6 +333,10 @@ def _check_wrapped(words: list[_Word]) -> None:
 
 def _check_interpreter(words: list[_Word]) -> None:
     """A value comes after the file of a program, or after code that is fixed; not instead of them."""
+    if words[0].base.startswith(("perl", "ruby")) and any(
+        _READING.fullmatch(word.text) for word in words[1:]
+    ):
+        _refuse(f"a field among the files that {words[0].base!r} reads, one of which may be a command")
     if any(word.value for word in words) and not _has_program(words[1:]):
         _refuse(f"a field as an argument of {words[0].base!r}, which may read it as code")
 
@@ -330,7 +346,31 @@ def check_arguments(arguments: list[tuple[str, bool]]) -> None:
 
     :raises ValueError: one would read a value as code, or as an option.
     """
-    _check_interpreters([_Word(text, value=filled) for text, filled in arguments])
+    words = [_Word(text, value=filled) for text, filled in arguments]
+    _check_program(words)
+    _check_interpreters(words)
+    _check_mailers(words)
+
+
+def _check_program(words: list[_Word]) -> None:
+    """What runs another program runs a fixed one, as far as it has no options with values of their own."""
+    if words[0].base not in _WRAPPERS | {"timeout"}:
+        return
+    for word in words[1:]:
+        if word.value:
+            _refuse(f"{words[0].base!r} would run a value of the match as code")
+        if not word.text.startswith("-") and not _ASSIGNMENT.match(word.text) and not word.text[:1].isdigit():
+            return
+
+
+def _check_mailers(words: list[_Word]) -> None:
+    """A value is a mail's subject, if anything."""
+    for place, word in enumerate(words):
+        if word.base not in MAILERS:
+            continue
+        for option, given in pairwise(words[place:]):
+            if given.value and (not option.is_fixed or option.text != "-s"):
+                _refuse(f"a field as an argument of {word.base!r}, which may read it as code: use `email`")
 
 
 def _check_interpreters(words: list[_Word]) -> None:
@@ -348,7 +388,7 @@ def _check_fed(words: list[_Word], fed: bool) -> None:
     if not words[0].is_fixed or words[0].globbed:
         _refuse("a field piped into a command whose name is not fixed")
     for place, word in enumerate(words):
-        if word.base in _EVALUATORS or word.base in _BUILTIN:
+        if word.base in _EVALUATORS or word.base in _BUILTIN or word.base in MAILERS:
             _refuse(f"a field piped into {word.base!r}")
         if word.base and INTERPRETERS.fullmatch(word.base) and not _has_program(words[place + 1 :]):
             _refuse(f"a field piped into {word.base!r}, which reads it as code")
