@@ -53,7 +53,7 @@ class Values:
     seen: dict[str, int] = field(default_factory=dict)
     late: bool = False
     #: The last event of each value, when matches are to show them.
-    events: dict[str, Event] = field(default_factory=dict)
+    events: dict[str, Event] | None = None
 
     def sees_again(self, value: str, micros: int, timeframe: int) -> bool:
         """The usual case, told early: the newest event brings a value that is among them."""
@@ -87,16 +87,19 @@ class Values:
             self.late = False
 
     def keep_event(self, values: list[str], event: Event) -> None:
+        events = {} if self.events is None else self.events
         for value in values:
             if value in self.seen:
-                self.events[value] = event
+                events[value] = event
         # What is forgotten goes now and then, all at once.
-        if len(self.events) > 2 * len(self.seen) + 16:
-            self.events = {value: kept for value, kept in self.events.items() if value in self.seen}
+        if len(events) > 2 * len(self.seen) + 16:
+            events = {value: kept for value, kept in events.items() if value in self.seen}
+        self.events = events
 
     def others(self, event: Event) -> tuple[Event, ...]:
         """The events of the values but this one, the longest ago first."""
-        found = (self.events.get(value) for value in self.seen)
+        events = self.events or {}
+        found = (events.get(value) for value in self.seen)
         return tuple({one.id: one for one in found if one is not None and one is not event}.values())
 
     def keep(self, most: int) -> None:
