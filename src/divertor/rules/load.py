@@ -9,7 +9,7 @@ Pure: reading files is `files.py`. `lint.py` goes the same way and collects all 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
@@ -253,7 +253,7 @@ def _check_name(name: str, given: Given, known: frozenset[str]) -> None:
     refusal = REFUSED.get(name)
     if refusal is not None:
         fail(key, f"the option {name!r} is refused: {refusal.why}", refusal.instead)
-    if name in known or name.startswith(WITHOUT_EFFECT_PREFIXES):
+    if name in known or (name.startswith(WITHOUT_EFFECT_PREFIXES) and not _is_nearly(name, known)):
         return
     if not is_users_option(name, given.node("alert")) and not _is_option_of_custom_type(name, given):
         fail(key, f"unknown option {name[:80]!r}", nearest(name, known))
@@ -265,7 +265,12 @@ def _is_option_of_custom_type(name: str, given: Given) -> bool:
     kind = None if node is None else to_value(node)
     if not isinstance(kind, str) or not DOTTED.fullmatch(kind):
         return False
-    return not difflib.get_close_matches(name[:100], [*COMMON, *STRUCTURED], n=1, cutoff=0.85)
+    return not _is_nearly(name, [*COMMON, *STRUCTURED])
+
+
+def _is_nearly(name: str, known: Iterable[str]) -> bool:
+    """Whether it looks like a known name misspelt."""
+    return bool(difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.85))
 
 
 def nearest(name: str, known: frozenset[str]) -> str:
