@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from divertor.cli import client
 from divertor.cli.main import app
 
 RULE = """\
@@ -84,3 +87,37 @@ def test_a_bad_rule_is_refused_at_its_place(rule: Path) -> None:
 def test_a_file_that_is_not_there_is_told(rule: Path) -> None:
     result = CliRunner().invoke(app, ["rules", "test", str(rule), "--events", "/nonexistent"])
     assert result.exit_code == 1 and "/nonexistent: No such file" in result.stderr
+
+
+class Answers(BaseHTTPRequestHandler):
+    """One rule that runs as it was before its file was changed, and a file that never was understood."""
+
+    def do_GET(self) -> None:
+        old = {
+            "name": "old",
+            "type": "any",
+            "matches": 3,
+            "error": "not used as it is written: a.yaml:1:1: bad",
+        }
+        refused = {"a.yaml": "a.yaml:1:1: bad", "b.yaml": "b.yaml:2:7: worse"}
+        data: object = {"rules": {"refused": refused}} if "/status" in self.path else [old]
+        body = json.dumps(data).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+def test_a_file_that_is_refused_is_listed_with_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setattr(client, "open_api", lambda state: client.Api(url, "t"))
+        shown = CliRunner().invoke(app, ["rules", "list"]).stdout
+        server.shutdown()
+        thread.join()
+    assert shown.splitlines()[-1] == "refused: b.yaml:2:7: worse" and shown.count("a.yaml:1:1") == 1

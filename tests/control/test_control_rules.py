@@ -189,6 +189,26 @@ async def test_files_go_before_what_is_stored(broker: Any, tmp_path: Path) -> No
         assert again.rules.get("every").matches == 0 and again.rules.get("second").matches == 1
 
 
+async def test_a_rule_in_a_file_is_changed_there_only(broker: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "rules"
+    folder.mkdir()
+    (folder / "every.yaml").write_text(ANY)
+    async with watch(broker, tmp_path, folder) as here:
+        with pytest.raises(ConflictError, match=r"every\.yaml"):
+            await here.rules.put("every", ANY.replace("logs", "other"), "me")
+        with pytest.raises(ConflictError, match=r"every\.yaml"):
+            await here.rules.delete("every", "me")
+        assert here.rules.get("every").rule.index == ("logs",) and await here.state.list(KIND) == {}
+
+
+async def test_a_rule_that_is_stored_reads_no_list_from_a_file(broker: Any, tmp_path: Path) -> None:
+    listed = ANY.replace("type: any", "type: blacklist\ncompare_key: x\nblacklist: ['!file /etc/passwd']")
+    async with watch(broker, tmp_path) as here:
+        with pytest.raises(InputError, match="only rule files"):
+            await here.rules.put("every", listed, "me")
+        assert here.rules.list() == []
+
+
 async def test_a_killed_broker_costs_no_event(broker: Any, tmp_path: Path) -> None:
     async with watch(broker, tmp_path) as here:
         await here.rules.put("every", ANY, "me")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +35,7 @@ def list_all(state: State = "", as_json: AsJson = False) -> None:
 
     with open_api(state) as api:
         found = api.get_all("/rules")
+        rules = {} if as_json else api.get("/status").get("rules") or {}
     if as_json:
         print_json(found)
         return
@@ -49,6 +50,14 @@ def list_all(state: State = "", as_json: AsJson = False) -> None:
         for each in found
     ]
     print_table(["RULE", "TYPE", "MATCHES", "LAST MATCH", "ERROR"], rows, empty="No rules run.")
+    for why in _unseen(rules.get("refused") or {}, found):
+        console().print(styled(f"refused: {why}", "red"))
+
+
+def _unseen(refused: Mapping[str, str], rules: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why something is not in use, unless one of the rules says it: a file that never was understood."""
+    said = [str(rule.get("error")) for rule in rules]
+    return [why for why in refused.values() if not any(why in one for one in said)]
 
 
 @group.command("resume")

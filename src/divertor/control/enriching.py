@@ -8,7 +8,6 @@ it is told. Nothing here can cost an alert: what fails is logged, said in the ma
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
@@ -104,10 +103,10 @@ class Enriching:
 
 async def _until_stored(store: EventStore, match: Match) -> None:
     """Until the match's own event can be counted, or for as long as that may take."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(STORED):
-            while match.event is not None and await store.get(match.event.id) is None:
-                await asyncio.sleep(_LOOK)
+    for _look in range(round(STORED / _LOOK)):
+        if match.event is None or await store.get(match.event.id) is not None:
+            return
+        await asyncio.sleep(_LOOK)
 
 
 async def _events(store: EventStore, match: Match) -> list[Event]:

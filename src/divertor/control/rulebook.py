@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from divertor.bus import Change, State, Synced
-from divertor.errors import DivertorError, InputError, Position, UnavailableError
+from divertor.errors import ConflictError, DivertorError, InputError, Position, UnavailableError
 from divertor.rules import Rule, load_rule
 from divertor.rules.files import Loaded, load_each, rule_files
 from divertor.rules.lists import Reader, readers
@@ -85,10 +85,15 @@ class Rulebook:
         self._use()
 
     def remove(self, name: str) -> None:
-        """A rule is to end; one from a file is back at the next start."""
+        """A rule that was stored is to end."""
         self._stored.pop(name, None)
-        self._files.pop(name, None)
         self._use()
+
+    def refuse_if_in_file(self, name: str) -> None:
+        """:raises ConflictError: a file has a rule of that name, which goes before any that is stored."""
+        rule = self._files.get(name)
+        if rule is not None:
+            raise ConflictError(f"the rule {name!r} is in the file {rule.source}: change or remove that")
 
     def look(self) -> bool:
         """Look at the files once; whether anything changed.

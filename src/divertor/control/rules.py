@@ -26,12 +26,20 @@ from divertor.control.checkpoints import Checkpoints
 from divertor.control.following import Worker
 from divertor.control.leading import Lead
 from divertor.control.rulebook import KIND, Rulebook
-from divertor.errors import ConflictError, DivertorError, NotFoundError, UnavailableError
+from divertor.errors import (
+    ConflictError,
+    DivertorError,
+    InputError,
+    NotFoundError,
+    Position,
+    UnavailableError,
+)
 from divertor.model.events import Event, format_time
 from divertor.rules import Engine, Match, Rule, load_rule
 from divertor.rules.alarms import concerns
 from divertor.rules.alarms.controls import Controls
-from divertor.rules.rule import AlarmOptions
+from divertor.rules.lists import readers
+from divertor.rules.rule import AlarmOptions, Status
 
 if TYPE_CHECKING:
     from divertor.store import EventStore
@@ -130,25 +138,31 @@ class Rules:
     async def put(self, name: str, text: str, by: str) -> Rule:
         """Stores a rule file and uses it from now on; the old one stays if this one is not understood.
 
-        :raises InputError: it is not understood.
-        :raises ConflictError: it is called otherwise.
+        :raises InputError: it is not understood, or draws from files.
+        :raises ConflictError: it is called otherwise, or a file has a rule of that name.
         :raises UnavailableError: the broker does not answer.
         """
         rule = load_rule(text, name)
         if rule.name != name:
             raise ConflictError(f"this rule is called {rule.name!r}, not {name!r}")
+        self._book.refuse_if_in_file(name)
+        if readers(rule.behaviour, rule.source):
+            where = Position(rule.source)
+            raise InputError("only rule files on disk can draw lists from files", where, "no !file")
         await self._state.put(KIND, name, {"text": text})
         self._book.put(rule)
         await self._publish([archive_event(self._wall(), KIND, name, "update", by, {"text": text})])
         return rule
 
     async def delete(self, name: str, by: str) -> None:
-        """Ends a rule; one from a file is back at the next start, or when its file changes.
+        """Ends a rule that was stored.
 
         :raises NotFoundError: there is none.
+        :raises ConflictError: it is in a file, which would bring it back.
         :raises UnavailableError: the broker does not answer.
         """
         self.get(name)
+        self._book.refuse_if_in_file(name)
         await self._state.delete(KIND, name)
         self._book.remove(name)
         await self._publish([archive_event(self._wall(), KIND, name, "delete", by, None)])
@@ -276,7 +290,7 @@ class Rules:
 
     def _count(self, match: Match) -> None:
         known = self._status.get(match.rule.name)
-        if known is not None:
+        if known is not None and match.status is Status.FIRING:
             self._status[match.rule.name] = replace(known, matches=known.matches + 1, last_match=match.time)
 
     def _fault(self, name: str) -> str:

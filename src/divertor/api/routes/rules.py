@@ -56,9 +56,10 @@ async def get_rule(request: Request, name: str, api: Api) -> Response:
 @router.put(
     "/{name:path}",
     summary="Store a rule",
-    description="It judges events from now on. A rule without `name` is named by the address.",
+    description="It judges events from now on. A rule without `name` is named by the address. "
+    "409: a rule file has a rule of that name.",
     response_model=RuleShape,
-    responses=errors(413, 415),
+    responses=errors(409, 413, 415),
     openapi_extra=body("The rule file.", _EXAMPLE),
 )
 async def put_rule(
@@ -77,7 +78,7 @@ async def put_rule(
     return answer(request, status_to_json(api.rules.get(name)))
 
 
-@router.delete("/{name:path}", summary="Remove a rule", status_code=204, responses=errors(404))
+@router.delete("/{name:path}", summary="Remove a rule", status_code=204, responses=errors(404, 409))
 async def delete_rule(name: str, api: Api, by: By) -> Response:
     await api.rules.delete(name, by)
     return Response(status_code=204)
