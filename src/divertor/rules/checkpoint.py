@@ -2,8 +2,8 @@
 
 Pure: the file is `control.checkpoints`'s. Each part (a rule's state, the alarms) is pickled by itself, so
 that one that cannot be read costs only itself. Pickles can name any code there is; these are read by a reader
-that knows plain values and the classes of this package, and refuses everything else: a file that somebody put
-there can spoil windows, and run nothing.
+that knows plain values and those classes of this package that only hold some, and refuses everything else: a
+file that somebody put there can spoil windows, and run nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import json
 import pickle
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from enum import Enum
 from hashlib import blake2b
 from typing import Any
 
@@ -30,7 +31,7 @@ _MAX_HEADER = 64 * 1024 * 1024
 
 _PACKAGE = "divertor.rules."
 _PLAIN = {
-    "builtins": {"set", "frozenset", "bytearray", "complex", "range", "object"},
+    "builtins": {"set", "frozenset", "bytearray"},
     "collections": {"deque", "OrderedDict", "defaultdict", "Counter"},
     "datetime": {"datetime", "date", "time", "timedelta", "timezone"},
     "array": {"array", "_array_reconstructor"},
@@ -153,7 +154,7 @@ def _loaded(data: bytes, digest: str) -> Any:
 
 
 class Reader(pickle.Unpickler):
-    """Reads plain values and the classes of this package."""
+    """Reads plain values and the classes of this package that hold them."""
 
     def find_class(self, module: str, name: str) -> Any:
         """:raises UnpicklingError: it is neither."""
@@ -162,13 +163,20 @@ class Reader(pickle.Unpickler):
         if module.startswith(_PACKAGE) and "." not in name and module in sys.modules:
             found = getattr(sys.modules[module], name, None)
             # A class that was made there: neither a function nor what the module imports for itself.
-            if isinstance(found, type) and found.__module__ == module:
+            if isinstance(found, type) and found.__module__ == module and _is_plain(found):
                 return found
         raise pickle.UnpicklingError(f"{module}.{name} has no business in a checkpoint")
 
     def persistent_load(self, pid: Any) -> Any:
         """:raises UnpicklingError: nothing is kept outside."""
         raise pickle.UnpicklingError("nothing is kept outside of a checkpoint")
+
+
+def _is_plain(found: type) -> bool:
+    """Whether the class only holds values. Others may do something when they are made: a template's
+    environment imports what it is told to.
+    """
+    return found is Alarms or is_dataclass(found) or issubclass(found, tuple | Enum)
 
 
 def _digest(data: bytes | memoryview) -> str:
