@@ -98,7 +98,8 @@ def _one(rule: Rule, match: Match, escape: Escape) -> str:
     if words.kind == "alert_text_only":
         return text
     shown = match.time.astimezone() if rule.clock.local else match.time
-    text = _close(text + rule.behaviour.summary(match.document, shown))
+    if match.status is Status.FIRING:  # what was found then is not found now
+        text = _close(text + rule.behaviour.summary(match.document, shown))
     counts = {name: match.document[name] for name in _counted(rule) if name in match.document}
     text += _top_counts(counts, escape)
     if words.kind == "exclude_fields":

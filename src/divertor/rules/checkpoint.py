@@ -22,7 +22,7 @@ from divertor.rules.alarms import Alarms
 from divertor.rules.engine import Saved, Snapshot
 
 #: Changes whenever what is written changes its meaning; another version's file is not read.
-FORMAT = 1
+FORMAT = 2
 _MAGIC = b"divertor rules checkpoint\n"
 _ALARMS = "alarms"
 _RULE = "rule:"

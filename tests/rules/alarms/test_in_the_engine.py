@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from divertor.alerts.text import body
+from divertor.alerts.wording import title
 from divertor.model.events import Event
-from divertor.rules import Engine, Match, Rule
+from divertor.rules import Engine, Match, Notification, Rule
 from divertor.rules.alarms import Controls, Silence
+from divertor.rules.alarms.tracks import MAX_TOLD
 from divertor.rules.rule import Audience, Status
 from divertor.rules.types.contract import threshold_of
 
@@ -38,6 +41,25 @@ def test_a_frequency_alarm_is_over_with_fewer_events_in_the_window(
     (over,) = engine.advance(at(61))
     assert (over.status, over.alarm, over.key) == (Status.RESOLVED, fired.alarm, "bob")
     assert over.document["alarm_lasted"] == 59 and over.document["user"] == "bob"
+
+
+def test_the_end_of_an_alarm_is_told_with_what_its_alert_showed(rule: Build, at: At, event: NewEvent) -> None:
+    made = rule(**FREQUENCY, recovery=True, alert_subject="{} from {}", alert_subject_args=["user", "ip"])
+    engine = Engine([made])
+    for second in range(3):
+        engine.push(event(second, user="bob", ip="10.0.0.1"), at(second))
+    (over,) = engine.advance(at(61))
+    assert title(Notification.of(over)) == "Resolved: bob from 10.0.0.1"
+    assert over.time == at(61) and "At least" not in body(Notification.of(over))
+
+
+def test_only_so_many_alerts_are_kept_for_their_ends(rule: Build, at: At, event: NewEvent) -> None:
+    made = rule(type="any", query_key="user", recovery={"after": {"seconds": 60}})
+    engine = Engine([made])
+    for number in range(MAX_TOLD + 1):
+        engine.push(event(0, user=f"u{number}"), at(0))
+    over = engine.advance(at(70))
+    assert sum(match.event is not None for match in over) == MAX_TOLD and len(over) == MAX_TOLD + 1
 
 
 def test_hysteresis_of_a_frequency_alarm(rule: Build, at: At, event: NewEvent) -> None:

@@ -216,6 +216,8 @@ class Alarms:
         track.since, track.cause = None, ""
         suppressed, track.suppressed = track.suppressed, 0
         track.alerts += 1
+        if rule.alarm.recovery is not None:
+            self._tracks.keep(track, hit._replace(related=None))
         track.severities = (*(each for each in track.severities if each is not severity), severity)
         return Verdict(
             hit,
@@ -284,13 +286,16 @@ class Alarms:
         return now - track.good >= recovery.hold // _MICROSECOND
 
     def _resolved(self, rule: Rule, track: Track, now: int) -> Verdict:
+        """Shows what the last alert showed, so that its subject and text can be said again."""
+        told = track.told or Hit(track.key, now, "")
         fields = {
+            **told.fields,
             "alarm_lasted": (now - track.opened) // 1_000_000,
             "alarm_matches": track.matches,
             "alarm_alerts": track.alerts,
         }
         verdict = Verdict(
-            Hit(track.key, now, f"{track.alarm} over", fields=fields),
+            Hit(track.key, now, f"{track.alarm} over", told.event, fields),
             identity(track.alarm, "over"),
             track.alarm,
             Status.RESOLVED,

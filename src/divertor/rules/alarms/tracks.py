@@ -19,6 +19,8 @@ MAX_TRACKS = 200_000
 MAX_RECENT = 500
 #: Hits over all rules that wait to be told, each with its event.
 MAX_WAITING = 10_000
+#: Alarms whose last alert is kept, with its event, for the notice that they are over.
+MAX_TOLD = 1_000
 
 
 @dataclass(slots=True)
@@ -28,7 +30,8 @@ class Track:
     `alarm`: the open alarm's id, empty when none is open; `matches`, `alerts` and `severities` are of that
     alarm. `suppressed`: matches since the last alert that nobody was told of. `since`: when the condition of
     a pending alarm began, `cause` what began it. `waiting`: a hit to be told later; at `due`, or, when that
-    is None, once the condition has held for long enough. `good`: since when a measured number is back.
+    is None, once the condition has held for long enough. `good`: since when a measured number is back. `told`:
+    what the last alert showed, where its end is to be told, too.
     """
 
     key: Key
@@ -44,6 +47,7 @@ class Track:
     waiting: Hit | None = None
     due: int | None = None
     good: int | None = None
+    told: Hit | None = None
 
 
 @dataclass(slots=True)
@@ -82,6 +86,7 @@ class Tracks:
     recent: deque[Alarm] = field(default_factory=lambda: deque(maxlen=MAX_RECENT))
     size: int = 0
     waiting: int = 0
+    told: int = 0
     forgotten: int = 0
 
     def touch(self, rule: str, key: Key, now: int) -> tuple[Track, int]:
@@ -119,11 +124,21 @@ class Tracks:
         track.waiting = track.due = None
         return hit
 
+    def keep(self, track: Track, hit: Hit) -> None:
+        """Remember what an alert showed, if there is room."""
+        if track.told is None:
+            if self.told >= MAX_TOLD:
+                return
+            self.told += 1
+        track.told = hit
+
     def end(self, rule: str, track: Track, now: int, *, resolved: bool) -> None:
         """The alarm, if one is open, is over, and what was remembered of the key goes."""
         if track.alarm:
             self.recent.append(shown(rule, track, now, resolved=resolved))
         self.release(rule, track)
+        self.told -= track.told is not None
+        track.told = None
         if self.by_rule[rule].by_key.pop(track.key, None) is not None:
             self.size -= 1
 
@@ -133,6 +148,7 @@ class Tracks:
             tracks = self.by_rule.pop(rule)
             self.size -= len(tracks.by_key)
             self.waiting -= len(tracks.waiting)
+            self.told -= sum(track.told is not None for track in tracks.by_key.values())
 
     def open(self) -> Iterator[Alarm]:
         for rule, tracks in self.by_rule.items():
