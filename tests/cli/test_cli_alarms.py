@@ -16,7 +16,7 @@ from divertor.cli.client import Api
 from divertor.cli.main import app
 
 ALARM = {
-    "id": "a1",
+    "id": "a1" + "0" * 30,
     "rule": "many\x1b[31m",
     "key": "10.0.0.1",
     "severity": "critical",
@@ -28,6 +28,10 @@ ALARM = {
     "alerts": 2,
     "suppressed": 10,
     "acknowledged": {"by": "admin", "comment": "mine", "created": "2026", "until": None},
+}
+TOLD = {
+    "timestamp": "2026-01-01T00:05:01.000000Z",
+    "body": {"alert": {"alerter": "slack", "subject": "many\x1b", "ok": True, "status": "resolved"}},
 }
 SILENCE = {
     "id": "s1",
@@ -52,7 +56,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[tuple[str, str, Any]] = []
-        self.empty = False
+        self.empty = self.twice = False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -75,7 +79,10 @@ class Handler(BaseHTTPRequestHandler):
     def _list(self) -> Any:
         if "/alarms/" in self.path:
             return ALARM
-        return [ALARM] if "/alarms" in self.path else [SILENCE]
+        if "/events" in self.path:
+            return [TOLD] if f"alert.alarm%3A{ALARM['id']}" in self.path else []
+        alarms = [ALARM, {**ALARM, "id": "a1" + "1" * 30}] if self.server.twice else [ALARM]
+        return alarms if "/alarms" in self.path else [SILENCE]
 
     def _answer(self, status: int, data: Any) -> None:
         length = int(self.headers["content-length"] or 0)
@@ -126,14 +133,32 @@ def test_an_alarm_is_shown_with_who_looks_after_it(server: Server) -> None:
     assert json.loads(run("alarms", "show", "a1", "--json").stdout) == ALARM
 
 
+def test_an_alarm_is_shown_with_what_was_told_of_it(server: Server) -> None:
+    last = run("alarms", "show", "a1").stdout.splitlines()[-1]
+    assert last == "2026-01-01 00:05:01  slack: Resolved: many\\x1b (delivered)"
+
+
+def test_the_beginning_of_an_id_is_enough_if_only_one_begins_so(server: Server) -> None:
+    run("alarms", "ack", "a10")
+    assert server.asked[-1][1] == f"/api/v1/alarms/{ALARM['id']}/ack"
+    server.twice = True
+    refused = run("alarms", "ack", "a1")
+    assert refused.exit_code == 2 and "2 alarms begin with" in refused.stderr
+
+
+def test_open_alarms_fit_a_terminal(server: Server) -> None:
+    assert max(map(len, run("alarms").stdout.splitlines())) <= 80
+
+
 def test_an_alarm_is_acknowledged(server: Server) -> None:
     assert run("alarms", "ack", "a1", "--for", "4h", "--comment", "mine").exit_code == 0
-    assert server.asked[0] == ("POST", "/api/v1/alarms/a1/ack", {"for": "4h", "comment": "mine"})
+    path = f"/api/v1/alarms/{ALARM['id']}/ack"
+    assert server.asked[-1] == ("POST", path, {"for": "4h", "comment": "mine"})
 
 
 def test_an_acknowledgement_is_taken_back(server: Server) -> None:
     assert "Told again" in run("alarms", "ack", "a1", "--undo").stdout
-    assert server.asked[0] == ("DELETE", "/api/v1/alarms/a1/ack", None)
+    assert server.asked[-1] == ("DELETE", f"/api/v1/alarms/{ALARM['id']}/ack", None)
 
 
 def test_an_alarm_that_is_not_there_is_told_on_standard_error(server: Server) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 import typer
@@ -14,8 +14,16 @@ import typer
 from divertor.cli.options import AsJson, State, listing
 from divertor.cli.text import console, print_json, print_table, short_time, styled
 
+if TYPE_CHECKING:
+    from divertor.cli.client import Api
+
 group = listing("What rules found and is not over, and who looks after it.")
 silences = listing("Which matches people are not told of, and when.")
+
+#: Characters of an alarm's id, and those that tables show; commands take any beginning that only one has.
+_ID_LENGTH, _SHOWN = 32, 8
+#: Deliveries that are shown of an alarm.
+_MESSAGES = 20
 
 _STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
 
@@ -42,33 +50,36 @@ def list_all(
     if as_json:
         print_json(found)
         return
-    headings = ["ID", "RULE", "KEY", "SEVERITY", "SINCE", "LAST MATCH", "MATCHES", "SEEN BY"]
+    headings = ["ID", "RULE", "KEY", "SEVERITY", "SINCE", "MATCHES", "SEEN BY"]
     empty = "No alarm has ended lately." if over else "No alarm is open."
     print_table(headings, [_row(each) for each in found], empty=empty)
 
 
 @group.command("show")
 def show(
-    id: Annotated[str, typer.Argument(metavar="ID", help="The alarm's id.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="The alarm's id, or how it begins.")],
     state: State = "",
     as_json: AsJson = False,
 ) -> None:
-    """Tell all that is known of an alarm."""
+    """Tell all that is known of an alarm, and what was told of it."""
     from divertor.cli.client import open_api
 
     with open_api(state) as api:
-        found = api.get(f"/alarms/{quote(id, safe='')}")
+        found = api.get(f"/alarms/{quote(_whole(api, id), safe='')}")
+        told = [] if as_json else _told(api, found)
     if as_json:
         print_json(found)
         return
     screen = console()
     for name, value in _details(found):
         screen.print(styled(f"{name:13}", "dim"), styled(value))
+    for event in reversed(told):
+        screen.print(styled(f"{short_time(event.get('timestamp'))}  {_message(event)}"))
 
 
 @group.command("ack")
 def acknowledge(
-    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="One or more ids.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="One or more ids, or how they begin.")],
     duration: For = "",
     until: Until = "",
     comment: Comment = "",
@@ -83,7 +94,7 @@ def acknowledge(
     made = []
     with open_api(state) as api:
         for id in ids:
-            path = f"/alarms/{quote(id, safe='')}/ack"
+            path = f"/alarms/{quote(_whole(api, id), safe='')}/ack"
             made.append(api.send("DELETE", path) if undo else api.send("POST", path, wanted))
     if as_json:
         print_json({"released": ids} if undo else made)
@@ -225,15 +236,39 @@ def _field(text: str) -> tuple[str, str]:
     return path, value
 
 
+def _whole(api: Api, id: str) -> str:
+    """The id of the only alarm that begins so; what is whole, or is none's beginning, as it is."""
+    if len(id) >= _ID_LENGTH:
+        return id
+    found = [str(each.get("id")) for each in api.get_all("/alarms", {"state": "all"})]
+    fitting = [each for each in found if id and each.startswith(id)]
+    if len(fitting) > 1:
+        raise typer.BadParameter(f"{len(fitting)} alarms begin with {id!r}")
+    return fitting[0] if fitting else id
+
+
+def _told(api: Api, alarm: Mapping[str, Any]) -> list[Any]:
+    """The deliveries about an alarm, the newest first, as far as they are stored."""
+    wanted = {"type": "alert", "field": f"alert.alarm:{alarm.get('id')}"}
+    return api.get_all("/events", wanted, limit=_MESSAGES)
+
+
+def _message(event: Mapping[str, Any]) -> str:
+    body = event.get("body") or {}
+    alert = body.get("alert") or {}
+    said = "on trial" if alert.get("dry_run") else "delivered" if alert.get("ok") else alert.get("error")
+    over = "Resolved: " if alert.get("status") == "resolved" else ""
+    return f"{alert.get('alerter')}: {over}{alert.get('subject')} ({said})"
+
+
 def _row(alarm: Mapping[str, Any]) -> list[object]:
     severity = str(alarm.get("severity"))
     return [
-        alarm.get("id"),
+        str(alarm.get("id"))[:_SHOWN],
         alarm.get("rule"),
         alarm.get("key"),
         styled(severity, _STYLES.get(severity, "")),
-        short_time(alarm.get("opened")),
-        short_time(alarm.get("last")),
+        short_time(alarm.get("opened"))[5:16],
         alarm.get("matches"),
         (alarm.get("acknowledged") or {}).get("by"),
     ]

@@ -263,8 +263,12 @@ class Rules:
             events = [await self._outcomes.get()]
             while not self._outcomes.empty():
                 events.append(self._outcomes.get_nowait())
-            with contextlib.suppress(UnavailableError):
+            try:
                 await self._publish(events)
+            except UnavailableError:
+                continue
+            except DivertorError as problem:
+                log.error("what became of %d alerts cannot be told: %s", len(events), problem)
 
     async def _tell(self) -> None:
         await self.worker.started()
@@ -327,6 +331,8 @@ def _alert_event(outcome: Outcome, now: datetime) -> Event:
             "dry_run": dry,
             "error": outcome.error,
             "event": match.event_id,
+            "alarm": match.alarm,
+            "status": match.status.value,
         },
         "message": f"{match.rule.name}: {alerter} {said}",
     }

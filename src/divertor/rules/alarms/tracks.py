@@ -30,8 +30,8 @@ class Track:
     `alarm`: the open alarm's id, empty when none is open; `matches`, `alerts` and `severities` are of that
     alarm. `suppressed`: matches since the last alert that nobody was told of. `since`: when the condition of
     a pending alarm began, `cause` what began it. `waiting`: a hit to be told later; at `due`, or, when that
-    is None, once the condition has held for long enough. `good`: since when a measured number is back. `told`:
-    what the last alert showed, where its end is to be told, too.
+    is None, once the condition has held for long enough. `good`: since when a measured number is back.
+    `told`: what the last alert showed, where its end is to be told, too.
     """
 
     key: Key
