@@ -50,6 +50,7 @@ class Scripted:
         self.delivered: list[str] = []
         self.keys: list[str] = []
         self.receipts: list[Receipt | None] = []
+        self.told: list[Notification] = []
         self.attempts = 0
         self.answer: Receipt | None = None
         self.gate = gate
@@ -63,6 +64,7 @@ class Scripted:
             await self.gate.wait()
         if self.problems:
             raise self.problems.pop(0)
+        self.told.append(delivery.notification)
         self.delivered.append(delivery.notification.first.event_id)
         self.keys.append(delivery.key)
         self.receipts.append(delivery.receipt)
@@ -97,6 +99,13 @@ class Desk:
         self.rules |= {match.rule.name: match.rule for match in matches}
         notifications = [Notification.of(match) for match in matches]
         await self.dispatcher.dispatch(notifications, seq, self.clock.wall(), **options)
+
+    async def dispatch_together(self, matches: Sequence[Match]) -> None:
+        """As one notification of all of them."""
+        rule = matches[0].rule
+        self.rules[rule.name] = rule
+        notification = Notification("together", rule, tuple(matches))
+        await self.dispatcher.dispatch([notification], 1, self.clock.wall())
 
     async def until(self, check: Callable[[], Any], step: float = 1.0) -> None:
         """Lets time pass, whenever nothing is under way, until the check holds."""

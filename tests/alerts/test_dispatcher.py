@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -310,6 +311,37 @@ async def test_a_message_that_is_too_large_is_cut_and_not_lost(broker: Any, matc
         await here.dispatch([match({"large": "x" * 5_000_000})])
         await here.drain()
         assert len(debug.keys) == 1
+
+
+LARGE: list[dict[str, Any]] = [
+    {"related_events": [{f"k{number}": "v" * 15 for number in range(2000)}] * 100},
+    {"names": [{"\U0001f600" * 200 + str(number): number for number in range(2000)}] * 3},
+    {"infinite": float("inf")},
+]
+
+
+@pytest.mark.parametrize("place", range(len(LARGE)))
+async def test_no_document_keeps_a_message_and_its_worker_from_going_on(
+    broker: Any, match: Matches, place: int
+) -> None:
+    debug = Scripted()
+    async with desk(broker, {"debug": debug}) as here:
+        found = match({"user": "u"})
+        await here.dispatch([replace(found, document={**found.document, **LARGE[place]})])
+        await here.drain()
+        assert len(debug.keys) == 1
+
+
+async def test_of_too_many_matches_those_that_fit_are_told_and_the_others_counted(
+    broker: Any, match: Matches
+) -> None:
+    debug, elsewhere = Scripted(), frozenset({"debug"})
+    async with desk(broker, {}, elsewhere=elsewhere) as here, desk(broker, {"debug": debug}, me="b") as other:
+        one = match({f"k{number}": "v" * 1000 for number in range(1000)})
+        await here.dispatch_together([one] * 10)
+        other.rules |= here.rules
+        await other.until(lambda: debug.told)
+        assert [(told.first.suppressed, len(told.matches)) for told in debug.told] == [(8, 2)]
 
 
 async def test_somebody_elses_documents_in_the_outbox_harm_nothing(broker: Any, match: Matches) -> None:

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
@@ -27,6 +27,7 @@ from divertor.model.events import JSON
 from divertor.rules import Notification, Rule
 from divertor.rules.alarms import identity
 from divertor.rules.notification import notification_to_json
+from divertor.rules.projection import plain
 from divertor.rules.rule import Status
 
 log = logging.getLogger("divertor.alerts")
@@ -47,6 +48,8 @@ _TEXT_FRESH = TEXT_KEPT.total_seconds() / 8
 _FORMAT = 1
 #: Characters of a value that is cut because the message would be too large otherwise.
 _CUT = 2000
+#: Values, and characters of one, in the last message that is tried.
+_SHORT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,22 +238,22 @@ class Outbox:
 
     async def _create(self, waiting: Waiting, notification: Notification) -> int:
         digest = digest_of(notification.rule)
-        body = notification_to_json(notification)
-        for smaller in (None, _without_events, _cut):
-            if smaller is not None:
-                body = smaller(body)
+        for body in _smaller_and_smaller(notification_to_json(notification)):
             try:
                 return await self._state.create(KIND, waiting.key, _value(waiting, Record(digest, body)))
             except InputError as problem:
                 log.warning("a message of rule %r has to be cut: %s", waiting.lane.rule, problem)
-        body = {**body, "matches": body["matches"][:1]}
-        return await self._state.create(KIND, waiting.key, _value(waiting, Record(digest, body)))
+        raise AssertionError("what holds a few short texts fits")
 
     async def _keep_text(self, rule: Rule) -> None:
         digest, now = digest_of(rule), self._now()
         if now - self._texts.get(digest, 0.0) < _TEXT_FRESH:
             return
-        await self._state.put(TEXTS, digest, {"text": rule.portable, "source": rule.source}, ttl=TEXT_KEPT)
+        text = {"text": rule.portable, "source": rule.source}
+        try:
+            await self._state.put(TEXTS, digest, text, ttl=TEXT_KEPT)
+        except InputError as problem:
+            log.error("the text of rule %r cannot be kept with its messages: %s", rule.name, problem)
         if len(self._texts) > 10_000:
             self._texts.clear()
         self._texts[digest] = now
@@ -315,20 +318,46 @@ def _receipt_name(waiting: Waiting) -> str:
     return identity(lane.rule, waiting.alarm, str(lane.place), lane.alerter, str(lane.target))
 
 
-def _without_events(body: dict[str, Any]) -> dict[str, Any]:
-    return {**body, "matches": [{**match, "event": None} for match in body["matches"]]}
+def _smaller_and_smaller(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A notification as JSON, with less and less of what events brought: whoever fills them must not keep a
+    message, and all that come after it, from being sent. Matches that are left out are counted.
+    """
+    yield body
+    body = {**body, "matches": [{**match, "event": None} for match in body["matches"]]}
+    yield body
+    body = {**body, "matches": [_cut_value(match, 0) for match in body["matches"]]}
+    yield body
+    while len(body["matches"]) > 1:
+        body = _halved(body)
+        yield body
+    yield {**body, "matches": [_bare(match) for match in body["matches"]]}
 
 
-def _cut(body: dict[str, Any]) -> dict[str, Any]:
-    """Long texts of the documents cut, so that at least the message's shape arrives."""
-    return {**body, "matches": [_cut_value(match, 0) for match in body["matches"]]}
+def _halved(body: dict[str, Any]) -> dict[str, Any]:
+    matches = body["matches"]
+    kept = matches[: len(matches) // 2]
+    gone = len(matches) - len(kept) + sum(match["suppressed"] for match in matches[len(kept) :])
+    first = {**kept[0], "suppressed": kept[0]["suppressed"] + gone}
+    return {**body, "matches": [first, *kept[1:]]}
+
+
+def _bare(match: dict[str, Any]) -> dict[str, Any]:
+    """A match with no more than the first short values of its document."""
+    short = [
+        (name[:_SHORT], value if isinstance(value, bool | int) or value is None else str(value)[:_SHORT])
+        for name, value in match["document"].items()
+        if not isinstance(value, dict | list)
+    ]
+    return {**match, "document": dict(short[:_SHORT])}
 
 
 def _cut_value(value: Any, depth: int) -> Any:
+    """Long texts cut, so that at least the message's shape arrives; and nothing that JSON does not have."""
     if isinstance(value, str):
         return value if len(value) <= _CUT else value[:_CUT] + "…"
     if isinstance(value, dict):
-        return {name[:_CUT]: _cut_value(inner, depth + 1) for name, inner in list(value.items())[:_CUT]}
+        items = list(value.items())[:_CUT]
+        return {str(name)[:_CUT]: _cut_value(inner, depth + 1) for name, inner in items}
     if isinstance(value, list):
         return [_cut_value(inner, depth + 1) for inner in value[:100]]
-    return value
+    return plain(value)
