@@ -14,8 +14,12 @@ from divertor.rules.eql import Sequence, Step, is_sequence, parse_sequence
 from divertor.rules.types.correlation import Correlation, Part
 
 
-def sequence_of(filter_: Node | None, kind: Node | None) -> Correlation | None:
+def sequence_of(
+    filter_: Node | None, kind: Node | None, late: timedelta = timedelta(0)
+) -> Correlation | None:
     """The correlation that a rule's `filter` asks for with an EQL sequence; None when it asks for none.
+
+    `late`: how much later than it happened an event may come.
 
     :raises InputError: the sequence is not alone, the rule has another type than `any`, or it makes no sense.
     """
@@ -29,7 +33,7 @@ def sequence_of(filter_: Node | None, kind: Node | None) -> Correlation | None:
     if sequence.maxspan is None:
         fail(node, "a sequence without a bound", "with maxspan=5m")
     try:
-        return _correlation(sequence, sequence.maxspan)
+        return _correlation(sequence, sequence.maxspan, late)
     except ValueError as problem:
         fail(node, f"a sequence: {problem}", "type: frequency for one kind of event")
 
@@ -42,7 +46,7 @@ def _eql(item: Node) -> Scalar | None:
     return node if isinstance(node, Scalar) and is_sequence(node.text) else None
 
 
-def _correlation(sequence: Sequence, maxspan: timedelta) -> Correlation:
+def _correlation(sequence: Sequence, maxspan: timedelta, late: timedelta) -> Correlation:
     key = sequence.steps[0].by
     parts: list[Part] = []
     for number, step in enumerate(sequence.steps, 1):
@@ -50,7 +54,7 @@ def _correlation(sequence: Sequence, maxspan: timedelta) -> Correlation:
             # What ends the wait must not come between two of the events.
             parts.append(_part(f"end {number}", sequence.until, key, without=True))
         parts.append(_part(f"event {number}", step, key))
-    return Correlation(tuple(parts), maxspan, ordered=True, query_key=key)
+    return Correlation(tuple(parts), maxspan, ordered=True, query_key=key, late=late)
 
 
 def _part(name: str, step: Step, key: tuple[str, ...], *, without: bool = False) -> Part:

@@ -39,6 +39,7 @@ from divertor.rules.rule import AlertSpec, Clock, Rule
 from divertor.rules.sigma import Translation, looks_like_sigma, translate_one
 from divertor.rules.types import TYPES, custom
 from divertor.rules.types.contract import RuleType, Settings, TypeDeclaration
+from divertor.rules.types.correlation import Correlation
 from divertor.rules.vocabulary import ALIASES, REFUSED, WITHOUT_EFFECT, WITHOUT_EFFECT_PREFIXES
 
 T = TypeVar("T")
@@ -189,7 +190,7 @@ def _rule(given: Given, source: str, written: str, attempts: _Attempts, warnings
     options["name"] = name = attempts.do(_name, options["name"], given, source) or "?"
     groups: dict[str, Any] = {group.name: attempts.do(group.read, given, options) for group in GROUPS}
     index = attempts.do(_index, given, options)
-    sequence = attempts.do(sequence_of, given.node("filter"), given.node("type"))
+    sequence = attempts.do(_sequence, given, groups)
     predicate = _filter(given, attempts, warnings) if sequence is None else EVERYTHING
     alerts = attempts.do(_alerts, _named(given, name), attempts)
     declaration = attempts.do(_declaration, given)
@@ -324,7 +325,19 @@ def _settings(common: Mapping[str, Any], groups: Mapping[str, Any]) -> Settings:
         buffer_time=clock.buffer_time,
         timestamp_field=clock.field,
         measured=alarm_options.is_measured(alarm),
+        late=_late(groups),
     )
+
+
+def _sequence(given: Given, groups: Mapping[str, Any]) -> Correlation | None:
+    return sequence_of(given.node("filter"), given.node("type"), _late(groups))
+
+
+def _late(groups: Mapping[str, Any]) -> timedelta:
+    """How much later than it happened an event may come and still join others of its time."""
+    lateness: timedelta | None = groups["alarm"].max_lateness
+    clock: Clock = groups["clock"]
+    return clock.buffer_time if lateness is None else lateness
 
 
 def _name(name: str | None, given: Given, source: str) -> str:

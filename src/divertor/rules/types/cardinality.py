@@ -122,7 +122,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Cardinality:
-    """`timeframe` in microseconds; `most` and `least` allowed values, None without a bound."""
+    """`timeframe` and `late` in microseconds; `most` and `least` allowed values, None without a bound."""
 
     field: str
     timeframe: int
@@ -133,12 +133,13 @@ class Cardinality:
     max_keys: int = MAX_KEYS
     measured: bool = False
     side: Side = "above"
+    late: int = 0
 
     def start(self) -> Counted:
         return Counted(Deadlines(grain_of(self.timeframe)))
 
     def span(self) -> timedelta:
-        return timedelta(microseconds=self.timeframe)
+        return timedelta(microseconds=self.timeframe + self.late)
 
     def step(self, state: Counted, seen: Observation, now: int) -> list[Hit]:
         values = seen.document.values(self.field)
@@ -163,7 +164,7 @@ class Cardinality:
     def tick(self, state: Counted, now: int) -> list[Hit]:
         if self.least is not None:
             return list(self._too_few(state, now, self.least))
-        for key in idle(state.by_key, lambda known: now - known.newest > self.timeframe):
+        for key in idle(state.by_key, lambda known: self._is_over(known, now)):
             self._forget(state, key)
         return []
 
@@ -184,9 +185,13 @@ class Cardinality:
     def summary(self, _document: Mapping[str, Any], time: datetime) -> str:
         return sentence(self.field, self.timeframe, self.most, self.least, time)
 
+    def _is_over(self, known: Values, now: int) -> bool:
+        """Whether nothing that may still come can be in one window with what is known."""
+        return now - known.newest > self.timeframe + self.late
+
     def _of_key(self, state: Counted, seen: Observation, now: int) -> Values:
         known = state.by_key.pop(seen.key, None)
-        if known is not None and self.least is None and now - known.newest > self.timeframe:
+        if known is not None and self.least is None and self._is_over(known, now):
             state.held -= len(known.seen)
             known = None
         if known is None:
@@ -339,6 +344,7 @@ def make(options: Mapping[str, Any], settings: Settings) -> RuleType[Any]:
         attach_related=options["attach_related"],
         measured=settings.measured,
         side="below" if most is None else "above",
+        late=settings.late // _MICROSECOND,
     )
 
 

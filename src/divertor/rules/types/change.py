@@ -39,19 +39,20 @@ class Last:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`timeframe` in microseconds; None: however long ago."""
+    """`timeframe` and `late` in microseconds; no `timeframe`: however long ago."""
 
     fields: tuple[str, ...]
     timeframe: int | None = None
     ignore_null: bool = False
     max_keys: int = MAX_KEYS
     compatible: bool = False
+    late: int = 0
 
     def start(self) -> Last:
         return Last()
 
     def span(self) -> timedelta:
-        return _LOOK_BACK if self.timeframe is None else timedelta(microseconds=self.timeframe)
+        return _LOOK_BACK if self.timeframe is None else timedelta(microseconds=self.timeframe + self.late)
 
     def step(self, state: Last, seen: Observation, now: int) -> list[Hit]:
         if seen.key is None and not self.compatible:
@@ -70,9 +71,9 @@ class Change:
         return [Hit.of(seen, fields={"old_value": list(before[1]), "new_value": list(values)})]
 
     def tick(self, state: Last, now: int) -> list[Hit]:
-        timeframe = self.timeframe
-        if timeframe is not None and not self.compatible:
-            for key in idle(state.by_key, lambda last: now - last[0] > timeframe):
+        if self.timeframe is not None and not self.compatible:
+            life = self.timeframe + self.late
+            for key in idle(state.by_key, lambda last: now - last[0] > life):
                 del state.by_key[key]
         return []
 
@@ -112,6 +113,7 @@ def make(options: Mapping[str, Any], settings: Settings) -> Change:
         timeframe=None if timeframe is None else timeframe // _MICROSECOND,
         ignore_null=options["ignore_null"],
         compatible=settings.compatible,
+        late=settings.late // _MICROSECOND,
     )
 
 

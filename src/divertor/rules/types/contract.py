@@ -119,7 +119,8 @@ class Settings:
 
     `compatible`: reproduce what ElastAlert does when it polls every `run_every`: events come in batches, each
     followed by a tick. `query_key` are the fields of the key, to be shown in matches without an event.
-    `measured`: somebody will ask `measure`, so what it needs is to be kept.
+    `measured`: somebody will ask `measure`, so what it needs is to be kept. `late`: how much later than it
+    happened an event may come and still join others of its time.
     """
 
     query_key: tuple[str, ...] = ()
@@ -128,6 +129,7 @@ class Settings:
     buffer_time: timedelta = timedelta(minutes=15)
     timestamp_field: str = "@timestamp"
     measured: bool = False
+    late: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

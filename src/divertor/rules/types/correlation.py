@@ -71,7 +71,8 @@ class Runs:
 
 class Correlation:
     """Parts in order (`ordered`) or in any, within `timeframe`, joined by `query_key`; without one all events
-    are of one key. With `at_least`, so many of the parts suffice.
+    are of one key. With `at_least`, so many of the parts suffice. `late`: how much later than it happened an
+    event may come.
 
     :raises ValueError: the parts make no sense together.
     """
@@ -85,6 +86,7 @@ class Correlation:
         query_key: tuple[str, ...] = (),
         at_least: int | None = None,
         max_keys: int = MAX_KEYS,
+        late: timedelta = timedelta(0),
     ) -> None:
         _check(parts, query_key)
         if at_least is not None and (ordered or at_least > sum(not part.without for part in parts)):
@@ -92,6 +94,7 @@ class Correlation:
         self.parts = parts
         self.query_key = query_key
         self.max_keys = max_keys
+        self.late = late // _MICROSECOND
         numbered = _numbered(parts, ordered)
         self._numbered = tuple((number, part, part.key or query_key) for number, part in numbered)
         self.plan = Plan(
@@ -109,7 +112,7 @@ class Correlation:
         return Runs(Deadlines(grain_of(self.plan.timeframe)))
 
     def span(self) -> timedelta:
-        return self.plan.reach * _MICROSECOND
+        return (self.plan.reach + self.late) * _MICROSECOND
 
     def step(self, state: Runs, seen: Observation, now: int) -> list[Hit]:
         roles: dict[Key, list[int]] = {}
@@ -178,7 +181,7 @@ class Correlation:
         return Hit(key, micros, last.event.id, last.event, fields, related)
 
     def _is_stale(self, run: Run, now: int) -> bool:
-        return now - run.newest > self.plan.reach and run.progress.pending is None
+        return now - run.newest > self.plan.reach + self.late and run.progress.pending is None
 
     def _forget(self, state: Runs, key: Key) -> None:
         run = state.by_key.pop(key)
@@ -274,7 +277,14 @@ def _make(options: Mapping[str, Any], settings: Settings, *, ordered: bool) -> C
     if timeframe is None:
         raise ValueError("the option 'timeframe' is missing")
     at_least = options.get("at_least")
-    return Correlation(parts, timeframe, ordered=ordered, query_key=settings.query_key, at_least=at_least)
+    return Correlation(
+        parts,
+        timeframe,
+        ordered=ordered,
+        query_key=settings.query_key,
+        at_least=at_least,
+        late=settings.late,
+    )
 
 
 def _of_eql(query: Sequence, timeframe: timedelta | None, settings: Settings) -> Correlation:
@@ -289,7 +299,7 @@ def _of_eql(query: Sequence, timeframe: timedelta | None, settings: Settings) ->
         parts.append(Part(f"event {number}", step.filter, step.runs, step.by))
     by = query.steps[0].by
     query_key = settings.query_key if len(settings.query_key) == len(by) else by
-    return Correlation(tuple(parts), within, ordered=True, query_key=query_key)
+    return Correlation(tuple(parts), within, ordered=True, query_key=query_key, late=settings.late)
 
 
 _OPTIONS = (Option("events", parts_of), Option("eql", sequence_of), Option("timeframe", span()))

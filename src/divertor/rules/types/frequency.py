@@ -2,8 +2,8 @@
 
 The window hangs on its newest event, not on the present: events exactly `timeframe` apart are not in one
 window. A match empties the key's window, so the next one needs `num_events` new events. A key whose newest
-event is more than `timeframe` before the present is forgotten, both on a tick and before a late event could
-join it: when ticks happen changes nothing. The match shows the event that made it.
+event is more than `timeframe` and what events may be late before the present is forgotten, both on a tick and
+before a later event could join it: when ticks happen changes nothing. The match shows the event that made it.
 
 In compatible mode the match shows the newest event by time, which need not be the one that arrived last,
 and only ticks forget.
@@ -95,7 +95,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Frequency:
-    """`timeframe` in microseconds; `attach_related` adds the window's other events to the match."""
+    """`timeframe` and `late` in microseconds; `attach_related` adds the other events to the match."""
 
     num_events: int
     timeframe: int
@@ -104,12 +104,13 @@ class Frequency:
     compatible: bool = False
     measured: bool = False
     side: Side = "above"
+    late: int = 0
 
     def start(self) -> Counted:
         return Counted(lately=Windows() if self.measured else None)
 
     def span(self) -> timedelta:
-        return timedelta(microseconds=self.timeframe)
+        return timedelta(microseconds=self.timeframe + self.late)
 
     def step(self, state: Counted, seen: Observation, now: int) -> list[Hit]:
         if state.lately is not None:
@@ -124,9 +125,9 @@ class Frequency:
     def tick(self, state: Counted, now: int) -> list[Hit]:
         for windows in (state.since_match, state.lately):
             if windows is not None:
-                for key in idle(windows.by_key, lambda window: now - _newest(window) > self.timeframe):
+                for key in idle(windows.by_key, lambda window: self._is_over(_newest(window), now)):
                     windows.forget(key)
-        for key in [key for key, kept in state.kept.items() if now - kept.times[-1] > self.timeframe]:
+        for key in [key for key, kept in state.kept.items() if self._is_over(kept.times[-1], now)]:
             state.kept_events -= len(state.kept.pop(key).events)
         return []
 
@@ -149,6 +150,10 @@ class Frequency:
     def summary(self, _document: Mapping[str, Any], time: datetime) -> str:
         return sentence(self.num_events, self.timeframe, time)
 
+    def _is_over(self, newest: int, now: int) -> bool:
+        """Whether nothing that may still come can be in one window with an event of that time."""
+        return now - newest > self.timeframe + self.late
+
     def _add(self, windows: Windows, key: Key, micros: int, now: int, most: int) -> int:
         """Put a time into its key's window, which keeps `most`; how many it holds then."""
         # Popped and put back, so that the dict stays in order of last use.
@@ -163,7 +168,7 @@ class Frequency:
         return self._add_to_many(windows, key, window, micros, now, most)
 
     def _add_to_one(self, windows: Windows, key: Key, known: int, micros: int, now: int, most: int) -> int:
-        if now - known > self.timeframe:
+        if self._is_over(known, now):
             windows.by_key[key] = micros
             return 1
         older, newer = (known, micros) if known <= micros else (micros, known)
@@ -178,7 +183,7 @@ class Frequency:
         self, windows: Windows, key: Key, window: array[int], micros: int, now: int, most: int
     ) -> int:
         before = len(window)
-        if now - window[-1] > self.timeframe:
+        if self._is_over(window[-1], now):
             windows.by_key[key] = micros
             windows.held -= before
             return 1
@@ -213,7 +218,7 @@ class Frequency:
     def _step_keeping(self, state: Counted, seen: Observation, now: int) -> list[Hit]:
         kept = state.kept.pop(seen.key, None)
         before = 0 if kept is None else len(kept.events)
-        if kept is None or (now - kept.times[-1] > self.timeframe and not self.compatible):
+        if kept is None or (self._is_over(kept.times[-1], now) and not self.compatible):
             kept = Kept()
         kept.add(seen, self.timeframe)
         if len(kept.events) >= self.num_events:
@@ -313,6 +318,7 @@ def make(options: Mapping[str, Any], settings: Settings) -> RuleType[Any]:
         attach_related=options["attach_related"],
         compatible=settings.compatible,
         measured=settings.measured,
+        late=0 if settings.compatible else settings.late // _MICROSECOND,
     )
 
 
