@@ -14,7 +14,7 @@ from divertor.bus import Batch
 from divertor.control.judging import Judge
 from divertor.model.events import Event
 from divertor.rules import Rule, load_rule
-from divertor.rules.checkpoint import DamagedError, Reader, packed, parts_of, unpacked
+from divertor.rules.checkpoint import DamagedError, Mark, Reader, packed, parts_of, unpacked
 from divertor.rules.types import TYPES
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -155,6 +155,12 @@ def test_a_damaged_part_costs_only_its_rule() -> None:
     content = bytearray(content_of(judge))
     content[-1] ^= 1  # within the last rule
     assert Judge(rules()).restore(unpacked(bytes(content))) == (list(RULES)[-1],)
+
+
+def test_a_checkpoint_with_a_lot_that_waits_is_read() -> None:
+    gathered = [{"rule": "x" * (65 * 2**20)}]
+    content = b"".join(packed(Mark("e", 5, gathered=gathered), ()))
+    assert unpacked(content).mark.gathered == gathered
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from divertor.errors import InputError
 from divertor.model.events import Event
-from divertor.rules import Engine, Match, Notification, Rule, load_rule
-from divertor.rules.aggregation import Gatherer
+from divertor.rules import Engine, Match, Notification, Rule, aggregation, load_rule
+from divertor.rules.aggregation import MAX_WINDOW_SIZE, Gatherer
 from divertor.rules.rule import Audience
 
 At = Callable[[float], datetime]
@@ -110,6 +110,28 @@ def test_too_many_waiting_end_the_oldest_window(found: Gather) -> None:
     matches = found([0, 1, 2, 3, 4], bodies, aggregation={"hours": 1}, aggregation_key="u")
     gatherer = Gatherer(max_waiting=3)
     assert (told(gatherer, matches), len(gatherer)) == ([1, 1], 3)
+
+
+def test_a_window_ends_early_when_it_is_too_large_for_a_message(found: Gather) -> None:
+    large = {"text": "x" * (MAX_WINDOW_SIZE // 3)}
+    matches = found([0, 1, 2, 3], [large] * 4, aggregation={"minutes": 1})
+    assert told(Gatherer(), matches) == [3]
+
+
+def test_too_much_waiting_ends_the_oldest_window_after_a_restart_too(
+    found: Gather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aggregation, "MAX_SIZE", 3500)
+    matches = found(
+        [0, 1, 2, 3],
+        [{"n": n, "t": "x" * 900} for n in range(4)],
+        aggregation={"minutes": 1},
+        aggregation_key="n",
+    )
+    before, after = Gatherer(), Gatherer()
+    assert told(before, matches[:3]) == []
+    after.restore(json.loads(json.dumps(before.dump())), lambda _name: matches[0].rule)
+    assert told(before, matches[3:]) == told(after, matches[3:]) == [1]
 
 
 def test_the_same_matches_make_the_same_id_and_others_another(found: Gather, at: At) -> None:

@@ -29,6 +29,10 @@ from divertor.rules.rule import Audience, GatherOptions, Match, Rule
 
 #: Matches that wait in all windows together; beyond it the oldest window ends early.
 MAX_WAITING = 20_000
+#: Characters of one window, which is to fit into a message, and of all windows together; beyond it a window
+#: ends early. Attackers decide how large events are.
+MAX_WINDOW_SIZE = 1_500_000
+MAX_SIZE = 64_000_000
 #: A value of an aggregation key is cut here: events choose them.
 MAX_KEY_LENGTH = 1024
 
@@ -39,12 +43,14 @@ _Place: TypeAlias = tuple[str, str, tuple[str, ...]]
 @dataclass(slots=True)
 class _Window:
     """Matches that wait together until `due`; in the order in which they came, at least one. `saved` are the
-    first of them as JSON: windows are saved every few seconds, and matches do not change.
+    first of them as JSON: windows are saved every few seconds, and matches do not change. `size`: about how many
+    characters they have.
     """
 
     due: datetime
     matches: list[Match]
     saved: list[dict[str, Any]] = field(default_factory=list)
+    size: int = 0
 
     def to_json(self) -> list[dict[str, Any]]:
         self.saved += [match_to_json(match) for match in self.matches[len(self.saved) :]]
@@ -62,6 +68,7 @@ class Gatherer:
         # In the order in which windows were opened.
         self._windows: dict[_Place, _Window] = {}
         self._waiting = 0
+        self._size = 0
         self._max_waiting = max_waiting
 
     def __len__(self) -> int:
@@ -83,11 +90,10 @@ class Gatherer:
         window = self._windows.get(place)
         if window is None:
             window = self._windows[place] = _Window(_due(match, options, now), [])
-        window.matches.append(match)
-        self._waiting += 1
-        if len(window.matches) >= options.limit:
+        self._add(window, match)
+        if len(window.matches) >= options.limit or window.size >= MAX_WINDOW_SIZE:
             ended.append(self._end(place))
-        while self._waiting > self._max_waiting:
+        while self._waiting > self._max_waiting or self._size > MAX_SIZE:
             ended.append(self._end(next(iter(self._windows))))
         return ended
 
@@ -127,8 +133,9 @@ class Gatherer:
                     continue
                 matches = [match_from_json(data, rule) for data in one["matches"]]
                 place = (rule.name, str(one["status"]), tuple(map(str, one["key"])))
-                self._windows[place] = _Window(datetime.fromisoformat(one["due"]), matches)
-                self._waiting += len(matches)
+                window = self._windows[place] = _Window(datetime.fromisoformat(one["due"]), [])
+                for match in matches:
+                    self._add(window, match)
         except (KeyError, TypeError, AttributeError) as problem:
             raise ValueError(f"no windows: {problem}") from problem
         return lost
@@ -141,9 +148,18 @@ class Gatherer:
         compared = match.time if options.joins_by_match_time else _arrival(match, now)
         return [self._end(place)] if window is not None and compared > window.due else []
 
+    def _add(self, window: _Window, match: Match) -> None:
+        size = len(repr(match.document))
+        window.matches.append(match)
+        window.size += size
+        self._size += size
+        self._waiting += 1
+
     def _end(self, place: _Place) -> Notification:
-        matches = tuple(self._windows.pop(place).matches)
+        window = self._windows.pop(place)
+        matches = tuple(window.matches)
         self._waiting -= len(matches)
+        self._size -= window.size
         name = identity("gathered", *place[:2], *place[2], *(match.id for match in matches))
         return Notification(name, matches[-1].rule, matches)
 
