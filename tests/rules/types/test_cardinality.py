@@ -137,7 +137,8 @@ def test_the_events_that_are_kept_are_bounded() -> None:
     state = kind.start()
     for micros in range(5000):
         kind.step(state, observation(micros, str(micros)), micros)
-    assert len(state.by_key[None].events) <= 2 * 100 + 16
+    events = state.by_key[None].events
+    assert events is not None and len(events) <= 2 * 100 + 16
 
 
 def observation(micros: int, ip: str, key: str | None = None) -> Observation:
