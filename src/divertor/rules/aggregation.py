@@ -43,8 +43,8 @@ _Place: TypeAlias = tuple[str, str, tuple[str, ...]]
 @dataclass(slots=True)
 class _Window:
     """Matches that wait together until `due`; in the order in which they came, at least one. `saved` are the
-    first of them as JSON: windows are saved every few seconds, and matches do not change. `size`: about how many
-    characters they have.
+    first of them as JSON: windows are saved every few seconds, and matches do not change. `size`: about how
+    many characters they have.
     """
 
     due: datetime
