@@ -51,6 +51,12 @@ def test_bare_documents_count_as_the_rules_index(rule: Path) -> None:
     assert "bob twice" in result.stdout and "many: 1 alerts on 2 events" in result.stdout
 
 
+def test_the_end_of_an_alarm_is_shown_and_is_no_alert(rule: Path) -> None:
+    rule.write_text(RULE + "recovery: {after: {seconds: 10}}\n")
+    result = run(rule, [bare(0), bare(1), bare(40, "eve")])
+    assert "Resolved: bob twice" in result.stdout and "many: 1 alerts on 3 events" in result.stdout
+
+
 def test_events_are_judged_by_their_own_index(rule: Path) -> None:
     event = {"type": "log", "timestamp": "2026-01-01T00:00:00Z", "received": "2026-01-01T00:00:00Z"}
     events = [

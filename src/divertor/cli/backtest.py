@@ -138,7 +138,7 @@ class Tally:
                 bar.update(task, completed=max(passed, self.judged), alerts=f"{self.alerts:,} alerts")
 
     def count(self, match: Match) -> None:
-        self.alerts += 1
+        self.alerts += match.status == "firing"
         self.hits += match.num_hits
         self.matches += match.num_matches
 
@@ -150,10 +150,10 @@ class Tally:
 
     def show(self, match: Match, as_json: bool) -> None:
         from divertor.alerts.text import subject
+        from divertor.alerts.wording import title
         from divertor.model.events import format_time
         from divertor.rules import Notification
 
-        said = subject(Notification.of(match))
         if as_json:
             print_json_line(
                 {
@@ -161,7 +161,7 @@ class Tally:
                     "time": format_time(match.time),
                     "status": match.status,
                     "key": match.key,
-                    "subject": said,
+                    "subject": subject(Notification.of(match)),
                     "num_hits": match.num_hits,
                     "num_matches": match.num_matches,
                     "event": match.event_id,
@@ -170,7 +170,7 @@ class Tally:
             return
         line = (
             styled(short_time(format_time(match.time)), "dim"),
-            styled(said, "bold"),
+            styled(title(Notification.of(match)), "bold"),
             styled("" if match.key is None else f"[{match.key[:80]}]"),
             styled(f"{match.num_matches:,} matches, {match.num_hits:,} events", "dim"),
         )

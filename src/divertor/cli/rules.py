@@ -102,7 +102,8 @@ def test(
         screen.print(styled(f"warning: {warning}", "yellow"))
     for match in matches:
         _print(match)
-    screen.print(styled(f"{rule.name}: {len(matches)} alerts on {counted.count} events"))
+    fired = sum(match.status == "firing" for match in matches)
+    screen.print(styled(f"{rule.name}: {fired} alerts on {counted.count} events"))
 
 
 class Counting:
@@ -156,7 +157,7 @@ def _event(data: object, number: int, indices: tuple[str, ...], timestamp_field:
         return Event.from_json(data)
     moment = data.get("@timestamp") or _at(data, timestamp_field) or data.get("timestamp")
     if not isinstance(moment, str):
-        raise ValueError(f"it says no time: neither @timestamp nor {timestamp_field}")
+        raise ValueError(f"it says no time: no {' or '.join(dict.fromkeys(('@timestamp', timestamp_field)))}")
     time = parse_time(moment)
     names = tuple(name.replace("*", "x") for name in indices)
     return Event(
@@ -179,6 +180,7 @@ def _as_json(match: Match) -> dict[str, Any]:
     return {
         "rule": match.rule.name,
         "time": format_time(match.time),
+        "status": match.status,
         "subject": subject(Notification.of(match)),
         "text": body(Notification.of(match)),
         "num_hits": match.num_hits,
@@ -189,7 +191,8 @@ def _as_json(match: Match) -> dict[str, Any]:
 
 
 def _print(match: Match) -> None:
-    from divertor.alerts.text import body, subject
+    from divertor.alerts.text import body
+    from divertor.alerts.wording import title
     from divertor.model.events import format_time
     from divertor.rules import Notification
 
@@ -197,7 +200,7 @@ def _print(match: Match) -> None:
     names = ", ".join(alert.name for alert in match.rule.alerts)
     screen.print(
         styled(short_time(format_time(match.time)), "dim"),
-        styled(subject(Notification.of(match)), "bold"),
+        styled(title(Notification.of(match)), "bold"),
         styled(f"→ {names}"),
     )
     for line in body(Notification.of(match)).splitlines():
