@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from divertor.alerts import DeliveryError, new_client
+from divertor.alerts import Deeds, DeliveryError, new_client, standard_alerters
 from divertor.alerts.contract import Delivery
 from divertor.alerts.event import MAX_DEPTH, SayEvent, event_of
 from divertor.alerts.isolate import Isolate
@@ -40,6 +41,10 @@ def send(match: Match) -> None:
     asyncio.run(main())
 
 
+async def nothing(*_: Any) -> None:
+    """Nobody who would do it."""
+
+
 def hook(url: str, **more: Any) -> dict[str, Any]:
     return {"webhook": {"url": url, **more}}
 
@@ -49,6 +54,19 @@ def test_a_webhook_gets_everything_known_of_a_match(match: Matches, webhook: Any
     (payload,) = webhook.payloads
     assert payload["rule"] == "Too many" and payload["status"] == "firing"
     assert payload["matches"][0]["document"]["user"] == "eve" and payload["matches"][0]["event"] == "e1"
+
+
+def test_a_webhook_leads_to_the_event_and_the_rules_own_places(match: Matches, webhook: Any) -> None:
+    async def main(found: Match) -> None:
+        async with new_client() as client:
+            deeds = Deeds(nothing, nothing, nothing, lambda: NOW)
+            alerters = standard_alerters(client, deeds, logging.getLogger(), "https://divertor.example")
+            await alerters["webhook"].deliver(delivery(found))
+
+    asyncio.run(main(match(alert=[hook(webhook.url)], dashboard_url="https://grafana.example/d")))
+    (payload,) = webhook.payloads
+    assert payload["links"].pop("Event") == "https://divertor.example/events/e1"
+    assert list(payload["links"].values()) == ["https://grafana.example/d"]
 
 
 def test_a_webhook_can_tell_a_repetition(match: Matches, webhook: Any) -> None:

@@ -5,14 +5,18 @@ over, what an answer means, and that no secret is told.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from email import message_from_bytes
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote_plus
 
 import pytest
 from tests.alerts.conftest import Rerouted
@@ -469,6 +473,35 @@ def test_links_lead_to_the_event_and_the_rules_own_places(match: Matches, webhoo
     text = webhook.payloads[0]["content"]["text"]
     assert "Event: https://divertor.example/events/e1\n" in text
     assert "Runbook: https://wiki.example/eve\n" in text
+
+
+#: What sends the match itself, or so few characters that nothing else has room.
+WITHOUT_LINKS = {"exotel", "indexer", "post", "post2", "tencent_sms", "twilio"}
+
+
+@pytest.mark.parametrize("name", sorted(LEAST.keys() - WITHOUT_LINKS))
+def test_every_message_leads_to_the_event(match: Matches, webhook: Any, name: str) -> None:
+    made = found(match, name)
+    notification = replace(Notification.of(made), base="https://divertor.example")
+
+    async def run() -> None:
+        async with WebClient(transport=Rerouted(webhook.url)) as client:
+            alerter = import_module(f"divertor.alerts.{name}").make(Tools(client, LOG, lambda: NOW))
+            (options, *_) = alerter.targets(made.rule.alerts[0].options)
+            with contextlib.suppress(DeliveryError):  # the answer is not what that service would say
+                await alerter.deliver(Delivery(notification, options, "k"))
+
+    asyncio.run(run())
+    assert "/events/e1" in readable(b"".join(webhook.contents))
+
+
+def readable(content: bytes) -> str:
+    """What was sent, without the quoting of forms; of a mail its text."""
+    form = parse_qs(content.decode())
+    if "RawMessage.Data" in form:
+        mail = message_from_bytes(b64decode(form["RawMessage.Data"][0]))
+        return b"".join(part.get_payload(decode=True) or b"" for part in mail.walk()).decode()  # type: ignore[misc]
+    return unquote_plus(content.decode())
 
 
 def test_a_reference_is_the_rules_option(match: Matches, webhook: Any) -> None:

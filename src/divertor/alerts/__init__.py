@@ -65,13 +65,13 @@ def standard_alerters(client: WebClient, deeds: Deeds, log: logging.Logger, base
     """
     tools = Tools(client, log, deeds.wall)
     made = {name: import_module(f"{__name__}.{name}").make(tools) for name in MESSENGERS}
-    messengers = {name: _Linked(one, base) for name, one in made.items()} if base else made
+    made["webhook"] = Webhook(client, deeds.wall)
+    telling = {name: _Linked(one, base) for name, one in made.items()} if base else made
     return Alerters(
         {
-            **messengers,
+            **telling,
             "isolate": Isolate(deeds.isolate),
             "release": Release(deeds.roll_back),
-            "webhook": Webhook(client, deeds.wall),
             "event": SayEvent(deeds.publish, deeds.wall),
         }
     )

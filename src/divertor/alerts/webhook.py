@@ -17,6 +17,7 @@ import httpx
 from divertor.alerts.contract import Delivery
 from divertor.alerts.http import Request, Transport, send, to_json
 from divertor.alerts.text import body, subject
+from divertor.alerts.wording import message_links
 from divertor.model.events import format_time
 from divertor.rules.actions import WebhookOptions
 from divertor.rules.notification import Notification
@@ -32,6 +33,7 @@ def payload(notification: Notification) -> dict[str, Any]:
         "status": str(notification.status),
         "subject": subject(notification),
         "text": body(notification),
+        "links": {link.title: link.url for link in message_links(notification)},
         "matches": [_match(match) for match in notification.matches],
     }
 
