@@ -63,7 +63,7 @@ async def test_an_alarm_that_is_over_is_told(broker: Any, tmp_path: Path) -> Non
         await here.rules.put("every", f"{ANY}recovery: {{after: {{minutes: 1}}}}\n", "me")
         later = replace(event(2), indices=("other",), received=NOW + timedelta(minutes=2))
         await here.bus.publish([event(1), later])
-        await until(lambda: here.pager.delivered == ["e1", ""])
+        await until(lambda: here.pager.delivered == ["e1", "e1"])
         assert (await control(here).list())[1][0].alarm.resolved
 
 
