@@ -15,7 +15,7 @@ from divertor.rules.notification import Notification
 from divertor.rules.rule import AlertSpec, Audience, Match, Route, Rule, Severity, Status, When
 from divertor.rules.types.contract import Hit, Measured
 
-#: What is not undone when an alarm is over: an isolation ends by itself, forward again is for people to decide.
+#: What is not undone when an alarm is over: an isolation ends by itself, people decide about going forward.
 _BEGIN_ONLY = frozenset({"isolate", "release"})
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
