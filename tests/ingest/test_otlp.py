@@ -171,6 +171,30 @@ def test_a_log_record_is_a_log_event() -> None:
     assert event.body["message"] == "hello"
 
 
+@pytest.mark.parametrize(
+    ("attributes", "name"),
+    [
+        ({"elasticsearch.index": "logstash-2026.01.02"}, "logstash-2026.01.02"),
+        ({"data_stream.dataset": "nginx.access"}, "logs-nginx.access-default"),
+        ({"data_stream.dataset": "nginx", "data_stream.namespace": "prod"}, "logs-nginx-prod"),
+        ({"elasticsearch.index": "divertor-detection"}, None),
+        ({"elasticsearch.index": "bitsensor"}, None),
+        ({"elasticsearch.index": "Has Space"}, None),
+        ({"elasticsearch.index": 5}, None),
+        ({"elasticsearch.index": "a" * 129}, None),
+        ({"data_stream.dataset": ["a"]}, None),
+    ],
+)
+def test_a_log_has_the_index_that_its_sender_names_but_none_of_ours(
+    attributes: dict[str, Any], name: str | None
+) -> None:
+    record = {"timeUnixNano": nanoseconds(NOON), "attributes": pairs(attributes)}
+    (event,) = decoded(record)
+    assert event.indices == ((name, "divertor-log") if name else ("divertor-log",))
+    (event,) = decoded({"timeUnixNano": nanoseconds(NOON)}, resource=attributes)
+    assert event.indices[0] == (name or "divertor-log")
+
+
 def test_content_type_parameters_and_case_do_not_matter() -> None:
     assert decode_logs(b"{}", "Application/JSON; charset=utf-8", NOON) == []
 

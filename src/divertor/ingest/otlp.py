@@ -35,6 +35,12 @@ FUTURE = timedelta(minutes=5)
 _DETECTION_INDICES = {"detection": ("divertor-detection", "bitsensor"), "probe": ("divertor-probe",)}
 _ERROR_INDICES = ("divertor-error", "divertor-log")
 _LOG_INDICES = ("divertor-log",)
+#: How a sender names the index of a log, as OpenTelemetry's exporter to Elasticsearch takes it: by name, or
+#: by the parts of a data stream with their defaults.
+_INDEX = "elasticsearch.index"
+_STREAM = (("data_stream.type", "logs"), ("data_stream.dataset", ""), ("data_stream.namespace", "default"))
+#: What may be such a name. Divertor's own are not given away: rules trust them.
+_OTHERS_INDEX = re.compile(r"(?!divertor-|bitsensor\Z)[a-z0-9][a-z0-9._+@-]{0,127}")
 _ID = re.compile(r"[0-9a-f]{16,64}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -85,7 +91,22 @@ def _event(record: LogRecord, now: datetime, equal: Counter[bytes]) -> Event:
     if name == ERROR:
         id, tags = _derived_id(record, now, equal), error_tags(record)
         return Event(id, "error", timestamp, now, _ERROR_INDICES, tags, body=body)
-    return Event(_derived_id(record, now, equal), "log", timestamp, now, _LOG_INDICES, body=body)
+    return Event(_derived_id(record, now, equal), "log", timestamp, now, _log_indices(record), body=body)
+
+
+def _log_indices(record: LogRecord) -> tuple[str, ...]:
+    """The index that the sender names, if it does, and that of all logs."""
+    named = _attribute(record, _INDEX)
+    if named is None and _attribute(record, "data_stream.dataset"):
+        named = "-".join(str(_attribute(record, part) or default) for part, default in _STREAM)
+    if isinstance(named, str) and _OTHERS_INDEX.fullmatch(named):
+        return (named, *_LOG_INDICES)
+    return _LOG_INDICES
+
+
+def _attribute(record: LogRecord, name: str) -> JSON:
+    own = record.attributes.get(name)
+    return record.resource.attributes.get(name) if own is None else own
 
 
 def _body(record: LogRecord) -> dict[str, JSON]:
