@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -229,6 +231,30 @@ async def test_whom_a_rule_wants_isolated_is_isolated_before_the_event_is_stored
         await seen.rules.put("iso", "name: iso\ntype: any\nindex: logs\nalert: isolate\n", "me")
         await seen.rules.react([event(1), event(2)])
         assert seen.isolated == ["e1", "e2"]
+
+
+async def test_a_match_that_an_enhancement_drops_isolates_nobody(
+    broker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DropMatchException(Exception):
+        """Known by its name, as ElastAlert's own."""
+
+    class Staff:
+        def __init__(self, rule: Any) -> None: ...
+
+        def process(self, match: dict[str, Any]) -> None:
+            if match["n"] == 1:
+                raise DropMatchException
+
+    monkeypatch.setitem(sys.modules, "staff_only", SimpleNamespace(Staff=Staff))
+    text = "name: iso\ntype: any\nindex: logs\nrealert: {minutes: 0}\nalert: isolate\n"
+    async with watch(broker, tmp_path) as seen:
+        await seen.rules.put("iso", text + "match_enhancements: [staff_only.Staff]\n", "me")
+        await seen.rules.react([event(1), event(2)])
+        await seen.bus.publish([event(1), event(2)])
+        await until(lambda: seen.isolated)
+        await judged(seen)
+        assert seen.isolated == ["e2"]
 
 
 async def test_only_rules_without_a_memory_react(broker: Any, tmp_path: Path) -> None:

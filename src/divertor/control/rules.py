@@ -282,7 +282,7 @@ class Rules:
 
     def _use(self, rules: Mapping[str, Rule]) -> None:
         self.worker.use(rules.values())
-        quick = (rule for rule in rules.values() if rule.type == "any" and not rule.dry_run)
+        quick = (rule for rule in rules.values() if _is_quick(rule))
         self._reflexes.replace(
             replace(rule, alarm=_at_once(rule.alarm))
             for rule in quick
@@ -309,6 +309,11 @@ class Rules:
         if not outcome.again:
             with contextlib.suppress(asyncio.QueueFull):
                 self._outcomes.put_nowait(_alert_event(outcome, self._wall()))
+
+
+def _is_quick(rule: Rule) -> bool:
+    """Whether an event alone decides. What an enhancement may drop waits for the stream's judgement."""
+    return rule.type == "any" and not rule.dry_run and not rule.enrich.enhancements
 
 
 def _at_once(options: AlarmOptions) -> AlarmOptions:
