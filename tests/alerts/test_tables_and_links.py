@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import process_time
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,6 +91,19 @@ def test_any_values_make_a_table_whose_lines_are_whole(rows: list[list[str]], ki
     elif kind == "markdown":
         lines = table.split("\n\n", 1)[1].strip("\n").split("\n")
         assert all(line.startswith("|") and line.endswith("|") for line in lines)
+
+
+@pytest.mark.parametrize("cell", ["\n" * 1000, "\u0301" * 1000, "a\n" * 500, "a-" * 500], ids=range(4))
+@pytest.mark.parametrize("kind", ["ascii", "markdown", "html"])
+def test_a_table_of_hostile_cells_is_bounded_and_does_not_take_long(
+    match: Matches, kind: str, cell: str
+) -> None:
+    one = match({}, summary_table_fields=["a", "b", "n"], summary_table_type=kind)
+    matches = tuple(replace(one, document={"a": cell, "b": cell, "n": number}) for number in range(2000))
+    begin = process_time()
+    table = summary_table(Notification("n", one.rule, matches))
+    assert process_time() - begin < 2
+    assert len(table) < 300_000 and "rows more" in table
 
 
 def test_texts_of_several_matches_follow_each_other(match: Matches) -> None:

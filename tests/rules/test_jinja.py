@@ -52,6 +52,11 @@ STOPPED = [
     ("{{ gone.deeper }}", "undefined"),
     ("{{ 1 / 0 }}", "division by zero"),
     ("{{ range(10**9) }}", "range"),
+    ("{{ '%999999999d' | format(1) }}", "too wide"),
+    ("{{ '%*d' | format(999999999, 1) }}", "too wide"),
+    ("{{ '%-*d' % (999999999, 1) }}", "too wide"),
+    ("{{ [1] | tojson(indent=999999999) }}", "more than"),
+    ("{{ [1] | tojson(999999999) }}", "more than"),
 ]
 
 
@@ -67,7 +72,7 @@ def test_a_template_that_goes_too_far_is_stopped(source: str, why: str) -> None:
 
 
 def test_all_are_there() -> None:
-    assert (len(RENDERED), len(STOPPED)) == (6, 16)
+    assert (len(RENDERED), len(STOPPED)) == (6, 21)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,11 @@ Escape: TypeAlias = Callable[[str], str]
 
 #: Characters of a cell.
 MAX_CELL = 1000
-#: Rows that are drawn, whatever `summary_table_max_rows` says.
+#: Rows that are drawn, whatever `summary_table_max_rows` says, and characters of their cells.
 MAX_ROWS = 1000
+MAX_CHARS = 32 * 1024
+#: Characters of a drawn table, after which no further row begins.
+MAX_TABLE = 64 * 1024
 _CENTERED = "padding-left: 1em; padding-right: 1em; text-align: center"
 
 _Row: TypeAlias = tuple[str, ...]
@@ -38,17 +41,28 @@ def summary_table(notification: Notification, escape: Escape = str, width: int =
     rows = _counted(notification, options)
     headers = [*options.headers, "count"]
     text = f"{options.prefix}\n" if options.prefix else ""
+    fitting = _fitting(rows)
     if options.kind == "html":
-        text += _html(headers, rows, escape)
+        text += _html(headers, fitting, escape)
     else:
         text += f"Aggregation resulted in the following data for summary_table_fields ==> {headers}:\n\n"
         draw = _markdown if options.kind == "markdown" else _ascii
-        text += draw(headers, rows, escape, width) + "\n"
+        text += draw(headers, fitting, escape, width) + "\n"
     if options.rows is not None:
         text += f"Showing top {options.rows} rows\n"
-    elif len(rows) > MAX_ROWS:
-        text += f"and {len(rows) - MAX_ROWS} rows more\n"
+    elif len(rows) > len(fitting):
+        text += f"and {len(rows) - len(fitting)} rows more\n"
     return text + options.suffix
+
+
+def _fitting(rows: list[_Row]) -> list[_Row]:
+    """The first rows, as far as a message has room for them, one at least."""
+    room = MAX_CHARS
+    for place, row in enumerate(rows[:MAX_ROWS]):
+        room -= sum(map(len, row))
+        if room < 0:
+            return rows[: max(place, 1)]
+    return rows[:MAX_ROWS]
 
 
 def _counted(notification: Notification, options: SummaryOptions) -> list[_Row]:
@@ -62,12 +76,16 @@ def _counted(notification: Notification, options: SummaryOptions) -> list[_Row]:
 
 
 def _ascii(headers: Sequence[str], rows: list[_Row], escape: Escape, width: int) -> str:
-    shown = [tuple(map(_printable, row)) for row in rows[:MAX_ROWS]]
+    shown = [tuple(map(_printable, row)) for row in rows]
     widths = _widths([tuple(headers), *shown], width)
     parts = [_line(widths, "-"), *_cells(headers, widths, str, centered=True), _line(widths, "=")]
+    room = MAX_TABLE
     for row in shown:
-        parts += _cells(row, widths, escape, centered=False)
-        parts.append(_line(widths, "-"))
+        if room < 0:
+            break
+        drawn = [*_cells(row, widths, escape, centered=False), _line(widths, "-")]
+        room -= sum(map(len, drawn))
+        parts += drawn
     return "\n".join(parts) + "\n"
 
 
@@ -131,9 +149,7 @@ def _printable(text: str) -> str:
 
 def _markdown(headers: Sequence[str], rows: list[_Row], escape: Escape, _room: int) -> str:
     parts = ["| " + " | ".join(headers) + " |", "|-----" * len(headers) + "|"]
-    parts += [
-        "| " + " | ".join(_markdown_cell(cell, escape) for cell in row) + " |" for row in rows[:MAX_ROWS]
-    ]
+    parts += ["| " + " | ".join(_markdown_cell(cell, escape) for cell in row) + " |" for row in rows]
     return "\n".join(parts) + "\n"
 
 
@@ -145,7 +161,7 @@ def _markdown_cell(cell: str, escape: Escape) -> str:
 def _html(headers: Sequence[str], rows: list[_Row], _escape: Escape) -> str:
     """Values are escaped for HTML, whatever the alerter's medium is: the table is markup itself."""
     head = _html_row("th", _CENTERED, headers)
-    body = "\n".join(_html_row("td", f"{_CENTERED}; vertical-align: top", row) for row in rows[:MAX_ROWS])
+    body = "\n".join(_html_row("td", f"{_CENTERED}; vertical-align: top", row) for row in rows)
     return (
         '<table frame="box" rules="all">\n'
         f"    <thead>\n{head}\n    </thead>\n    <tbody>\n{body}\n    </tbody>\n</table>"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from types import BuiltinMethodType
 from typing import Any
 
@@ -31,9 +31,9 @@ _ESCAPE = "__escape"
 _STEP = "__step"
 _JOIN = "__join"
 _PADDING = frozenset({"center", "expandtabs", "ljust", "rjust", "zfill"})
-_WIDE = re.compile(r"[0-9]{5,}|\{[^{}]*:[^{}]*\{")
+_WIDE = re.compile(r"[0-9]{5,}|\{[^{}]*:[^{}]*\{|%[^a-zA-Z%]*\*")
 #: Filters that pad or repeat by a number, and the position of that number among their arguments.
-_SIZED = {"center": 0, "indent": 0, "batch": 0, "slice": 0}
+_SIZED = {"center": 0, "indent": 0, "batch": 0, "slice": 0, "tojson": 1}
 
 
 class RenderError(ValueError):
@@ -178,10 +178,22 @@ def _sandbox() -> _Sandbox:
     del environment.globals["lipsum"]
     for name, position in _SIZED.items():
         environment.filters[name] = _sized(environment.filters[name], position)
+    environment.filters["format"] = _format(environment.filters["format"])
     return environment
 
 
+def _format(original: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(original)
+    def bounded(value: Any, *args: Any, **named: Any) -> Any:
+        if _WIDE.search(str(value)):
+            raise SecurityError("a format that is too wide")
+        return original(value, *args, **named)
+
+    return bounded
+
+
 def _sized(original: Callable[..., Any], position: int) -> Callable[..., Any]:
+    @wraps(original)  # with the mark of a filter that is given more than a value
     def bounded(value: Any, *args: Any, **named: Any) -> Any:
         for number in (*args[position : position + 1], *named.values()):
             if isinstance(number, int) and number > MAX_VALUE:
