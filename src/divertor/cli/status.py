@@ -40,7 +40,10 @@ def _print_facts(found: Mapping[str, Any]) -> None:
 def _flat(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for name, value in data.items():
-        if isinstance(value, Mapping):
+        if name == "refused" and isinstance(value, Mapping):
+            # By file, which each reason names anyway.
+            rows += [(prefix + name, str(why)) for why in value.values()]
+        elif isinstance(value, Mapping):
             rows += _flat(value, f"{prefix}{name} ")
         elif isinstance(value, list):
             rows.append((prefix + name, ", ".join(str(item) for item in value if not isinstance(item, dict))))
