@@ -12,7 +12,7 @@ from divertor.alerts.text import body
 from divertor.alerts.wording import title
 from divertor.model.events import Event
 from divertor.rules import Engine, Match, Notification, Rule
-from divertor.rules.alarms import Controls, Silence
+from divertor.rules.alarms import Controls, Silence, judging
 from divertor.rules.alarms.tracks import MAX_TOLD
 from divertor.rules.rule import Audience, Status
 from divertor.rules.types.contract import threshold_of
@@ -60,6 +60,17 @@ def test_only_so_many_alerts_are_kept_for_their_ends(rule: Build, at: At, event:
         engine.push(event(0, user=f"u{number}"), at(0))
     over = engine.advance(at(70))
     assert sum(match.event is not None for match in over) == MAX_TOLD and len(over) == MAX_TOLD + 1
+
+
+def test_a_tick_looks_at_so_many_open_alarms_and_all_have_their_turn(
+    rule: Build, at: At, event: NewEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "LOOKED_AT", 2)
+    engine = Engine([rule(**FREQUENCY | {"num_events": 1}, recovery=True)])
+    for user in "abcde":
+        engine.push(event(0, user=user), at(0))
+    ended = [[match.key for match in engine.advance(at(61 + tick))] for tick in range(4)]
+    assert ended == [["a", "b"], ["c", "d"], ["e"], []]
 
 
 def test_hysteresis_of_a_frequency_alarm(rule: Build, at: At, event: NewEvent) -> None:

@@ -52,11 +52,24 @@ class Track:
 
 @dataclass(slots=True)
 class RuleTracks:
-    """Those of one rule, the longest idle first; `waiting` are the keys for which something waits."""
+    """Those of one rule, the longest idle first; `waiting` are the keys for which something waits, `turn`
+    those of open alarms that are still to be looked at before all others are again, the next one last.
+    """
 
     ticked: int
     by_key: dict[Key, Track] = field(default_factory=dict)
     waiting: dict[Key, None] = field(default_factory=dict)
+    turn: list[Key] = field(default_factory=list)
+
+    def next_open(self, most: int) -> list[Track]:
+        """Up to so many of the tracks with an open alarm, all of them in turn."""
+        if not self.turn:
+            self.turn = [key for key, track in self.by_key.items() if track.alarm]
+            self.turn.reverse()
+        keys = self.turn[-most:]
+        del self.turn[-most:]
+        found = (self.by_key.get(key) for key in reversed(keys))
+        return [track for track in found if track is not None and track.alarm]
 
 
 @dataclass(frozen=True, slots=True)
