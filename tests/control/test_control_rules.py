@@ -146,6 +146,26 @@ async def test_a_rule_on_trial_does_nothing_and_that_is_recorded(broker: Any, tm
         assert here.rules.get("every").matches == 1
 
 
+def alerts_of(here: Watch) -> list[Event]:
+    return [each for each in here.told if each.type == "alert"]
+
+
+async def test_a_rule_that_looks_at_everything_is_not_told_of_its_own_alerts_for_ever(
+    broker: Any, tmp_path: Path
+) -> None:
+    text = "name: all\ntype: any\nindex: _all\nrealert: {minutes: 0}\nalert: debug\n"
+    async with watch(broker, tmp_path) as here:
+        await here.rules.put("all", text, "me")
+        await here.bus.publish([event(1)])
+        for depth in range(3):
+            await until(lambda: len(alerts_of(here)) > depth)  # noqa: B023
+            await here.bus.publish([alerts_of(here)[depth]])
+        await until(lambda: len(here.pager.delivered) == 4)
+        await here.bus.publish([event(2)])  # what is told of it comes after all that is told of the others
+        await until(lambda: len(alerts_of(here)) > 3)
+        assert [each.get("alert.depth") for each in alerts_of(here)] == [1, 2, 3, 1]
+
+
 async def test_a_failed_alert_is_told(broker: Any, tmp_path: Path) -> None:
     async with watch(broker, tmp_path) as here:
         here.pager.down = True

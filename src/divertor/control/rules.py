@@ -50,6 +50,10 @@ log = logging.getLogger("divertor.rules")
 WORKERS = "rule-workers"
 TELL = 10.0
 TOLD = timedelta(minutes=1)
+#: The index of events that say what became of an alert. Alerts about them are told of in turn, but not for
+#: ever: a rule that looks at everything would be told of its own alerts.
+ALERTS = "divertor-alert"
+MAX_DEPTH = 3
 #: How often the engine that reacts at once forgets what it need not know any more.
 FORGET = timedelta(minutes=1)
 
@@ -306,7 +310,7 @@ class Rules:
         name = outcome.notification.rule.name
         if name in self._status:
             self._status[name] = replace(self._status[name], error=outcome.error)
-        if not outcome.again:
+        if not outcome.again and _depth(outcome.notification.first) <= MAX_DEPTH:
             with contextlib.suppress(asyncio.QueueFull):
                 self._outcomes.put_nowait(_alert_event(outcome, self._wall()))
 
@@ -319,6 +323,15 @@ def _is_quick(rule: Rule) -> bool:
 def _at_once(options: AlarmOptions) -> AlarmOptions:
     """Nothing waits, and no isolation is held back because there was one before."""
     return replace(options, realert=timedelta(0), exponential_realert=None, recovery=None, outside="drop")
+
+
+def _depth(match: Match) -> int:
+    """How many alerts stand behind an alert, itself included."""
+    about = match.event
+    if about is None or ALERTS not in about.indices:
+        return 1
+    before = about.get("alert.depth")
+    return 1 + (before if isinstance(before, int) and before > 0 else 1)
 
 
 def _alert_event(outcome: Outcome, now: datetime) -> Event:
@@ -336,6 +349,7 @@ def _alert_event(outcome: Outcome, now: datetime) -> Event:
             "dry_run": dry,
             "error": outcome.error,
             "event": match.event_id,
+            "depth": _depth(match),
             "alarm": match.alarm,
             "status": match.status.value,
         },
@@ -344,4 +358,4 @@ def _alert_event(outcome: Outcome, now: datetime) -> Event:
     text = f"{notification.id} {match.rule.name} {alerter} {outcome.ok} {now.timestamp()}"
     identity = blake2b(text.encode(), digest_size=16).hexdigest()
     tags = (f"alert:{alerter}", f"rules:{match.rule.name}")
-    return Event(identity, "alert", now, now, ("divertor-alert",), tags, None, body)
+    return Event(identity, "alert", now, now, (ALERTS,), tags, None, body)
