@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from divertor.alerts.links import Link, links
 from divertor.alerts.tables import MAX_ROWS, summary_table
 from divertor.alerts.text import MAX_BODY, SEPARATOR, body, subject
+from divertor.alerts.wording import discover_address
 from divertor.rules import Match, Notification, load_rule
 from divertor.rules.rule import Status, SummaryOptions
 
@@ -186,6 +187,16 @@ def test_discover_is_a_link_too(match: Matches) -> None:
     assert [one.title for one in found] == ["Discover in OpenSearch"] and found[0].url.startswith(
         "https://os/?_g=%28"
     )
+
+
+def test_an_event_cannot_replace_the_link_that_the_rule_describes(match: Matches) -> None:
+    found = match(
+        {"kibana_discover_url": "https://evil.example/"},
+        generate_kibana_discover_url=True,
+        kibana_discover_app_url="https://kibana/",
+        kibana_discover_index_pattern_id="i",
+    )
+    assert discover_address(Notification.of(found), "kibana").startswith("https://kibana/")
 
 
 def test_an_entry_of_alert_says_it_in_its_own_words(match: Matches) -> None:

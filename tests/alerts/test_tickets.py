@@ -13,6 +13,7 @@ from tests.alerts.test_messengers import deliver, found
 
 from divertor.alerts import DeliveryError, WebClient
 from divertor.alerts.contract import Delivery
+from divertor.alerts.jira import escape
 from divertor.alerts.slack import Slack
 from divertor.alerts.tickets import PATIENCE
 from divertor.rules import Match, Notification
@@ -124,6 +125,10 @@ def test_jira_markup_in_values_is_escaped(match: Matches, webhook: Any, account:
     deliver(found(match, "jira", **jira(account)), webhook)
     said = webhook.payloads[1]["fields"]["description"]
     assert "\\{code\\}" in said and "\\[a\\]" in said
+
+
+def test_a_backslash_of_a_value_does_not_undo_jiras_escaping() -> None:
+    assert escape(r"\{code} \\[~eve] C:\temp") == r"&#92;\{code\} &#92;&#92;\[\~eve\] C:\temp"
 
 
 def test_an_account_that_cannot_be_read_is_told_without_its_content(

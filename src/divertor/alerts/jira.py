@@ -5,6 +5,7 @@ ticket, and so is its end, which may also move the ticket on.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,11 +22,14 @@ from divertor.rules.alarms import identity
 #: Jira takes descriptions and comments of 32,767 characters.
 MAX_TEXT = 32_000
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "{}[]!*|~^_"})
+_BACKSLASHES = re.compile(r"\\+(?=[{}\[\]!*|~^_])")
 
 
 def escape(value: str) -> str:
     """A value that Jira's wiki markup shows as it is: no macro, link, image or mention."""
-    return value.translate(_SPECIAL)
+    # Of two backslashes Jira makes a line end, which would leave what follows them its meaning.
+    whole = _BACKSLASHES.sub(lambda found: "\0" * len(found[0]), value.replace("\0", ""))
+    return whole.translate(_SPECIAL).replace("\0", "&#92;")
 
 
 class Jira:

@@ -80,14 +80,16 @@ def message_links(notification: Notification, discover: bool = True) -> list[Lin
 
 
 def discover_address(notification: Notification, product: str) -> str:
-    """The link to Discover of `kibana` or `opensearch`: the match's, else the one the rule describes."""
+    """The link to Discover of `kibana` or `opensearch`: the one the rule describes, else the match's, which
+    an enhancement made, or whoever chose the event's fields.
+    """
     named = web_address(first_value(notification, f"{product}_discover_url"))
     made = [
         discover_url(notification.first, one)
         for one in notification.rule.links.discover
         if one.product == product
     ]
-    return named or next(iter(made), "")
+    return next(iter(made), "") or named
 
 
 def web_address(value: Any) -> str:
