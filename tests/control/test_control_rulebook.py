@@ -15,6 +15,7 @@ from divertor.bus import Bus, State
 from divertor.control.rulebook import KIND, Rulebook
 from divertor.errors import InputError
 from divertor.rules import Rule
+from divertor.rules.files import load_stored
 
 pytestmark = pytest.mark.anyio
 
@@ -115,6 +116,17 @@ async def test_a_stored_rule_that_is_not_understood_any_more_stops_nothing(broke
         await here.state.put(KIND, "every", {"text": ANY})
         await here.book.load(None)
         assert sorted(here.book.rules) == ["every"] and "old" in here.book.refused
+
+
+async def test_a_stored_rule_sees_no_list_in_a_file(broker: Any, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("secret\n")
+    text = f"{ANY.replace('any', 'whitelist')}compare_key: user\nwhitelist: ['!file {tmp_path}/names.txt']\n"
+    with pytest.raises(InputError, match="only rule files see"):
+        load_stored(text, "every")
+    async with shelf(broker) as here:
+        await here.state.put(KIND, "every", {"text": text})
+        await here.book.load(None)
+        assert not here.used[-1] and "every" in here.book.refused
 
 
 async def test_lists_are_read_again_when_their_file_changes(broker: Any, tmp_path: Path) -> None:

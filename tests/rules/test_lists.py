@@ -126,6 +126,12 @@ def test_a_file_that_became_unusable_leaves_the_list_as_it_was(tmp_path: Path, c
     assert read.listed.entries.has("a")
 
 
+def test_a_pipe_is_no_list_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "names.txt")
+    with pytest.raises(UnavailableError, match="no file"):
+        Reader(Listed.of(["!file names.txt"]), tmp_path).refresh()
+
+
 def test_only_rules_with_files_need_a_reader(tmp_path: Path) -> None:
     plain, filed = Blacklist(("a",), Listed.of(["x"])), Blacklist(("a",), Listed.of(["!file names.txt"]))
     assert readers(plain, "r.yaml") == []

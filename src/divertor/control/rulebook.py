@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 from divertor.bus import Change, State, Synced
 from divertor.errors import ConflictError, DivertorError, InputError, Position, UnavailableError
-from divertor.rules import Rule, load_rule
-from divertor.rules.files import Loaded, load_each, rule_files
+from divertor.rules import Rule
+from divertor.rules.files import Loaded, load_each, load_stored, rule_files
 from divertor.rules.lists import Reader, readers
 
 log = logging.getLogger("divertor.rules")
@@ -129,7 +129,7 @@ class Rulebook:
 
     def _take_stored(self, name: str, value: Mapping[str, Any]) -> bool:
         try:
-            self._stored[name] = load_rule(str(value["text"]), name)
+            self._stored[name] = load_stored(str(value["text"]), name)
         except (InputError, KeyError) as problem:
             self._refuse(name, f"the stored rule {name!r} is not understood: {problem}")
             return False

@@ -35,9 +35,10 @@ from divertor.errors import (
     UnavailableError,
 )
 from divertor.model.events import Event, format_time
-from divertor.rules import Engine, Match, Rule, load_rule
+from divertor.rules import Engine, Match, Rule
 from divertor.rules.alarms import concerns
 from divertor.rules.alarms.controls import Controls
+from divertor.rules.files import load_stored
 from divertor.rules.lists import readers
 from divertor.rules.rule import AlarmOptions, Status
 
@@ -146,7 +147,7 @@ class Rules:
         :raises ConflictError: it is called otherwise, or a file has a rule of that name.
         :raises UnavailableError: the broker does not answer.
         """
-        rule = load_rule(text, name)
+        rule = load_stored(text, name)
         if rule.name != name:
             raise ConflictError(f"this rule is called {rule.name!r}, not {name!r}")
         self._book.refuse_if_in_file(name)

@@ -113,6 +113,19 @@ def _loaded(texts: Mapping[str, str], around: Surroundings) -> Iterator[Rule]:
         yield _translated(translation, around)
 
 
+def load_stored(text: str, name: str) -> Rule:
+    """A rule that came by the API: it sees no files, whoever sends it might read what is not his with them.
+
+    :raises InputError: it is not understood, or names a file.
+    """
+    rule = load_rule(text, name)
+    if readers(rule.behaviour, rule.source):
+        raise InputError(
+            "a list in a file, which only rule files see", Position(name), "the entries themselves"
+        )
+    return rule
+
+
 def with_lists(rule: Rule) -> Rule:
     """The rule with the entries that its lists have in files of their own.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, TypeAlias
 
 from divertor.errors import UnavailableError
@@ -184,6 +185,8 @@ def _mark(path: Path) -> tuple[int, int, int]:
         found = path.stat()
     except OSError as problem:
         raise UnavailableError(f"{path}: {problem.strerror}") from problem
+    if not S_ISREG(found.st_mode):
+        raise UnavailableError(f"{path}: no file")  # a pipe would be waited for by everybody
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 

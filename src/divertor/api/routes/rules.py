@@ -17,7 +17,8 @@ from divertor.api.services import RuleStatus
 from divertor.errors import InputError, Position
 from divertor.model.events import format_time
 from divertor.model.quantities import format_seconds
-from divertor.rules import Rule, load_rule
+from divertor.rules import Rule
+from divertor.rules.files import load_stored
 
 router = APIRouter(prefix="/rules", tags=["rules"])
 
@@ -65,7 +66,7 @@ async def get_rule(request: Request, name: str, api: Api) -> Response:
 async def put_rule(
     request: Request, name: str, api: Api, by: By, sent: Sent, validate_only: ValidateOnly = False
 ) -> Response:
-    rule = await sent.read(load_rule)
+    rule = await sent.read(load_stored)
     if rule.name not in (name, SOURCE):
         raise InputError(
             f"the name {rule.name[:80]!r} in the body of a request for {name[:80]!r}",
