@@ -6,9 +6,10 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from divertor.errors import ConflictError, InputError, LimitError, Position, Una
 from divertor.model.events import Event
 from divertor.rules import Match, Notification
 from divertor.rules.actions import EventOptions, ReleaseOptions
-from divertor.rules.rule import IsolateOptions
+from divertor.rules.rule import IsolateOptions, Status
 
 Matches = Callable[..., Match]
 NOW = datetime(2026, 1, 1, 13, tzinfo=UTC)
@@ -124,6 +125,54 @@ def test_a_match_is_said_as_an_event(match: Matches) -> None:
     assert (event.id, event.type, event.indices) == ("the-key", "fraud", ("divertor-fraud",))
     assert event.get("who") == "eve" and event.get("severity") == 3 and event.get("cause") == "e1"
     assert event.tags == ("rules:r", "shop") and event.timestamp == found.time and event.received == NOW
+
+
+def test_an_event_does_not_happen_after_it_was_said(match: Matches) -> None:
+    found = match()
+    early = found.time - timedelta(hours=1)
+    assert event_of(Notification.of(found), EventOptions("next"), "x", early).timestamp == early
+
+
+def test_an_event_that_the_broker_does_not_take_is_said_again(match: Matches) -> None:
+    async def publish(_events: list[Event]) -> None:
+        raise UnavailableError("no broker")
+
+    with pytest.raises(DeliveryError) as refused:
+        asyncio.run(SayEvent(publish, lambda: NOW).deliver(delivery(match(alert=[{"event": {"type": "t"}}]))))
+    assert refused.value.again
+
+
+def test_all_matches_of_a_notification_isolate(match: Matches) -> None:
+    isolated: list[str] = []
+
+    async def isolate(found: Match, _options: IsolateOptions) -> None:
+        isolated.append(found.id)
+
+    found = match(alert=["isolate"])
+    both = (found, replace(found, id="other"))
+    asyncio.run(
+        Isolate(isolate).deliver(
+            Delivery(Notification("n", found.rule, both), found.rule.alerts[0].options, "k")
+        )
+    )
+    assert isolated == [found.id, "other"]
+
+
+def test_the_end_of_an_alarm_isolates_nobody_and_takes_nothing_back(match: Matches) -> None:
+    async def never(*_: Any) -> None:
+        raise AssertionError("nothing was to be done")
+
+    over = replace(match(alert=["isolate", {"release": "a/b/c"}]), status=Status.RESOLVED)
+    asyncio.run(Isolate(never).deliver(delivery(over)))
+    asyncio.run(Release(never).deliver(Delivery(Notification.of(over), over.rule.alerts[1].options, "k")))
+
+
+def test_a_webhook_waits_as_long_as_the_rule_says(match: Matches) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the connection and says nothing
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(DeliveryError, match=r"within 0\.1 s") as refused:
+            send(match(alert=[hook(address, timeout=0.1)]))
+    assert refused.value.again
 
 
 def test_rules_that_feed_each_other_stop(match: Matches) -> None:

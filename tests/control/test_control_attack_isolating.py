@@ -249,3 +249,6 @@ async def test_a_stopped_rule_is_stopped_after_a_restart(place: Place) -> None:
     await again.resume("x", "me")
     with pytest.raises(NotFoundError):
         await again.resume("x", "me")
+    later = place.isolating()
+    await later.load()
+    assert later.stopped == {}
