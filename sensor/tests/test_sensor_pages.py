@@ -176,3 +176,9 @@ def test_a_script_is_cut_once_however_often_an_input_occurs_in_it() -> None:
     page = Page("<script>var a = 'x', b = 'x'</script>")
     (script,) = [each for each in page.segments if each.kind == "script"]
     assert page.code_of(script) is page.code_of(script)
+
+
+def test_an_input_of_a_tag_with_many_blanks_is_judged_in_time() -> None:
+    value = "<a" + " " * (1 << 15) + "x'<7"
+    candidates = [Candidate(form, Input("query", "q", value)) for form in xss.select(value)]
+    assert took(lambda page: xss.judge(page, candidates, Work()), f"<p>{value}</p>") < 2

@@ -62,7 +62,7 @@ _ADDRESSES = frozenset({"href", "xlink:href", "action", "formaction", "src", "da
 _MEDIA = frozenset({"img", "image", "audio", "video", "source", "track", "input"})
 #: The attribute whose value is a page.
 _PAGE_WITHIN = "srcdoc"
-_BARE_TAG = re.compile(r"[\s\"'>]*</?[\w-]+\s*/?>?\s*")
+_BARE_TAG = re.compile(r"[\s\"'>]*+</?[\w-]++\s*+/?>?\s*+")
 _ACTS = re.compile(r"[;(=`{]|//|/\*")
 
 
