@@ -14,13 +14,13 @@ from bench.fuzz.inputs import mixed
 from divertor.errors import InputError, Position
 from divertor.model.documents import parse_documents
 from divertor.rules.document import Document
-from divertor.rules.dsl import compile_filter
-from divertor.rules.eql import compile_eql, is_sequence, parse_sequence
-from divertor.rules.filter import Filter
-from divertor.rules.index import FilterIndex
-from divertor.rules.lucene import parse_query
-from divertor.rules.query import compile_query
-from divertor.rules.regexp import compile_regexp
+from divertor.rules.filters.dsl import compile_filter
+from divertor.rules.filters.eql import compile_eql, is_sequence, parse_sequence
+from divertor.rules.filters.filter import Filter
+from divertor.rules.filters.lucene import parse_query
+from divertor.rules.filters.query import compile_query
+from divertor.rules.filters.regexp import compile_regexp
+from divertor.rules.running.index import FilterIndex
 
 _HERE = Position("fuzz")
 _DOCUMENTS: tuple[dict[str, Any], ...] = (

@@ -23,7 +23,7 @@ from divertor.alerts.webhook import Webhook, signature
 from divertor.errors import ConflictError, InputError, LimitError, Position, UnavailableError
 from divertor.model.events import Event
 from divertor.rules import Match, Notification
-from divertor.rules.actions import EventOptions, ReleaseOptions
+from divertor.rules.reading.actions import EventOptions, ReleaseOptions
 from divertor.rules.rule import IsolateOptions, Status
 
 Matches = Callable[..., Match]

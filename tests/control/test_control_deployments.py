@@ -32,7 +32,7 @@ from divertor.model.deployments import Deployment, Instance
 from divertor.model.events import Event
 from divertor.model.reading import read_artifacts, read_blueprint, read_gateway
 from divertor.model.rendering import deployment_to_json, gateway_to_json
-from divertor.rules.actions import ReleaseOptions
+from divertor.rules.reading.actions import ReleaseOptions
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from divertor.bus import Batch
 from divertor.control.judging import Judge
 from divertor.model.events import Event
 from divertor.rules import Rule, load_rule
-from divertor.rules.checkpoint import DamagedError, Mark, Reader, packed, parts_of, unpacked
+from divertor.rules.running.checkpoint import DamagedError, Mark, Reader, packed, parts_of, unpacked
 from divertor.rules.types import TYPES
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -191,12 +191,12 @@ def test_an_alien_file_is_refused(alien: bytes) -> None:
         "os system",
         "builtins eval",
         "builtins getattr",
-        "divertor.rules.files read_text",
-        "divertor.rules.files Path",
-        "divertor.rules.checkpoint pickle.loads",
+        "divertor.rules.reading.files read_text",
+        "divertor.rules.reading.files Path",
+        "divertor.rules.running.checkpoint pickle.loads",
         "divertor.plane.assembly Plane",
-        "divertor.rules.jinja _Sandbox",
-        "divertor.rules.checkpoint Reader",
+        "divertor.rules.wording.jinja _Sandbox",
+        "divertor.rules.running.checkpoint Reader",
         "builtins range",
         "subprocess Popen",
     ],

@@ -15,7 +15,7 @@ from divertor.bus import Bus, State
 from divertor.control.rulebook import KIND, Rulebook
 from divertor.errors import InputError
 from divertor.rules import Rule
-from divertor.rules.files import load_stored
+from divertor.rules.reading.files import load_stored
 
 pytestmark = pytest.mark.anyio
 

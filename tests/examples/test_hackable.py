@@ -26,8 +26,8 @@ from divertor.model.artifacts import Breed
 from divertor.model.events import Event
 from divertor.model.isolation import KeyKind, KeySelector
 from divertor.model.reading import read_blueprint
-from divertor.rules.backtest import backtest
-from divertor.rules.files import load_rules
+from divertor.rules.reading.files import load_rules
+from divertor.rules.running.backtest import backtest
 
 HOME = Path(__file__).parents[2] / "examples/hackable"
 VERSIONS = {"1.0.0": "impossible", "1.1.0": "low"}

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from divertor.errors import InputError
 from divertor.model.events import Event
-from divertor.rules import Engine, Match, Notification, Rule, aggregation, load_rule
-from divertor.rules.aggregation import MAX_WINDOW_SIZE, Gatherer
+from divertor.rules import Engine, Match, Notification, Rule, load_rule
 from divertor.rules.rule import Audience
+from divertor.rules.running import aggregation
+from divertor.rules.running.aggregation import MAX_WINDOW_SIZE, Gatherer
 
 At = Callable[[float], datetime]
 Gather = Callable[..., list[Match]]

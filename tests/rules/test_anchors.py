@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from divertor.model.documents import parse_documents
 from divertor.rules.document import Document, scalar_text
-from divertor.rules.dsl import compile_filter
-from divertor.rules.filter import Anchor, Filter
+from divertor.rules.filters.dsl import compile_filter
+from divertor.rules.filters.filter import Anchor, Filter
 
 FIELDS = ("a", "b", "c.d", "a.keyword")
 TEXTS = (

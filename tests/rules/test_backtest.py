@@ -10,7 +10,7 @@ import pytest
 
 from divertor.model.events import Event
 from divertor.rules import Engine, Match, Rule
-from divertor.rules.backtest import arrival, replay, words_of
+from divertor.rules.running.backtest import arrival, replay, words_of
 
 Events = Callable[..., Event]
 Rules = Callable[..., Rule]

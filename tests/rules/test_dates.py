@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor.rules.dates import DateReading, parse_formats, parse_zone
+from divertor.rules.filters.dates import DateReading, parse_formats, parse_zone
 
 NOW = datetime(2026, 3, 31, 14, 30, 15, 500_000, tzinfo=UTC)
 

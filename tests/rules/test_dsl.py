@@ -10,7 +10,7 @@ import pytest
 from divertor.errors import InputError
 from divertor.model.documents import parse_documents
 from divertor.rules.document import Document
-from divertor.rules.dsl import compile_filter
+from divertor.rules.filters.dsl import compile_filter
 
 DOCUMENT: dict[str, Any] = {
     "status": 500,

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from divertor.model.events import Event
 from divertor.rules import Engine, Match, Rule
-from divertor.rules.counts import around, counted
-from divertor.rules.discover import discover_url, rison
-from divertor.rules.enhancements import BaseEnhancement, DropMatchException, Enhanced, Enhancer, Maker
-from divertor.rules.plugins import class_at, enhancement_at
+from divertor.rules.reading.plugins import class_at, enhancement_at
+from divertor.rules.running.counts import around, counted
+from divertor.rules.running.enhancements import BaseEnhancement, DropMatchException, Enhanced, Enhancer, Maker
+from divertor.rules.wording.discover import discover_url, rison
 
 Found = Callable[..., Match]
 

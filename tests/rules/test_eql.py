@@ -14,8 +14,8 @@ from divertor.errors import InputError, Position
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule
 from divertor.rules.document import Document
-from divertor.rules.eql import compile_eql, is_sequence, parse_sequence
-from divertor.rules.filter import Filter
+from divertor.rules.filters.eql import compile_eql, is_sequence, parse_sequence
+from divertor.rules.filters.filter import Filter
 
 HERE = Position("q")
 

@@ -9,8 +9,8 @@ import pytest
 
 from divertor.model.events import Event
 from divertor.rules import Rule
-from divertor.rules.explaining import Outcome, explain
-from divertor.rules.filter import Explanation
+from divertor.rules.filters.filter import Explanation
+from divertor.rules.running.explaining import Outcome, explain
 
 Build = Callable[..., Event]
 Make = Callable[..., Rule]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor.rules.fuzzy import automatic_edits, in_sloppy_row, within
+from divertor.rules.filters.fuzzy import automatic_edits, in_sloppy_row, within
 
 
 def distance(one: str, other: str) -> int:

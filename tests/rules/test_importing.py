@@ -10,7 +10,7 @@ import pytest
 
 from divertor.errors import InputError
 from divertor.rules import Rule, load_rule, load_rules
-from divertor.rules.files import load_file
+from divertor.rules.reading.files import load_file
 
 LEAST = "name: r\ntype: any\nindex: logs\nalert: debug\n"
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from divertor.model.documents import parse_documents
 from divertor.model.events import Event
 from divertor.rules.document import Document
-from divertor.rules.dsl import compile_filter
-from divertor.rules.filter import Anchor, Filter
-from divertor.rules.index import FilterIndex
+from divertor.rules.filters.dsl import compile_filter
+from divertor.rules.filters.filter import Anchor, Filter
+from divertor.rules.running.index import FilterIndex
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LONG = "word " * 30 + "needle"

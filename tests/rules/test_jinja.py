@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor.rules.jinja import MAX_OUTPUT, RenderError, parse_jinja
+from divertor.rules.wording.jinja import MAX_OUTPUT, RenderError, parse_jinja
 
 RENDERED = [
     ("{{ user }} {{ _data['a.b'] }}", "x 5"),

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from divertor.cli.main import app
 from divertor.rules import load_rule
-from divertor.rules.lint import Level, lint_rule
+from divertor.rules.reading.lint import Level, lint_rule
 
 BAD = """\
 name: r

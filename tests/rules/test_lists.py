@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from divertor.errors import UnavailableError
-from divertor.rules.files import load_file, load_rules
-from divertor.rules.lists import Listed, Reader, parse_entries, parse_literally, readers
+from divertor.rules.reading.files import load_file, load_rules
+from divertor.rules.reading.lists import Listed, Reader, parse_entries, parse_literally, readers
 from divertor.rules.types.blacklist import Blacklist
 
 CASES: list[tuple[str, Any, bool]] = [

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from divertor.errors import InputError, Position
 from divertor.rules.document import Document
-from divertor.rules.lucene import parse_query
-from divertor.rules.query import compile_query
+from divertor.rules.filters.lucene import parse_query
+from divertor.rules.filters.query import compile_query
 
 HERE = Position("q")
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor.rules.document import Document
-from divertor.rules.matching import Bounds, Glob, Wild, glob_pattern, nearly, range_test, whole_value
+from divertor.rules.filters.matching import Bounds, Glob, Wild, glob_pattern, nearly, range_test, whole_value
 
 NOWHERE = Document({})
 PIECES: list[str | Wild] = ["a", "b", "ab", Wild.MANY, Wild.ONE]

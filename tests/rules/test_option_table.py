@@ -12,11 +12,11 @@ import pytest
 from divertor.errors import InputError
 from divertor.rules import Rule, load_rule
 from divertor.rules.alerters import alert_option_names
-from divertor.rules.importing import Surroundings
-from divertor.rules.lint import Level, lint_rule
-from divertor.rules.load import COMMON, STRUCTURED
+from divertor.rules.reading.importing import Surroundings
+from divertor.rules.reading.lint import Level, lint_rule
+from divertor.rules.reading.load import COMMON, STRUCTURED
+from divertor.rules.reading.vocabulary import ALIASES, REFUSED, WITHOUT_EFFECT, WITHOUT_EFFECT_PREFIXES
 from divertor.rules.types import TYPES
-from divertor.rules.vocabulary import ALIASES, REFUSED, WITHOUT_EFFECT, WITHOUT_EFFECT_PREFIXES
 
 #: Sections of names: what acts upon them, or what else happens.
 TABLE = Path(__file__).parent / "data" / "elastalert_options.txt"

@@ -9,7 +9,7 @@ import pytest
 
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule
-from divertor.rules.projection import project
+from divertor.rules.running.projection import project
 
 DOC: dict[str, Any] = {
     "_id": "1",

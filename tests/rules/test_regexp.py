@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor.rules.regexp import compile_regexp
+from divertor.rules.filters.regexp import compile_regexp
 
 ATOMS = st.sampled_from(["a", "b", "c", ".", "[ab]", "[^a]", "[a-c]", "\\.", "()"])
 PATTERNS: st.SearchStrategy[str] = st.recursive(

@@ -10,10 +10,10 @@ from pathlib import Path
 from divertor.ingest.otlp import decode_logs
 from divertor.rules import backtest, load_rule
 from divertor.rules.alerters import ACTIONS
-from divertor.rules.dsl import QUERIES
-from divertor.rules.load import COMMON
+from divertor.rules.filters.dsl import QUERIES
+from divertor.rules.reading.load import COMMON
+from divertor.rules.reading.vocabulary import ALIASES, REFUSED, WITHOUT_EFFECT
 from divertor.rules.types import TYPES
-from divertor.rules.vocabulary import ALIASES, REFUSED, WITHOUT_EFFECT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "rules.md"
 

@@ -13,9 +13,9 @@ from divertor.errors import InputError
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule, load_rule, load_rules
 from divertor.rules.document import Document
-from divertor.rules.files import load_each, load_file
-from divertor.rules.lint import lint_sigma
-from divertor.rules.sigma import translate
+from divertor.rules.reading.files import load_each, load_file
+from divertor.rules.reading.lint import lint_sigma
+from divertor.rules.sigma.translation import translate
 
 LOGSOURCE = {"product": "windows", "category": "process_creation"}
 

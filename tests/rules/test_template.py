@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor.rules.template import literal, parse_template
+from divertor.rules.wording.template import literal, parse_template
 
 
 def filled(text: str, *fields: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule, load_rule
-from divertor.rules.timing import pretty
+from divertor.rules.reading.timing import pretty
 from divertor.rules.types import TYPES
 from divertor.rules.types.contract import Settings
 

@@ -12,8 +12,8 @@ from divertor.alerts.hook import Hook, Tools
 from divertor.alerts.http import Request
 from divertor.alerts.text import subject
 from divertor.alerts.wording import resolved, text
-from divertor.rules.jinja import RenderError, parse_jinja
 from divertor.rules.rule import Match
+from divertor.rules.wording.jinja import RenderError, parse_jinja
 
 
 def alert(delivery: Delivery, now: datetime) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from divertor.alerts.contract import Delivery, DeliveryError, Receipt
 from divertor.alerts.wording import text, title
-from divertor.rules.plugins import class_at
+from divertor.rules.reading.plugins import class_at
 
 
 class Custom:

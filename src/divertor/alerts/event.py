@@ -13,9 +13,9 @@ from divertor.alerts.contract import Delivery, DeliveryError
 from divertor.alerts.text import subject
 from divertor.errors import DivertorError
 from divertor.model.events import Event
-from divertor.rules.actions import EventOptions
 from divertor.rules.document import lookup
 from divertor.rules.notification import Notification
+from divertor.rules.reading.actions import EventOptions
 
 Publish: TypeAlias = Callable[[list[Event]], Awaitable[None]]
 

@@ -13,7 +13,7 @@ from typing import Any
 from divertor.alerts.text import Escape, as_is, value_text
 from divertor.rules.document import lookup
 from divertor.rules.rule import Match
-from divertor.rules.template import parse_template
+from divertor.rules.wording.template import parse_template
 
 #: A value within a text is cut here: an attacker decides how long it is.
 MAX_VALUE = 4096

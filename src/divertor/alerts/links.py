@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from divertor.alerts.text import value_text
-from divertor.rules.discover import discover_url
 from divertor.rules.notification import Notification
 from divertor.rules.rule import Match
+from divertor.rules.wording.discover import discover_url
 
 #: Characters of a value within an address.
 MAX_VALUE = 1024

@@ -27,8 +27,8 @@ from divertor.model.events import JSON
 from divertor.rules import Notification, Rule
 from divertor.rules.alarms import identity
 from divertor.rules.notification import notification_to_json
-from divertor.rules.projection import plain
 from divertor.rules.rule import Status
+from divertor.rules.running.projection import plain
 
 log = logging.getLogger("divertor.alerts")
 

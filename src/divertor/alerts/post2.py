@@ -16,8 +16,8 @@ from divertor.alerts.hook import Tools, spread
 from divertor.alerts.http import Request, Transport, WebClient, send
 from divertor.alerts.post import keyed
 from divertor.rules.document import lookup
-from divertor.rules.jinja import RenderError, parse_jinja
 from divertor.rules.rule import Match
+from divertor.rules.wording.jinja import RenderError, parse_jinja
 
 _HEADERS = {"accept": "application/json;charset=utf-8"}
 

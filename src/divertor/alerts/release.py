@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from divertor.alerts.contract import Delivery, DeliveryError
 from divertor.errors import DivertorError, UnavailableError
-from divertor.rules.actions import ReleaseOptions
+from divertor.rules.reading.actions import ReleaseOptions
 from divertor.rules.rule import Match, Status
 
 #: Takes the last change of weights back before it returns; a second time changes nothing.

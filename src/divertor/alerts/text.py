@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from divertor.alerts.tables import summary_table
-from divertor.rules.counts import COUNTS
 from divertor.rules.document import lookup
-from divertor.rules.jinja import JinjaTemplate, RenderError
 from divertor.rules.notification import Notification
+from divertor.rules.reading.timing import pretty
 from divertor.rules.rule import Match, Rule, Status
-from divertor.rules.template import Hole, Template
-from divertor.rules.timing import pretty
+from divertor.rules.running.counts import COUNTS
+from divertor.rules.wording.jinja import JinjaTemplate, RenderError
+from divertor.rules.wording.template import Hole, Template
 
 #: Makes a value harmless in a medium with markup.
 Escape: TypeAlias = Callable[[str], str]

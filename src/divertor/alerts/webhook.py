@@ -19,8 +19,8 @@ from divertor.alerts.http import Request, Transport, send, to_json
 from divertor.alerts.text import body, subject
 from divertor.alerts.wording import message_links
 from divertor.model.events import format_time
-from divertor.rules.actions import WebhookOptions
 from divertor.rules.notification import Notification
+from divertor.rules.reading.actions import WebhookOptions
 from divertor.rules.rule import Match
 
 

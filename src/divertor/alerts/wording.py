@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 from divertor.alerts.filling import cut
 from divertor.alerts.links import Link, links
 from divertor.alerts.text import Escape, as_is, body, subject
-from divertor.rules.discover import discover_url
 from divertor.rules.document import lookup
 from divertor.rules.notification import Notification
 from divertor.rules.rule import Status
+from divertor.rules.wording.discover import discover_url
 
 #: What replaces the last characters of a text that is too long for a service.
 _CROPPED = "\n(cut: too long for this service)"

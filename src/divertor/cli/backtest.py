@@ -69,8 +69,8 @@ def backtest(
     from dataclasses import replace
 
     from divertor.rules import load_rule
-    from divertor.rules.backtest import words_of
-    from divertor.rules.files import read_text
+    from divertor.rules.reading.files import read_text
+    from divertor.rules.running.backtest import words_of
     from divertor.store.history import Wanted
 
     rule = load_rule(read_text(file), str(file))
@@ -85,7 +85,7 @@ def backtest(
 def _run(rule: Rule, source: Source, wanted: Wanted, as_json: bool) -> None:
     from divertor.collecting import collect_rarely
     from divertor.rules import Engine
-    from divertor.rules.backtest import arrival, own_time, replay
+    from divertor.rules.running.backtest import arrival, own_time, replay
 
     collect_rarely()
     engine, tally = Engine([rule]), Tally()
@@ -247,7 +247,7 @@ def of_api(api: Api, wanted: Wanted) -> Some:
     The API answers newest first and a page at a time, so a stretch is made as long as a page takes.
     """
     from divertor.model.events import Event, parse_time
-    from divertor.rules.engine import fits_index
+    from divertor.rules.running.engine import fits_index
 
     total = _total(api, wanted)
     if not total:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from divertor.model.events import Event
     from divertor.rules import Rule
-    from divertor.rules.explaining import Verdict
-    from divertor.rules.filter import Explanation
+    from divertor.rules.filters.filter import Explanation
+    from divertor.rules.running.explaining import Verdict
 
 #: Parts of a filter that are shown.
 MAX_LINES = 500
@@ -41,8 +41,8 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell why a rule did or did not fire on an event, part by part. Nothing is delivered."""
-    from divertor.rules.explaining import explain as judge
-    from divertor.rules.files import load_file
+    from divertor.rules.reading.files import load_file
+    from divertor.rules.running.explaining import explain as judge
 
     rule = load_file(file)
     before, chosen = _chosen(rule, event, events, state)
@@ -88,7 +88,7 @@ def _stored(id: str, state: str) -> Event:
 
 def _print(screen: Console, rule: Rule, event: Event, verdict: Verdict) -> None:
     from divertor.model.events import format_time
-    from divertor.rules.explaining import Outcome
+    from divertor.rules.running.explaining import Outcome
 
     fired = verdict.outcome in (Outcome.TOLD, Outcome.HELD)
     screen.print(styled(f"{rule.name} on event {event.id}", "bold"))

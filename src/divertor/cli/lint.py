@@ -14,7 +14,7 @@ from divertor.cli.options import AsJson
 from divertor.cli.text import console, print_json, styled
 
 if TYPE_CHECKING:
-    from divertor.rules.lint import Problem
+    from divertor.rules.reading.lint import Problem
 
 _STYLES = {"error": "red", "warning": "yellow", "hint": "dim"}
 
@@ -45,8 +45,8 @@ def _lint_all(paths: list[Path]) -> tuple[int, list[Problem]]:
     :raises UnavailableError: a file or directory cannot be read.
     """
     from divertor.errors import InputError
-    from divertor.rules.files import rule_files, surroundings
-    from divertor.rules.lint import Problem, lint_sigma
+    from divertor.rules.reading.files import rule_files, surroundings
+    from divertor.rules.reading.lint import Problem, lint_sigma
 
     files = 0
     found: list[Problem] = []
@@ -76,8 +76,8 @@ def _lint_all(paths: list[Path]) -> tuple[int, list[Problem]]:
 def _sigma_texts(files: list[Path]) -> dict[str, str]:
     """The Sigma rules among files, and their settings, by path; they are judged together."""
     from divertor.errors import InputError
-    from divertor.rules.files import read_text
-    from divertor.rules.sigma import is_settings, looks_like_sigma
+    from divertor.rules.reading.files import read_text
+    from divertor.rules.sigma.translation import is_settings, looks_like_sigma
 
     found: dict[str, str] = {}
     for file in files:
@@ -90,8 +90,8 @@ def _sigma_texts(files: list[Path]) -> dict[str, str]:
 
 def _lint_one(file: Path, around: Any, names: dict[str, str]) -> Iterator[Problem]:
     from divertor.errors import InputError, Position
-    from divertor.rules.files import read_text
-    from divertor.rules.lint import Problem, lint_rule, name_of
+    from divertor.rules.reading.files import read_text
+    from divertor.rules.reading.lint import Problem, lint_rule, name_of
 
     try:
         text = read_text(file)
@@ -109,9 +109,9 @@ def _lint_one(file: Path, around: Any, names: dict[str, str]) -> Iterator[Proble
 def _unreadable_lists(text: str, source: str, around: Any) -> Iterator[Problem]:
     """Files of entries (`!file`) that a list names and that cannot be read."""
     from divertor.errors import InputError, Position, UnavailableError
-    from divertor.rules.lint import Problem
-    from divertor.rules.lists import readers
-    from divertor.rules.load import load_rule
+    from divertor.rules.reading.lint import Problem
+    from divertor.rules.reading.lists import readers
+    from divertor.rules.reading.load import load_rule
 
     try:
         found = readers(load_rule(text, source, around).behaviour, source)

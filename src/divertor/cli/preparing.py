@@ -27,7 +27,7 @@ from divertor.model.artifacts import ADDRESS, COMMAND, Blueprint, Breed, Gateway
 from divertor.model.deploying import deploy
 from divertor.model.reading import read_blueprint
 from divertor.model.resolving import resolve
-from divertor.rules.files import load_rules, read_text
+from divertor.rules.reading.files import load_rules, read_text
 from divertor.runtime.client import SupervisorClient
 from divertor.runtime.command import CommandHost, inherited_environment
 from divertor.runtime.driver import AddressDriver, Drivers, ProcessDriver

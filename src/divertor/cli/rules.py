@@ -88,7 +88,7 @@ def test(
     With --json: one JSON line per alert.
     """
     from divertor.rules import backtest
-    from divertor.rules.files import load_file
+    from divertor.rules.reading.files import load_file
 
     rule = load_file(file)
     counted = Counting(read_events(events, rule.index, rule.clock.field))

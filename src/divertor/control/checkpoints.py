@@ -18,7 +18,7 @@ from pathlib import Path
 
 from divertor.control.judging import Judge
 from divertor.errors import UnavailableError
-from divertor.rules.checkpoint import Checkpoint, DamagedError, Mark, packed, parts_of, unpacked
+from divertor.rules.running.checkpoint import Checkpoint, DamagedError, Mark, packed, parts_of, unpacked
 
 log = logging.getLogger("divertor.rules")
 

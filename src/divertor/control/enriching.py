@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from divertor.errors import DivertorError
 from divertor.model.events import Event
-from divertor.rules.counts import MAX_EVENTS, around, counted
-from divertor.rules.discover import discover_url
-from divertor.rules.enhancements import Enhancer
 from divertor.rules.notification import Notification
-from divertor.rules.plugins import enhancement_at
-from divertor.rules.projection import plain
+from divertor.rules.reading.plugins import enhancement_at
 from divertor.rules.rule import Audience, Match
+from divertor.rules.running.counts import MAX_EVENTS, around, counted
+from divertor.rules.running.enhancements import Enhancer
+from divertor.rules.running.projection import plain
+from divertor.rules.wording.discover import discover_url
 from divertor.store.query import EventQuery
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from divertor.control.leading import Lead
 from divertor.errors import UnavailableError
 from divertor.rules import Match, Notification, Rule
 from divertor.rules.alarms.controls import Controls
-from divertor.rules.checkpoint import Checkpoint
+from divertor.rules.running.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from divertor.store import EventStore

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from divertor.bus import Batch
 from divertor.model.events import Event
 from divertor.rules import Engine, Match, Notification, Rule
-from divertor.rules.aggregation import Gatherer
-from divertor.rules.checkpoint import Checkpoint, Mark
-from divertor.rules.engine import Snapshot
-from divertor.rules.observing import micros_of
+from divertor.rules.running.aggregation import Gatherer
+from divertor.rules.running.checkpoint import Checkpoint, Mark
+from divertor.rules.running.engine import Snapshot
+from divertor.rules.running.observing import micros_of
 
 log = logging.getLogger("divertor.rules")
 

@@ -19,7 +19,7 @@ from divertor.control.attackers import Told, scope_of
 from divertor.errors import ConflictError, DivertorError, NotFoundError
 from divertor.model.artifacts import Gateway, IsolationPolicy
 from divertor.rules import Match
-from divertor.rules.actions import ReleaseOptions
+from divertor.rules.reading.actions import ReleaseOptions
 
 log = logging.getLogger("divertor.control")
 

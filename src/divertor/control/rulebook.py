@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 from divertor.bus import Change, State, Synced
 from divertor.errors import ConflictError, DivertorError, InputError, Position, UnavailableError
 from divertor.rules import Rule
-from divertor.rules.files import Loaded, load_each, load_stored, rule_files
-from divertor.rules.lists import Reader, readers
+from divertor.rules.reading.files import Loaded, load_each, load_stored, rule_files
+from divertor.rules.reading.lists import Reader, readers
 
 log = logging.getLogger("divertor.rules")
 

@@ -38,8 +38,8 @@ from divertor.model.events import Event, format_time
 from divertor.rules import Engine, Match, Rule
 from divertor.rules.alarms import concerns
 from divertor.rules.alarms.controls import Controls
-from divertor.rules.files import load_stored
-from divertor.rules.lists import readers
+from divertor.rules.reading.files import load_stored
+from divertor.rules.reading.lists import readers
 from divertor.rules.rule import AlarmOptions, Status
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from divertor.errors import ConflictError, DivertorError, InputError, Position, 
 from divertor.layout import Layout
 from divertor.model.events import Event
 from divertor.rules import IsolateOptions, Match
-from divertor.rules.actions import ReleaseOptions
+from divertor.rules.reading.actions import ReleaseOptions
 
 log = logging.getLogger("divertor.rules")
 

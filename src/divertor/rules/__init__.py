@@ -6,12 +6,12 @@ What fires is a `Match`; putting it into words and delivering it is `divertor.al
 
 from __future__ import annotations
 
-from divertor.rules.backtest import backtest
-from divertor.rules.engine import Engine
-from divertor.rules.files import load_rules
-from divertor.rules.load import load_rule
 from divertor.rules.notification import Notification
+from divertor.rules.reading.files import load_rules
+from divertor.rules.reading.load import load_rule
 from divertor.rules.rule import AlertSpec, IsolateOptions, Match, Rule, Status
+from divertor.rules.running.backtest import backtest
+from divertor.rules.running.engine import Engine
 
 __all__ = [
     "AlertSpec",

@@ -16,11 +16,11 @@ from typing import Any
 
 from divertor.model.events import Event
 from divertor.model.isolation import KeySelector
-from divertor.rules.filter import Filter
-from divertor.rules.jinja import JinjaTemplate
+from divertor.rules.filters.filter import Filter
 from divertor.rules.schedule import Cron, Hours
-from divertor.rules.template import Template
 from divertor.rules.types.contract import Key, RuleType
+from divertor.rules.wording.jinja import JinjaTemplate
+from divertor.rules.wording.template import Template
 
 
 class Severity(StrEnum):

@@ -20,9 +20,9 @@ from typing import Any
 from divertor.model.documents import parse_documents
 from divertor.model.events import Event
 from divertor.rules.document import Document
-from divertor.rules.lists import readers
-from divertor.rules.observing import query_key_value
-from divertor.rules.options import Given
+from divertor.rules.reading.lists import readers
+from divertor.rules.reading.options import Given
+from divertor.rules.running.observing import query_key_value
 from divertor.rules.types import TYPES
 from divertor.rules.types.contract import Hit, Observation, RuleType, Settings
 

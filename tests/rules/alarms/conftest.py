@@ -97,7 +97,7 @@ def world(rule: Callable[..., Rule]) -> Callable[..., World]:
 
 def _recovery(rule: Callable[..., Rule], numbers: Any) -> Any:
     from divertor.model.documents import from_value
-    from divertor.rules.alarm_options import GROUP
+    from divertor.rules.reading.alarm_options import GROUP
 
     read = next(option.read for option in GROUP.options if option.name == "recovery")
     return read(from_value(numbers, "r.yaml"), "recovery")

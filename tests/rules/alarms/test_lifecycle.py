@@ -11,8 +11,8 @@ from tests.rules.alarms.conftest import World, micros
 from divertor.alerts import body
 from divertor.rules import Notification
 from divertor.rules.alarms import tracks
-from divertor.rules.matches import match_of
 from divertor.rules.rule import Status
+from divertor.rules.running.matches import match_of
 
 MINUTE = 60
 HOUR = 3600

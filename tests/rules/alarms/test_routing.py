@@ -12,8 +12,8 @@ from tests.rules.alarms.conftest import START, World
 
 from divertor.rules import Match, Notification, Rule
 from divertor.rules.alarms import concerns, routed
-from divertor.rules.matches import match_of
 from divertor.rules.rule import Audience, Severity, Status
+from divertor.rules.running.matches import match_of
 
 Make = Callable[..., World]
 

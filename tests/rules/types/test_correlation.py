@@ -18,7 +18,7 @@ from divertor.errors import InputError
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule
 from divertor.rules.document import Document
-from divertor.rules.filter import Filter
+from divertor.rules.filters.filter import Filter
 from divertor.rules.types.contract import Hit, Observation
 from divertor.rules.types.correlation import Correlation, Part
 

@@ -10,7 +10,7 @@ import pytest
 
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule
-from divertor.rules.checkpoint import Mark, packed, parts_of, unpacked
+from divertor.rules.running.checkpoint import Mark, packed, parts_of, unpacked
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = {"minutes": 1}

@@ -18,7 +18,7 @@ from divertor.errors import InputError, Position
 from divertor.model.events import format_time
 from divertor.model.quantities import format_seconds
 from divertor.rules import Rule
-from divertor.rules.files import load_stored
+from divertor.rules.reading.files import load_stored
 
 router = APIRouter(prefix="/rules", tags=["rules"])
 

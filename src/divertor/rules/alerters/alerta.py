@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, defaults, header_text, proxy
-from divertor.rules.options import Option, boolean, integer, text, texts, urls
+from divertor.rules.reading.options import Option, boolean, integer, text, texts, urls
 
 DECLARATION = AlerterDeclaration(
     "alerta",

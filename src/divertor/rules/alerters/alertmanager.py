@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, choice, defaults, transport
-from divertor.rules.options import Option, span, text, text_mapping, urls
+from divertor.rules.reading.options import Option, span, text, text_mapping, urls
 
 DECLARATION = AlerterDeclaration(
     "alertmanager",

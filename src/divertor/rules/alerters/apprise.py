@@ -5,7 +5,7 @@ from __future__ import annotations
 from divertor.model.documents import Node
 from divertor.model.fields import fail
 from divertor.rules.alerters.declaration import AlerterDeclaration, choice
-from divertor.rules.options import Option, number, texts
+from divertor.rules.reading.options import Option, number, texts
 
 
 def _addresses(node: Node, what: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, header_text, path_part, transport
-from divertor.rules.options import Option
+from divertor.rules.reading.options import Option
 
 DECLARATION = AlerterDeclaration(
     "chatwork",

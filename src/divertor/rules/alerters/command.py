@@ -12,7 +12,7 @@ from divertor.model.documents import Node
 from divertor.model.fields import fail
 from divertor.rules.alerters.declaration import AlerterDeclaration
 from divertor.rules.alerters.shell import MAILERS, check_arguments, with_variables
-from divertor.rules.options import Option, boolean, command, number
+from divertor.rules.reading.options import Option, boolean, command, number
 
 _OLD_PLACEHOLDER = re.compile(r"%\([^()]*\)")
 _NEW_PLACEHOLDER = re.compile(r"(?<![${])\{[A-Za-z_@][\w.@\-\[\]]*\}(?!\})")

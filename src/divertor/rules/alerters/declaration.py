@@ -13,7 +13,7 @@ from typing import Any
 
 from divertor.model.documents import MappingNode, Node, Scalar, to_value
 from divertor.model.fields import fail, items_of, suggestion, text_of
-from divertor.rules.options import Given, Option, Reader, boolean, number, text
+from divertor.rules.reading.options import Given, Option, Reader, boolean, number, text
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
 

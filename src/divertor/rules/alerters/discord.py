@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, defaults, transport
-from divertor.rules.options import Option, integer, text, urls
+from divertor.rules.reading.options import Option, integer, text, urls
 
 DECLARATION = AlerterDeclaration(
     "discord",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from divertor.model.documents import Node
 from divertor.model.fields import fail, items_of
 from divertor.rules.alerters.declaration import AlerterDeclaration, choice, defaults, headers, host
-from divertor.rules.options import Option, boolean, integer, number, text, texts
+from divertor.rules.reading.options import Option, boolean, integer, number, text, texts
 
 _OWN_HEADERS = frozenset(
     """bcc cc content-transfer-encoding content-type date from in-reply-to message-id mime-version received

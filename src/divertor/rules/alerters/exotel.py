@@ -9,7 +9,7 @@ from divertor.rules.alerters.declaration import (
     path_part,
     transport,
 )
-from divertor.rules.options import Option, text
+from divertor.rules.reading.options import Option, text
 
 DECLARATION = AlerterDeclaration(
     "exotel",

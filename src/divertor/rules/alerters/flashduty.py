@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, choice, defaults, path_part, transport
-from divertor.rules.options import Option, text
+from divertor.rules.reading.options import Option, text
 
 DECLARATION = AlerterDeclaration(
     "flashduty",

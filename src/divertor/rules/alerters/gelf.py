@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, choice, defaults, headers, host, proxy
-from divertor.rules.options import Given, Option, boolean, integer, number, text, text_mapping, urls
+from divertor.rules.reading.options import Given, Option, boolean, integer, number, text, text_mapping, urls
 
 
 def _check(options: dict[str, Any], given: Given) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, choice, transport
-from divertor.rules.options import Option, urls
+from divertor.rules.reading.options import Option, urls
 
 DECLARATION = AlerterDeclaration(
     "gitter",

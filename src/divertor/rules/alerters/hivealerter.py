@@ -6,7 +6,7 @@ from typing import Any
 
 from divertor.model.fields import fail
 from divertor.rules.alerters.declaration import AlerterDeclaration, plain
-from divertor.rules.options import Given, Option, mapping
+from divertor.rules.reading.options import Given, Option, mapping
 
 
 def _check(options: dict[str, Any], given: Given) -> None:

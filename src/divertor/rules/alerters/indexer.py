@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, defaults, required_unless
-from divertor.rules.options import Given, Option, mapping
+from divertor.rules.reading.options import Given, Option, mapping
 
 
 def _check(options: dict[str, Any], given: Given) -> None:

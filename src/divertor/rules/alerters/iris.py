@@ -11,7 +11,7 @@ from divertor.rules.alerters.declaration import (
     host,
     transport,
 )
-from divertor.rules.options import Option, boolean, integer, text, text_mapping
+from divertor.rules.reading.options import Option, boolean, integer, text, text_mapping
 
 DECLARATION = AlerterDeclaration(
     "iris",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, defaults, transport
-from divertor.rules.options import Option, boolean, integer, mapping, number, text, texts, urls
+from divertor.rules.reading.options import Option, boolean, integer, mapping, number, text, texts, urls
 
 DECLARATION = AlerterDeclaration(
     "jira",

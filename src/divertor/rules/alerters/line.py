@@ -6,7 +6,7 @@ from typing import Any
 
 from divertor.model.fields import fail
 from divertor.rules.alerters.declaration import AlerterDeclaration, defaults, header_text, transport
-from divertor.rules.options import Given, Option, text
+from divertor.rules.reading.options import Given, Option, text
 
 
 def _check(options: dict[str, Any], given: Given) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, defaults, discover, entries, transport
-from divertor.rules.options import Option, boolean, urls
+from divertor.rules.reading.options import Option, boolean, urls
 
 DECLARATION = AlerterDeclaration(
     "ms_teams",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, defaults, header_text, transport
-from divertor.rules.options import Option, mapping, text, text_mapping, texts
+from divertor.rules.reading.options import Option, mapping, text, text_mapping, texts
 
 DECLARATION = AlerterDeclaration(
     "opsgenie",

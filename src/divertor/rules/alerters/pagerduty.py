@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, choice, defaults, transport
-from divertor.rules.options import Option, boolean, text, text_mapping, texts, urls
+from divertor.rules.reading.options import Option, boolean, text, text_mapping, texts, urls
 
 DECLARATION = AlerterDeclaration(
     "pagerduty",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, headers, transport
-from divertor.rules.options import Given, Option, boolean, mapping, text_mapping, urls
+from divertor.rules.reading.options import Given, Option, boolean, mapping, text_mapping, urls
 
 
 def _check(options: dict[str, Any], _given: Given) -> None:

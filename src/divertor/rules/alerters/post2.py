@@ -7,8 +7,8 @@ from typing import Any
 from divertor.model.documents import Node
 from divertor.model.fields import fail
 from divertor.rules.alerters.declaration import AlerterDeclaration, plain, transport
-from divertor.rules.jinja import parse_jinja
-from divertor.rules.options import Given, Option, boolean, text_mapping, urls
+from divertor.rules.reading.options import Given, Option, boolean, text_mapping, urls
+from divertor.rules.wording.jinja import parse_jinja
 
 
 def _templates(value: Any, node: Node, what: str) -> None:

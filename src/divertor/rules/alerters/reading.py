@@ -14,13 +14,13 @@ from typing import Any
 
 from divertor.model.documents import MappingNode, Node, Scalar, Sequence, to_value
 from divertor.model.fields import fail, is_null, items_of, suggestion, text_of
-from divertor.rules.alarm_options import split_when
 from divertor.rules.alerters.declaration import AlerterDeclaration
 from divertor.rules.alerters.table import ACTIONS, ALERTERS
-from divertor.rules.options import Given
+from divertor.rules.reading.alarm_options import split_when
+from divertor.rules.reading.options import Given
+from divertor.rules.reading.words import split_words
 from divertor.rules.rule import AlertSpec
-from divertor.rules.template import parse_template
-from divertor.rules.words import split_words
+from divertor.rules.wording.template import parse_template
 
 _REFERENCE = re.compile(r"\$([^$\s]+)\$")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", re.ASCII)

@@ -10,7 +10,7 @@ from divertor.rules.alerters.declaration import (
     entries,
     transport,
 )
-from divertor.rules.options import Option, text, texts, urls
+from divertor.rules.reading.options import Option, text, texts, urls
 
 DECLARATION = AlerterDeclaration(
     "rocketchat",

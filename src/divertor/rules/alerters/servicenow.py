@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, scalar, transport
-from divertor.rules.options import Option, mapping, text, urls
+from divertor.rules.reading.options import Option, mapping, text, urls
 
 DECLARATION = AlerterDeclaration(
     "servicenow",

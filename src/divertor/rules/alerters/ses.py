@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, defaults, path_part, transport
-from divertor.rules.options import Option, text, texts, urls
+from divertor.rules.reading.options import Option, text, texts, urls
 
 DECLARATION = AlerterDeclaration(
     "ses",

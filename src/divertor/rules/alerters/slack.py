@@ -14,7 +14,7 @@ from divertor.rules.alerters.declaration import (
     required_unless,
     transport,
 )
-from divertor.rules.options import Given, Option, boolean, text, texts, urls
+from divertor.rules.reading.options import Given, Option, boolean, text, texts, urls
 
 
 def _check(options: dict[str, Any], given: Given) -> None:

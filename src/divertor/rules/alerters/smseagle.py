@@ -12,7 +12,7 @@ from divertor.rules.alerters.declaration import (
     plain,
     transport,
 )
-from divertor.rules.options import Given, Option, integer, text, texts, urls
+from divertor.rules.reading.options import Given, Option, integer, text, texts, urls
 
 
 def _check(options: dict[str, Any], given: Given) -> None:

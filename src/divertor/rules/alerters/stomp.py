@@ -5,7 +5,7 @@ from __future__ import annotations
 from divertor.model.documents import Node
 from divertor.model.fields import fail
 from divertor.rules.alerters.declaration import AlerterDeclaration, host
-from divertor.rules.options import Option, boolean, number, text
+from divertor.rules.reading.options import Option, boolean, number, text
 
 
 def _port(node: Node, what: str) -> int:

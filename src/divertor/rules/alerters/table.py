@@ -9,9 +9,15 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from divertor.rules.actions import ReleaseOptions, read_event, read_isolate, read_release, read_webhook
 from divertor.rules.alerters.declaration import AlerterDeclaration
-from divertor.rules.options import Option
+from divertor.rules.reading.actions import (
+    ReleaseOptions,
+    read_event,
+    read_isolate,
+    read_release,
+    read_webhook,
+)
+from divertor.rules.reading.options import Option
 from divertor.rules.rule import IsolateOptions
 
 #: Not alerters, but what alerters are declared with.

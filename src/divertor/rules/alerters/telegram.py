@@ -11,7 +11,7 @@ from divertor.rules.alerters.declaration import (
     path_part,
     transport,
 )
-from divertor.rules.options import Option, integer, text, urls
+from divertor.rules.reading.options import Option, integer, text, urls
 
 
 def _api(node: Node, what: str) -> str:

@@ -11,7 +11,7 @@ from divertor.rules.alerters.declaration import (
     path_part,
     transport,
 )
-from divertor.rules.options import Given, Option, boolean, text
+from divertor.rules.reading.options import Given, Option, boolean, text
 
 
 def _check(options: dict[str, Any], given: Given) -> None:

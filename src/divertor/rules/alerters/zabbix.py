@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from divertor.rules.alerters.declaration import AlerterDeclaration, host
-from divertor.rules.options import Option, boolean, integer, number, text
+from divertor.rules.reading.options import Option, boolean, integer, number, text
 
 DECLARATION = AlerterDeclaration(
     "zabbix",

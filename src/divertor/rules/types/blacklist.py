@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from divertor.rules.lists import Listed, entries
-from divertor.rules.options import Option, boolean, texts
+from divertor.rules.reading.lists import Listed, entries
+from divertor.rules.reading.options import Option, boolean, texts
 from divertor.rules.types.contract import Hit, Observation, Settings, TypeDeclaration
 
 

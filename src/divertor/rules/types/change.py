@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from divertor.rules.options import Option, boolean, span, texts
-from divertor.rules.projection import plain
+from divertor.rules.reading.options import Option, boolean, span, texts
+from divertor.rules.running.projection import plain
 from divertor.rules.types.contract import Hit, Key, Observation, Settings, TypeDeclaration
 from divertor.rules.types.remembered import MAX_KEYS, compact, idle, is_long, longest_idle
 

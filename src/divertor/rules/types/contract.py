@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeV
 
 from divertor.model.events import Event
 from divertor.rules.document import Document
-from divertor.rules.options import Option
+from divertor.rules.reading.options import Option
 
 #: A query_key's value; None when the rule has none or the event lacks the field.
 Key: TypeAlias = str | None

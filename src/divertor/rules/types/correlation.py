@@ -24,12 +24,12 @@ from typing import Any
 
 from divertor.model.documents import Node
 from divertor.model.fields import fail, items_of, text_of
-from divertor.rules.clauses import any_of
 from divertor.rules.document import Document
-from divertor.rules.dsl import compile_filter
-from divertor.rules.eql import Sequence, parse_sequence
-from divertor.rules.filter import Filter
-from divertor.rules.options import Given, Option, boolean, integer, span, text, texts
+from divertor.rules.filters.clauses import any_of
+from divertor.rules.filters.dsl import compile_filter
+from divertor.rules.filters.eql import Sequence, parse_sequence
+from divertor.rules.filters.filter import Filter
+from divertor.rules.reading.options import Given, Option, boolean, integer, span, text, texts
 from divertor.rules.types.chains import Chain, Noted, Plan, Progress, Run, settle, take
 from divertor.rules.types.contract import Hit, Key, Observation, Settings, TypeDeclaration
 from divertor.rules.types.deadlines import Deadlines, grain_of

@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 from divertor.model.documents import Node, to_value
 from divertor.model.events import Event, format_time, parse_time
 from divertor.rules.document import lookup, scalar_text
-from divertor.rules.options import Option
-from divertor.rules.projection import plain
+from divertor.rules.reading.options import Option
+from divertor.rules.running.projection import plain
 from divertor.rules.types import contract
 from divertor.rules.types.contract import Hit, Key, Observation, Settings, TypeDeclaration
 

@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from divertor.model.events import Event
-from divertor.rules.options import Option, boolean, integer, span
+from divertor.rules.reading.options import Option, boolean, integer, span
 from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration
 from divertor.rules.types.deadlines import Deadlines, grain_of
 from divertor.rules.types.polling import Entry, EventWindow

@@ -18,7 +18,7 @@ from typing import Any
 from divertor.model.documents import Node
 from divertor.model.fields import fail
 from divertor.rules.document import Document
-from divertor.rules.options import Option, boolean, integer, number, span, text
+from divertor.rules.reading.options import Option, boolean, integer, number, span, text
 from divertor.rules.types.aggregates import KINDS, OF_ANYTHING, Aggregate, number_of
 from divertor.rules.types.band import Bounds, make_band
 from divertor.rules.types.contract import RuleType, Settings, TypeDeclaration

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 from divertor.model.documents import Node, Sequence
 from divertor.model.fields import fail, items_of, text_of
 from divertor.rules.document import Document
-from divertor.rules.options import Option, boolean, span
+from divertor.rules.reading.options import Option, boolean, span
 from divertor.rules.types.contract import Hit, Observation, Settings, TypeDeclaration
 from divertor.rules.types.remembered import compact, idle, longest_idle
 

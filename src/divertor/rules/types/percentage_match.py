@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from divertor.model.documents import Node
 from divertor.rules.document import Document
-from divertor.rules.dsl import compile_filter
-from divertor.rules.filter import Filter
-from divertor.rules.options import Option, integer, number
+from divertor.rules.filters.dsl import compile_filter
+from divertor.rules.filters.filter import Filter
+from divertor.rules.reading.options import Option, integer, number
 from divertor.rules.types.aggregates import Aggregate
 from divertor.rules.types.band import Bounds, make_band
 from divertor.rules.types.contract import RuleType, Settings, TypeDeclaration

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from divertor.model.documents import Node
 from divertor.model.fields import fail, suggestion, text_of
-from divertor.rules.options import Reader
+from divertor.rules.reading.options import Reader
 
 _SPELLING = r"[-+ #0,_]{0,4}[0-9]{0,3}[,_]?(?:\.[0-9]{1,2})?"
 _BRACES = re.compile(r"\{(?:0)?(?::(" + _SPELLING + r"[deEfFgGn%]?))?\}")

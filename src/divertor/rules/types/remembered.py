@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from divertor.rules.document import scalar_text
-from divertor.rules.projection import plain
+from divertor.rules.running.projection import plain
 
 K = TypeVar("K")
 V = TypeVar("V")

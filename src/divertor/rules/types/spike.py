@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from divertor.rules.options import Option, boolean, integer, number, span, text
+from divertor.rules.reading.options import Option, boolean, integer, number, span, text
 from divertor.rules.types.aggregates import number_of
 from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration
 from divertor.rules.types.deadlines import Deadlines, grain_of

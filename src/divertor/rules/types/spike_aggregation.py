@@ -20,7 +20,7 @@ from typing import Any
 
 from divertor.model.documents import Node
 from divertor.model.fields import fail
-from divertor.rules.options import Option, boolean, number, span
+from divertor.rules.reading.options import Option, boolean, number, span
 from divertor.rules.types.aggregates import OF_ANYTHING
 from divertor.rules.types.band import compound, leading_parts_of, parts_of
 from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration

@@ -1,0 +1,1 @@
+"""Rules at work: events → matches → notifications. Pure: time is an argument."""

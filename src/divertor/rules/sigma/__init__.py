@@ -1,0 +1,1 @@
+"""Sigma rules and correlations, read by pySigma → rule files like the others."""

@@ -1,0 +1,1 @@
+"""What texts and links of alerts are made of: holes, sandboxed Jinja, addresses of Discover. Pure."""
