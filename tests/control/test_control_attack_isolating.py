@@ -60,10 +60,19 @@ class Place:
     told: list[Event]
     state: State
     troubles: list[str]
+    paged: list[tuple[str, str]]
 
     def isolating(self) -> Isolating:
         """With limits, and a memory of offences."""
-        return Isolating(self.service, True, self.state, lambda _: None, self.troubles.append, lambda: NOW)
+        return Isolating(
+            self.service,
+            True,
+            self.state,
+            lambda _: None,
+            self.troubles.append,
+            lambda: NOW,
+            lambda match, message: self.paged.append((match.id, message)),
+        )
 
     def isolated(self) -> dict[str, str]:
         """The values, with their parents'."""
@@ -82,7 +91,7 @@ async def place(broker: Any) -> AsyncIterator[Place]:
     service = IsolationService(State(bus), Nowhere(), lambda: {"a/web": POLICY}, publish, lambda: NOW)
     running = asyncio.create_task(service.run())
     await service.synced()
-    yield Place(service, told, State(bus), [])
+    yield Place(service, told, State(bus), [], [])
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await bus.close()
@@ -171,6 +180,7 @@ async def test_a_rule_that_isolates_too_many_is_stopped_until_somebody_has_looke
         with pytest.raises(LimitError, match="more than 2"):
             await isolating.by_rule(match(name), options)
     assert place.isolated().keys() == {"s1", "s2"} and len(place.troubles) == 1
+    assert place.paged == [("m1", place.troubles[0])]
     await isolating.resume("x", "me")
     await isolating.by_rule(match("s3"), options)
     assert "s3" in place.isolated()

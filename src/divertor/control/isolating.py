@@ -39,7 +39,8 @@ PATIENCE = 0.5
 class Isolating:
     """Decisions on their way to `isolations`; none is made where isolation is switched off.
 
-    `share` gives the part of a scope's requests that isolated clients make, `trouble` tells people.
+    `share` gives the part of a scope's requests that isolated clients make, `trouble` records what people
+    should know, `page` tells those whom a rule alerts.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Isolating:
         share: Callable[[str], float | None] = lambda _scope: None,
         trouble: Callable[[str], None] = lambda _message: None,
         wall: Callable[[], datetime] | None = None,
+        page: Callable[[Match, str], None] = lambda _match, _message: None,
     ) -> None:
         self._isolations = isolations
         self._enabled = enabled
@@ -57,6 +59,7 @@ class Isolating:
         self._share = share
         self._trouble = trouble
         self._wall = wall
+        self._page = page
         self._limiter = Limiter()
         self._recorded: set[str] = set()
         self._offences: dict[str, int] = {}
@@ -109,7 +112,7 @@ class Isolating:
             await self._isolations.tell_allowed(allowed, by, reason, told.id)
             return
         new = not self._are_held(ids)
-        await self._check_limit(match.rule.name, options, found[0].scope, new)
+        await self._check_limit(match, options, found[0].scope, new)
         try:
             times = await self._times(ids[0], options)
             await self._isolations.add_all(
@@ -129,19 +132,22 @@ class Isolating:
     def _are_held(self, ids: Iterable[str]) -> bool:
         return all(map(self._isolations.holds, ids))
 
-    async def _check_limit(self, rule: str, options: IsolateOptions, scope: str, new: bool) -> None:
+    async def _check_limit(self, match: Match, options: IsolateOptions, scope: str, new: bool) -> None:
         """Who is isolated already, by all of these keys, does not count: it changes nothing."""
         if self._wall is None:
             return
+        rule = match.rule.name
         before = rule in self._limiter.stopped
         now = self._wall()
         why = self._limiter.why_not(rule, options.limit, int(new), self._share(scope), now.timestamp())
         if not why:
             return
         if not before:
-            self._trouble(
+            message = (
                 f"rule {rule!r} isolates nobody any more: {why}; look at it, then `divertor rules resume`"
             )
+            self._trouble(message)
+            self._page(match, message)
         if self._state is not None and rule not in self._recorded:
             await self._state.put(STOPPED, rule, {"why": why, "since": now.isoformat()})
             self._recorded.add(rule)

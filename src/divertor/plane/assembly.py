@@ -34,6 +34,7 @@ from divertor.control.deployments import Deployments
 from divertor.control.isolating import Isolating
 from divertor.control.live import Live
 from divertor.control.narration import Narrator
+from divertor.control.paging import Paging
 from divertor.control.rollback import Rollback
 from divertor.control.rules import Rules
 from divertor.control.shares import Shares
@@ -210,8 +211,9 @@ class Plane:
         )
         self.users = Users(self.isolations.scopes, self.isolations.follow)
         self.shares = Shares(self._requests_of, time.monotonic)
+        self.paging = Paging(lambda: alerters)
         self.isolating = Isolating(
-            self.isolations, settings.isolate, state, self.shares.of, self.trouble, wall
+            self.isolations, settings.isolate, state, self.shares.of, self.trouble, wall, self.paging.page
         )
         deeds = Deeds(self.isolate, self.rollback.roll_back, self.outbox.publish, wall)
         alerters = standard_alerters(webhooks, deeds, logging.getLogger("divertor.alerts"), settings.links)
