@@ -96,7 +96,9 @@ def test_a_file_that_is_not_there_is_told(rule: Path) -> None:
 
 
 class Answers(BaseHTTPRequestHandler):
-    """One rule that runs as it was before its file was changed, and a file that never was understood."""
+    """A rule that runs as it was before its file was changed, one that was stopped, one that is disabled; and
+    a file that never was understood.
+    """
 
     def do_GET(self) -> None:
         old = {
@@ -106,7 +108,10 @@ class Answers(BaseHTTPRequestHandler):
             "error": "not used as it is written: a.yaml:1:1: bad",
         }
         refused = {"a.yaml": "a.yaml:1:1: bad", "b.yaml": "b.yaml:2:7: worse"}
-        data: object = {"rules": {"refused": refused}} if "/status" in self.path else [old]
+        many = {"name": "many", "type": "any", "matches": 9, "error": ""}
+        quiet = {"name": "quiet", "type": "any", "matches": 0, "error": "", "enabled": False}
+        status = {"rules": {"refused": refused}, "stopped_rules": {"many": "more than 2"}}
+        data: object = status if "/status" in self.path else [old, many, quiet]
         body = json.dumps(data).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
@@ -117,7 +122,9 @@ class Answers(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-def test_a_file_that_is_refused_is_listed_with_why(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `rules list` shows."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -126,4 +133,12 @@ def test_a_file_that_is_refused_is_listed_with_why(monkeypatch: pytest.MonkeyPat
         shown = CliRunner().invoke(app, ["rules", "list"]).stdout
         server.shutdown()
         thread.join()
-    assert shown.splitlines()[-1] == "refused: b.yaml:2:7: worse" and shown.count("a.yaml:1:1") == 1
+    return shown
+
+
+def test_a_file_that_is_refused_is_listed_with_why(listed: str) -> None:
+    assert listed.splitlines()[-1] == "refused: b.yaml:2:7: worse" and listed.count("a.yaml:1:1") == 1
+
+
+def test_a_rule_that_does_nothing_says_why(listed: str) -> None:
+    assert "stopped: more than 2" in listed and "disabled" in listed

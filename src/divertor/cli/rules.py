@@ -35,7 +35,7 @@ def list_all(state: State = "", as_json: AsJson = False) -> None:
 
     with open_api(state) as api:
         found = api.get_all("/rules")
-        rules = {} if as_json else api.get("/status").get("rules") or {}
+        status = {} if as_json else api.get("/status")
     if as_json:
         print_json(found)
         return
@@ -45,13 +45,21 @@ def list_all(state: State = "", as_json: AsJson = False) -> None:
             each.get("type"),
             each.get("matches"),
             short_time(each.get("last_match")),
-            each.get("error"),
+            _trouble(each, status.get("stopped_rules") or {}),
         ]
         for each in found
     ]
-    print_table(["RULE", "TYPE", "MATCHES", "LAST MATCH", "ERROR"], rows, empty="No rules run.")
-    for why in _unseen(rules.get("refused") or {}, found):
+    print_table(["RULE", "TYPE", "MATCHES", "LAST MATCH", "TROUBLE"], rows, empty="No rules run.")
+    for why in _unseen((status.get("rules") or {}).get("refused") or {}, found):
         console().print(styled(f"refused: {why}", "red"))
+
+
+def _trouble(rule: Mapping[str, Any], stopped: Mapping[str, str]) -> str:
+    """What somebody has to know of a rule who wonders why nothing happens."""
+    why = stopped.get(str(rule.get("name")))
+    if why is not None:
+        return f"stopped: {why}"
+    return "disabled" if rule.get("enabled") is False else str(rule.get("error") or "")
 
 
 def _unseen(refused: Mapping[str, str], rules: Iterable[Mapping[str, Any]]) -> list[str]:
