@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from divertor.model.events import Event
+from divertor.model.events import Event, micros_of
 from divertor.rules import Engine, Match, Rule, backtest
 from divertor.rules.filters.filter import Filter
 from divertor.rules.rule import Clock
 from divertor.rules.running.backtest import arrival, replay
 from divertor.rules.running.engine import Health, fits_index
-from divertor.rules.running.observing import event_time, micros_of, query_key_value
+from divertor.rules.running.observing import event_time, query_key_value
 from divertor.rules.types.contract import Hit, Observation
 
 Events = Callable[..., Event]

@@ -13,13 +13,13 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from divertor.bus import Change, State
 from divertor.control.audit import archive_event
 from divertor.errors import ConflictError, NotFoundError, UnavailableError
-from divertor.model.events import Event
+from divertor.model.events import Event, micros_of
 from divertor.rules.alarms import Ack, Alarm, Alarms, Controls, Shown, Silence, identity
 from divertor.rules.alarms.controls import ack_from_json, ack_to_json, silence_from_json, silence_to_json
 from divertor.rules.rule import Severity
@@ -36,9 +36,6 @@ MAX_SHOWN = 2000
 _MAX_KEY = 256
 #: Seconds between two looks for what is over.
 SWEEP = 30.0
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +136,7 @@ class AlarmControl:
         alarm = (await self.get(id)).alarm
         if alarm.ended is not None:
             raise ConflictError(f"alarm {id!r} is over already")
-        ack = Ack(id, None if until is None else _micros(until), by, comment, self._now())
+        ack = Ack(id, None if until is None else micros_of(until), by, comment, self._now())
         await self._state.put(ACKS, id, ack_to_json(ack))
         await self._tell("alarms", id, "acknowledge", by, {"rule": alarm.rule, **ack_to_json(ack)})
         return Shown(alarm, ack)
@@ -187,7 +184,7 @@ class AlarmControl:
         :raises NotFoundError: there is no such rule.
         """
         self._rule(rule)
-        end = None if until is None else _micros(until)
+        end = None if until is None else micros_of(until)
         wanted = Silence(id=_mute_id(rule), rule=rule, end=end, mute=True, comment=comment)
         return await self.silence(wanted, by)
 
@@ -233,7 +230,7 @@ class AlarmControl:
         await self._publish([archive_event(self._wall(), kind, name, verb, by, what)])
 
     def _now(self) -> int:
-        return _micros(self._wall())
+        return micros_of(self._wall())
 
 
 async def follow(state: State, apply: Callable[[Controls], None]) -> None:
@@ -316,7 +313,3 @@ def _alarm_to_json(alarm: Alarm) -> dict[str, Any]:
 
 def _alarm_from_json(data: Mapping[str, Any]) -> Alarm:
     return Alarm(**{**{name: data[name] for name in Alarm.__slots__}, "severity": Severity(data["severity"])})
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND

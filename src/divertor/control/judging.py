@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from divertor.bus import Batch
-from divertor.model.events import Event
+from divertor.model.events import Event, micros_of, moment_of
 from divertor.rules import Engine, Match, Notification, Rule
 from divertor.rules.running.aggregation import Gatherer
 from divertor.rules.running.checkpoint import Checkpoint, Mark
 from divertor.rules.running.engine import Snapshot
-from divertor.rules.running.observing import micros_of
 
 log = logging.getLogger("divertor.rules")
 
@@ -29,7 +28,6 @@ _MAX_TICKS = 600
 #: Microseconds by which an event may be received later than the broker took it; a clock that is ahead further
 #: must not carry the engine's time away.
 _AHEAD = 60 * 1_000_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Judge:
@@ -55,7 +53,7 @@ class Judge:
     @property
     def now(self) -> datetime:
         """The time that the stream has reached."""
-        return _moment(self._now)
+        return moment_of(self._now)
 
     def take(self, batch: Batch) -> list[Notification]:
         """Judge a batch."""
@@ -123,7 +121,7 @@ class Judge:
         found: list[Notification] = []
         for ticked in range(max(begun, boundary - _MAX_TICKS * _TICK) + _TICK, boundary + 1, _TICK):
             self._ticked = ticked
-            found += self._tick(_moment(ticked))
+            found += self._tick(moment_of(ticked))
         return found
 
     def _tick(self, now: datetime) -> list[Notification]:
@@ -142,7 +140,3 @@ class Judge:
             if prepared is not None:
                 found += self.gatherer.take(prepared, now)
         return found
-
-
-def _moment(micros: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=micros)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 #: Any value JSON can hold.
 JSON: TypeAlias = Any
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def parse_time(text: str) -> datetime:
@@ -33,6 +36,16 @@ def format_time(moment: datetime) -> str:
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     return moment.isoformat(timespec="microseconds")[:-6] + "Z"  # a third of strftime's time
+
+
+def micros_of(moment: datetime) -> int:
+    """An aware time in microseconds since the epoch, exactly (a float of seconds would round)."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment_of(micros: int) -> datetime:
+    """The inverse of `micros_of`, as UTC."""
+    return _EPOCH + micros * _MICROSECOND
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -17,7 +17,7 @@ from divertor.api.describe import body, errors
 from divertor.api.schemas import AlarmShape, SilenceShape
 from divertor.errors import NotFoundError
 from divertor.model.documents import Node
-from divertor.model.events import format_time, parse_time
+from divertor.model.events import format_time, micros_of, moment_of, parse_time
 from divertor.model.fields import Fields, entries_of, fail, parsed, text_of
 from divertor.model.quantities import format_seconds, parse_duration
 from divertor.rules.alarms import Ack, Shown, Silence
@@ -26,7 +26,6 @@ from divertor.rules.schedule import Cron, zone_of
 
 router = APIRouter(tags=["alarms"])
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _MAX_TEXT = 1000
 _MAX_FIELDS = 16
@@ -118,7 +117,7 @@ async def unacknowledge(id: str, api: Api, by: By) -> Response:
 )
 async def list_silences(request: Request, api: Api, page: Paged, world: Surroundings) -> Response:
     found, suppressed = await api.alarms.silences()
-    now = _micros(world.now())
+    now = micros_of(world.now())
     return answer_page(
         request, page, found, lambda each: silence_to_json(each, now, suppressed.get(each.id, 0))
     )
@@ -141,7 +140,7 @@ async def list_silences(request: Request, api: Api, page: Paged, world: Surround
 async def add_silence(request: Request, api: Api, by: By, sent: Sent, world: Surroundings) -> Response:
     wanted = _silence(await sent.node(), world.now())
     made = await api.alarms.silence(wanted, by)
-    return answer(request, silence_to_json(made, _micros(world.now()), 0), 201)
+    return answer(request, silence_to_json(made, micros_of(world.now()), 0), 201)
 
 
 @router.get("/silences/{id}", summary="Get a silence", response_model=SilenceShape, responses=errors(404))
@@ -149,7 +148,7 @@ async def get_silence(request: Request, id: str, api: Api, world: Surroundings) 
     found, suppressed = await api.alarms.silences()
     for each in found:
         if each.id == id:
-            shown = silence_to_json(each, _micros(world.now()), suppressed.get(id, 0))
+            shown = silence_to_json(each, micros_of(world.now()), suppressed.get(id, 0))
             return answer(request, shown)
     raise NotFoundError(f"no silence {id[:80]!r}")
 
@@ -173,7 +172,7 @@ async def mute(request: Request, name: str, api: Api, by: By, sent: Sent, world:
     until = None if fields is None else _until(fields, world.now())
     comment = "" if fields is None else _text(fields, "comment")
     made = await api.alarms.mute(name, until, by, comment)
-    return answer(request, silence_to_json(made, _micros(world.now()), 0))
+    return answer(request, silence_to_json(made, micros_of(world.now()), 0))
 
 
 @router.post(
@@ -252,8 +251,8 @@ def _silence(node: Node, now: datetime) -> Silence:
         rule=_text(fields, "rule") or "*",
         key=_text(fields, "key"),
         fields=_values(fields.get("fields")),
-        start=_micros(begins),
-        end=None if end is None else _micros(end),
+        start=micros_of(begins),
+        end=None if end is None else micros_of(end),
         cron=cron,
         lasting=lasting,
         comment=_text(fields, "comment"),
@@ -320,12 +319,8 @@ def _text(fields: Fields, name: str) -> str:
 
 
 def _time(micros: int) -> str:
-    return format_time(_EPOCH + micros * _MICROSECOND)
+    return format_time(moment_of(micros))
 
 
 def _time_or_none(micros: int | None) -> str | None:
     return None if micros is None else _time(micros)
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND

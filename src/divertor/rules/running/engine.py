@@ -15,14 +15,14 @@ from fnmatch import fnmatchcase
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from divertor.model.events import Event
+from divertor.model.events import Event, micros_of
 from divertor.rules.alarms import Alarms, Verdict
 from divertor.rules.document import Document
 from divertor.rules.filters.filter import Filter, Predicate
 from divertor.rules.rule import Audience, Match, Rule
 from divertor.rules.running.index import FilterIndex
 from divertor.rules.running.matches import match_of
-from divertor.rules.running.observing import View, micros_of
+from divertor.rules.running.observing import View
 from divertor.rules.types.contract import Hit, Observation
 
 #: Sets of index names whose rules are remembered; events carry few different ones.

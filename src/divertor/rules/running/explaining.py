@@ -12,12 +12,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from divertor.model.events import Event, format_time
+from divertor.model.events import Event, format_time, micros_of, moment_of
 from divertor.rules.document import Document
 from divertor.rules.filters.filter import Explanation
 from divertor.rules.rule import Match, Rule
 from divertor.rules.running.engine import Engine, fits_index
-from divertor.rules.running.observing import View, micros_of, moment_of
+from divertor.rules.running.observing import View
 from divertor.rules.types.contract import Key, Measured, Observation, threshold_of
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from divertor.model.events import format_time
+from divertor.model.events import format_time, moment_of
 from divertor.rules.alarms import Verdict
 from divertor.rules.rule import Match, Rule
 from divertor.rules.running.projection import project
 from divertor.rules.types.contract import Hit
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
 
 def match_of(rule: Rule, verdict: Verdict, num_hits: int, num_matches: int) -> Match:
     """The match of a verdict; the counts are since the rule's last alert."""
     hit = verdict.hit
-    time = _EPOCH + hit.micros * _MICROSECOND
+    time = moment_of(hit.micros)
     document = _document(rule, hit, time)
     document["num_hits"] = num_hits
     document["num_matches"] = num_matches

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any, TypeAlias
 
-from divertor.model.events import Event, parse_time
+from divertor.model.events import Event, moment_of, parse_time
 from divertor.rules.document import Document, is_plain, lookup, scalar_text
 from divertor.rules.rule import Clock
 from divertor.rules.running.projection import plain
@@ -29,16 +29,6 @@ _OBSERVED = tuple.__new__
 
 #: A field's value as a moment, or None.
 _Reader: TypeAlias = Callable[[Any], datetime | None]
-
-
-def micros_of(moment: datetime) -> int:
-    """An aware time in microseconds since the epoch."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment_of(micros: int) -> datetime:
-    """The inverse of `micros_of`."""
-    return _EPOCH + micros * _MICROSECOND
 
 
 class View:

@@ -15,18 +15,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from divertor.model.documents import Node, to_value
-from divertor.model.events import Event, format_time, parse_time
+from divertor.model.events import Event, format_time, micros_of, moment_of, parse_time
 from divertor.rules.document import lookup, scalar_text
 from divertor.rules.reading.options import Option
 from divertor.rules.running.projection import plain
 from divertor.rules.types import contract
 from divertor.rules.types.contract import Hit, Key, Observation, Settings, TypeDeclaration
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 #: Options that ElastAlert's loader makes lengths of time of.
@@ -120,8 +119,8 @@ class Custom:
         state.collected = now
         batch, state.batch = state.batch, []
         if batch:
-            state.made.add_data([self._document(one, _micros(one.timestamp)) for one in batch])
-        state.made.garbage_collect(_EPOCH + now * _MICROSECOND)
+            state.made.add_data([self._document(one, micros_of(one.timestamp)) for one in batch])
+        state.made.garbage_collect(moment_of(now))
         return list(self._hits(state, batch, now))
 
     def summary(self, document: Mapping[str, Any], _time: datetime) -> str:
@@ -134,7 +133,7 @@ class Custom:
     def _document(self, event: Event, micros: int) -> dict[str, Any]:
         """The event as ElastAlert gives it."""
         document = deepcopy(event.document())
-        document[self.settings.timestamp_field] = _EPOCH + micros * _MICROSECOND
+        document[self.settings.timestamp_field] = moment_of(micros)
         names = self.settings.query_key
         if len(names) > 1:
             document[",".join(names)] = ", ".join(str(lookup(document, name)) for name in names)
@@ -167,11 +166,7 @@ class Custom:
                 moment = parse_time(moment)
             except ValueError:
                 return now
-        return _micros(moment) if isinstance(moment, datetime) and moment.tzinfo else now
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
+        return micros_of(moment) if isinstance(moment, datetime) and moment.tzinfo else now
 
 
 def _fields(match: Mapping[str, Any], event: Event | None) -> dict[str, Any]:
