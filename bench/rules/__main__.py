@@ -20,6 +20,7 @@ from bench.rules.cases import CASES, Case
 ROOT = Path(__file__).parents[2]
 THEIRS = Path(__file__).with_name("theirs.py")
 COUNTS = (100, 1000)
+PACE = ("p50", "p99", "max", "tick", "collection", "alerts")
 MEMORY = ("frequency", "change", "new_term", "cardinality", "spike", "flatline")
 
 
@@ -74,7 +75,7 @@ def by_count(rounds: int) -> list[dict[str, Any]]:
         runs = [ours("many", str(count)) for _ in range(rounds)]
         rate = median(run["events"] / run["seconds"] for run in runs)
         paces = [ours("pace", str(count), str(rate / 2)) for _ in range(rounds)]
-        waits = {name: median(pace[name] for pace in paces) for name in ("p50", "p99", "max", "alerts")}
+        waits = {name: median(pace[name] for pace in paces) for name in PACE}
         found.append({"rules": count, "rate": rate, "half": rate / 2, **waits})
     return found
 

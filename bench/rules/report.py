@@ -26,10 +26,13 @@ def _types(rows: list[dict[str, Any]]) -> str:
 def _many(result: dict[str, Any]) -> list[str]:
     if "many" not in result:
         return []
-    lines = [f"{'rules':>6}{'events/s':>11}{'at half: p50 ms':>17}{'p99 ms':>9}{'worst ms':>10}{'alerts':>8}"]
+    lines = [
+        f"{'rules':>6}{'events/s':>11}{'at half: p50 ms':>17}{'p99 ms':>9}{'worst ms':>10}{'tick ms':>9}"
+        f"{'cycles ms':>11}{'alerts':>8}"
+    ]
     lines += [
         f"{row['rules']:6}{row['rate']:11,.0f}{row['p50']:17.2f}{row['p99']:9.2f}{row['max']:10.2f}"
-        f"{row['alerts']:8.0f}"
+        f"{row['tick']:9.2f}{row['collection']:11.2f}{row['alerts']:8.0f}"
         for row in result["many"]
     ]
     return ["\n".join(lines)]
