@@ -18,6 +18,7 @@ from divertor.api import Auth, Services, create_app
 from divertor.bus import Bus, State
 from divertor.control.alarms import AlarmControl, Overview
 from divertor.control.artifacts import Artifacts
+from divertor.control.deliveries import Deliveries
 from divertor.control.deployments import Deployments
 from divertor.control.isolating import Isolating
 from divertor.control.live import Live
@@ -175,6 +176,7 @@ async def _stack(broker: Any, directory: Path) -> AsyncIterator[Stack]:
         metrics,
         Isolating(isolations, True),
         AlarmControl(state, overview, rules.get, feed.publish, wall),
+        Deliveries(rules.dispatcher, rules.named, feed.publish, wall),
     )
     auth, admin, ingest = Auth.create(directory / "auth.json")
     app = create_app(services, auth, now=wall)
@@ -211,7 +213,7 @@ def bare(tmp_path: Path) -> Stack:
     """For tests of what is answered without asking a service; telemetry is remembered."""
     feed = Remembered()
     none: Any = None
-    services = Services(none, none, none, none, cast(Any, feed), Well(), none, none, none, none)
+    services = Services(none, none, none, none, cast(Any, feed), Well(), none, none, none, none, none)
     auth, admin, ingest = Auth.create(tmp_path / "auth.json")
     app = create_app(services, auth, now=lambda: NOW)
     return Stack(app, auth, services, feed, admin, ingest)

@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Outcome
 from divertor.alerts.lanes import Lane, Lanes, Waiting
-from divertor.alerts.outbox import Arrived, Gone, Outbox, Parcel
+from divertor.alerts.outbox import AT_ONCE, Arrived, Gone, Outbox, Parcel
 from divertor.alerts.sending import PERSIST, Report, Retry, Sender, Sleep
 from divertor.bus import Synced
 from divertor.errors import UnavailableError
@@ -154,9 +154,62 @@ class Dispatcher:
         """Return once everything is known that was in the outbox at the start."""
         await self._synced.wait()
 
+    @property
+    def is_synced(self) -> bool:
+        """Whether everything is known that was in the outbox at the start."""
+        return self._synced.is_set()
+
+    def waiting(self) -> list[Waiting]:
+        """Everything that is known to wait, by anybody's hand, in no order."""
+        return [*self._lanes, *self._foreign.values()]
+
+    def known(self, key: str) -> Waiting | None:
+        """What waits under that key."""
+        return self._lanes.get(key) or self._foreign.get(key)
+
+    def progress(self, waiting: Waiting) -> tuple[bool, float | None]:
+        """Whether it is being sent, and when it is tried next (None: when others of its alarm arrived)."""
+        now, next_try = self._now(), self._lanes.next_try(waiting)
+        elsewhere = waiting.holder not in ("", self._outbox.me) and waiting.until > now
+        under_way = elsewhere and next_try is not None and next_try <= now
+        return under_way or self._lanes.is_under_way(waiting), next_try
+
+    async def destination(self, waiting: Waiting) -> str:
+        """Where it goes, without what is secret in that; "" when that cannot be told.
+
+        :raises UnavailableError: the broker does not answer.
+        """
+        return await self._sender.destination(waiting)
+
+    async def drop(self, chosen: Sequence[Waiting]) -> int:
+        """Give these up, whoever holds them; one that is being sent may arrive all the same. How many waited.
+
+        :raises UnavailableError: the broker does not answer; some may be given up.
+        """
+        return sum(await _together(self._give_up, [one for one in chosen if self.known(one.key)]))
+
+    async def hurry(self, chosen: Sequence[Waiting]) -> int:
+        """Try these at once, and what has to arrive before them, wherever it is held. How many will be.
+
+        :raises UnavailableError: the broker does not answer; some may be.
+        """
+        first = {one.key: one for one in (self._lanes.before(each) for each in chosen)}
+        return sum(await _together(self._hurry, list(first.values())))
+
+    async def _give_up(self, waiting: Waiting) -> bool:
+        self._ended(await self._outbox.finish(waiting))
+        return True
+
+    async def _hurry(self, waiting: Waiting) -> bool:
+        hurried = None if self._lanes.is_under_way(waiting) else await self._outbox.hurry(waiting)
+        if hurried is not None:
+            self._take(hurried)
+            self._wake.set()
+        return hurried is not None
+
     def status(self) -> OutboxStatus:
         """How it stands."""
-        waiting = [*self._lanes, *self._foreign.values()]
+        waiting = self.waiting()
         return OutboxStatus(
             len(waiting),
             min((each.created for each in waiting), default=None),
@@ -253,6 +306,10 @@ class Dispatcher:
             self._foreign[waiting.key] = waiting
         return True
 
+    def _ended(self, arrived: Arrived) -> None:
+        self._arrived[arrived.key] = arrived, self._now()
+        self._drop(arrived.key)
+
     def _drop(self, key: str) -> None:
         self._foreign.pop(key, None)
         self._at_hand.pop(key, None)
@@ -276,8 +333,7 @@ class Dispatcher:
         try:
             arrived = await self._sender.carry(waiting, self._at_hand.pop(waiting.key, None))
             if arrived is not None:
-                self._arrived[waiting.key] = arrived, self._now()
-                self._drop(waiting.key)
+                self._ended(arrived)
         except UnavailableError as problem:
             log.warning("the outbox cannot be reached: %s", problem)
             waiting.due = self._now() + PERSIST
@@ -318,3 +374,14 @@ class Dispatcher:
 
     def _now(self) -> float:
         return self._wall().timestamp()
+
+
+async def _together(work: Callable[[Waiting], Awaitable[bool]], several: Sequence[Waiting]) -> list[bool]:
+    """Each of them, a number at a time."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(waiting: Waiting) -> bool:
+        async with slots:
+            return await work(waiting)
+
+    return await asyncio.gather(*(one(each) for each in several))

@@ -34,7 +34,7 @@ class Waiting:
     """A delivery that has not arrived. Times are seconds since the epoch.
 
     `key` is the delivery's (`Delivery.key`), `revision` that of its record. It is not sent before `due`, nor
-    before `until` by anybody but `holder`.
+    before `until` by anybody but `holder`. `asked` is when a person last wanted it tried at once.
     """
 
     key: str
@@ -48,6 +48,7 @@ class Waiting:
     holder: str = ""
     until: float = 0.0
     error: str = ""
+    asked: float = 0.0
 
 
 @dataclass(slots=True)
@@ -58,7 +59,8 @@ class _Queue:
     alarms: dict[str, list[Waiting]] = field(default_factory=dict)
     #: When the first of each alarm may be sent; entries that no longer hold are skipped.
     heads: list[tuple[float, Order, str]] = field(default_factory=list)
-    busy: set[str] = field(default_factory=set)
+    #: What is under way of each alarm, by its key.
+    busy: dict[str, str] = field(default_factory=dict)
     failures: int = 0
     rest: float = 0.0
     #: The earliest time at which somebody will look.
@@ -93,6 +95,9 @@ class Lanes:
             if waiting.revision > known.revision:
                 known.revision, known.due, known.attempts = waiting.revision, waiting.due, waiting.attempts
                 known.holder, known.until, known.error = waiting.holder, waiting.until, waiting.error
+                if waiting.asked > known.asked:
+                    known.asked = waiting.asked
+                    self._queues[known.lane].rest = 0.0  # somebody wants to know whether it works again
                 self.changed(known)
             return
         queue = self._queues.get(waiting.lane)
@@ -139,7 +144,7 @@ class Lanes:
     def end(self, waiting: Waiting) -> None:
         """It is no longer under way; if it still waits, its times say when it is tried again."""
         queue = self._queues[waiting.lane]
-        queue.busy.discard(waiting.alarm)
+        queue.busy.pop(waiting.alarm, None)
         if waiting.alarm in queue.alarms:
             self._offer(waiting.lane, queue, waiting.alarm)
         elif not queue.alarms and not queue.busy:
@@ -162,6 +167,25 @@ class Lanes:
         queue = self._queues[lane]
         queue.failures, queue.rest = 0, 0.0
 
+    def is_under_way(self, waiting: Waiting) -> bool:
+        """Whether it is being sent from here."""
+        queue = self._queues.get(waiting.lane)
+        return queue is not None and queue.busy.get(waiting.alarm) == waiting.key
+
+    def before(self, waiting: Waiting) -> Waiting:
+        """The first of its alarm on the way to its destination: the one that has to arrive before it, or
+        itself."""
+        queue = self._queues.get(waiting.lane)
+        waiters = queue.alarms.get(waiting.alarm) if queue is not None else None
+        return waiters[0] if waiters else waiting
+
+    def next_try(self, waiting: Waiting) -> float | None:
+        """When its holder may send it at the earliest; None: not before another one of its alarm."""
+        if self.before(waiting) is not waiting:
+            return None
+        queue = self._queues.get(waiting.lane)
+        return waiting.due if queue is None else max(waiting.due, queue.rest)
+
     def next_look(self) -> float | None:
         """When `start` may have something at the earliest; None: not before something changes."""
         return self._looks[0][0] if self._looks else None
@@ -180,7 +204,7 @@ class Lanes:
                 self._look(lane, queue, when)
                 break
             heappop(queue.heads)
-            queue.busy.add(waiting.alarm)
+            queue.busy[waiting.alarm] = waiting.key
             started.append(waiting)
         return started
 

@@ -14,7 +14,7 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
@@ -151,6 +151,20 @@ class Outbox:
             return False
         return True
 
+    async def hurry(self, waiting: Waiting) -> Waiting | None:
+        """Have its holder, or whoever takes it when that one is dead, try it at once; how it is kept now.
+        None: it changed meanwhile, because somebody is at it.
+
+        :raises UnavailableError: the broker does not answer.
+        """
+        record = await self.read(waiting)
+        if record is None:
+            return None
+        now = self._now()
+        until = now + LEASE if waiting.holder and waiting.due > now else waiting.until
+        hurried = replace(waiting, due=min(waiting.due, now), until=until, asked=now)
+        return hurried if await self.write(hurried, record) else None
+
     async def finish(self, waiting: Waiting) -> Arrived:
         """It arrived, or was given up: nobody is to send it any more, whatever they know of it.
 
@@ -281,6 +295,7 @@ def _value(waiting: Waiting, record: Record) -> dict[str, JSON]:
         "holder": waiting.holder,
         "until": waiting.until,
         "error": waiting.error,
+        "asked": waiting.asked,
         "digest": record.digest,
         "notification": dict(record.notification),
     }
@@ -307,6 +322,7 @@ def _told(change: Change) -> Waiting | Arrived | Gone:
             str(value["holder"]),
             float(value["until"]),
             str(value["error"]),
+            float(value.get("asked", 0.0)),
         )
     except (KeyError, TypeError, ValueError) as problem:
         log.error("the outbox holds %s, which is no delivery of ours: %s", change.name[:80], problem)

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TypeAlias, TypeVar
 
 from divertor.alerts.contract import Alerter, Delivery, DeliveryError, Outcome, Receipt
+from divertor.alerts.destinations import shown
 from divertor.alerts.lanes import Lane, Lanes, Waiting
 from divertor.alerts.outbox import LEASE, Arrived, Outbox, Record
 from divertor.alerts.tickets import JIRA
@@ -136,6 +137,23 @@ class Sender:
             self.delivered += problem is None
             self.given_up += problem is not None
         self._report(Outcome(notification, alert, problem is None, attempts, error, again))
+
+    async def destination(self, waiting: Waiting) -> str:
+        """Where a delivery goes, without what is secret in that; "" when that cannot be told.
+
+        :raises UnavailableError: the broker does not answer.
+        """
+        try:
+            rule = self._rule_named(waiting.lane.rule)
+            alert = None if rule is None else self._alert(rule, waiting.lane)
+            if alert is None and (record := await self._outbox.read(waiting)) is not None:
+                rule = await self._rule_as_it_was(record.digest)
+                alert = None if rule is None else self._alert(rule, waiting.lane)
+        except (InputError, KeyError):  # it cannot be read any more, or others deliver it
+            return ""
+        if alert is None:
+            return ""
+        return shown(alert.name, self._alerters[alert.name].targets(alert.options)[waiting.lane.target])
 
     def pause_after(self, attempt: int) -> float:
         """Seconds to wait after the attempt with this number."""

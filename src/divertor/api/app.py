@@ -21,6 +21,7 @@ from divertor.api.guard import Guard
 from divertor.api.routes import (
     about,
     alarms,
+    alerts,
     artifacts,
     deployments,
     events,
@@ -53,7 +54,10 @@ _TAGS = [
     {"name": "detections", "description": "What the sensors found: the attack, and the vulnerable line."},
     {"name": "events", "description": "Everything that happened, and what happens now."},
     {"name": "rules", "description": "ElastAlert rule files, judging events as they arrive."},
-    {"name": "alarms", "description": "What rules found, who looks after it, and what people are not told."},
+    {
+        "name": "alarms",
+        "description": "What rules found, who looks after it, what people are not told, and what waits.",
+    },
     {"name": "blueprints", "description": "What could run."},
     {"name": "breeds", "description": "One version of one service."},
     {"name": "scales", "description": "Sizes of services, by name."},
@@ -92,7 +96,19 @@ def create_app(
     # First in line: the way from a detection to the isolation.
     app.router.routes.insert(0, Route(telemetry.PATH, Telemetry(world).logs, methods=["POST"]))
     app.router.routes.extend(manual.routes())
-    modules = (about, deployments, gateways, metrics, events, isolations, recordings, rules, limits, alarms)
+    modules = (
+        about,
+        deployments,
+        gateways,
+        metrics,
+        events,
+        isolations,
+        recordings,
+        rules,
+        limits,
+        alarms,
+        alerts,
+    )
     for router in (*(module.router for module in modules), events.detections, *artifacts.routers):
         app.include_router(router, prefix=PREFIX)
     problems.install(app)

@@ -160,6 +160,37 @@ class AlarmShape(Shape):
     acknowledged: AckShape | None
 
 
+class WaitingAlertShape(Shape):
+    """A message or an action that has not been delivered yet."""
+
+    id: str
+    rule: str
+    rule_gone: bool = Field(description="The rule was removed; what it found is still delivered.")
+    alerter: str = Field(examples=["slack"])
+    target: str = Field(description="Where it goes, without secrets.", examples=["https://hooks.slack.com/…"])
+    alarm: str = Field(description="The alarm that it is about.")
+    state: Literal["waiting", "sending", "failing"]
+    attempts: int = Field(description="How often it was tried.")
+    error: str = Field(description="Why it was not taken the last time.")
+    created: str
+    next_try: str | None = Field(description="null: when the one before it, about the same alarm, arrived.")
+    until: str | None = Field(description="When it is given up; null: the rule that says so is gone.")
+
+
+class DroppedShape(Shape):
+    """How many alerts were dropped, and how many more of them wait."""
+
+    dropped: int
+    left: int
+
+
+class RetriedShape(Shape):
+    """How many alerts are tried now, and how many more of them wait."""
+
+    retried: int
+    left: int
+
+
 class SilenceShape(Shape):
     """Which matches people are not told of, and when. `until` null: until it is removed."""
 

@@ -13,6 +13,9 @@ from datetime import datetime, timedelta
 from types import EllipsisType
 from typing import Any, Protocol
 
+from divertor.alerts.shown import Done
+from divertor.alerts.shown import Shown as WaitingAlert
+from divertor.alerts.shown import Wanted as Waited
 from divertor.gateway.measurement import Measurement
 from divertor.isolation.bulk import Import
 from divertor.isolation.service import Imported, Wanted
@@ -178,6 +181,26 @@ class Alarms(Protocol):
         """:raises NotFoundError: it is not muted."""
 
 
+class Alerts(Protocol):
+    """Alerts that wait to be delivered."""
+
+    async def page(self, wanted: Waited, offset: int, limit: int) -> tuple[Sequence[WaitingAlert], int]:
+        """The longest waiting first, and how many there are in all."""
+
+    async def get(self, id: str) -> WaitingAlert:
+        """:raises NotFoundError: it does not wait."""
+
+    async def drop(self, wanted: Waited, by: str) -> Done: ...
+
+    async def retry(self, wanted: Waited, by: str) -> Done: ...
+
+    async def drop_one(self, id: str, by: str) -> None:
+        """:raises NotFoundError: it does not wait."""
+
+    async def retry_one(self, id: str, by: str) -> WaitingAlert:
+        """:raises NotFoundError: it does not wait."""
+
+
 class Watcher(Protocol):
     """One who watches: iterate over it. `dropped` counts the events that came too fast for it."""
 
@@ -273,3 +296,4 @@ class Services:
     metrics: Metrics
     limits: Limits
     alarms: Alarms
+    alerts: Alerts

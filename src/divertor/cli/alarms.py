@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import typer
 
+from divertor.cli.ids import SHOWN, remove_all, whole_id
 from divertor.cli.options import AsJson, State, listing
 from divertor.cli.text import console, print_json, print_table, short_time, styled
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 group = listing("What rules found and is not over, and who looks after it.")
 silences = listing("Which matches people are not told of, and when.")
 
-#: Characters of an alarm's id, and those that tables show; commands take any beginning that only one has.
-_ID_LENGTH, _SHOWN = 32, 8
 #: Deliveries that are shown of an alarm.
 _MESSAGES = 20
 
@@ -176,15 +175,7 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """End silences, at once."""
-    from divertor.cli.client import open_api
-
-    with open_api(state) as api:
-        for id in ids:
-            api.send("DELETE", f"/silences/{quote(id, safe='')}")
-    if as_json:
-        print_json({"removed": ids})
-    else:
-        console().print(styled(f"No longer silenced: {', '.join(ids)}"))
+    remove_all(state, "/silences", ids, "No longer silenced", as_json)
 
 
 def mute(
@@ -237,14 +228,8 @@ def _field(text: str) -> tuple[str, str]:
 
 
 def _whole(api: Api, id: str) -> str:
-    """The id of the only alarm that begins so; what is whole, or is none's beginning, as it is."""
-    if len(id) >= _ID_LENGTH:
-        return id
-    found = [str(each.get("id")) for each in api.get_all("/alarms", {"state": "all"})]
-    fitting = [each for each in found if id and each.startswith(id)]
-    if len(fitting) > 1:
-        raise typer.BadParameter(f"{len(fitting)} alarms begin with {id!r}")
-    return fitting[0] if fitting else id
+    """The id of the only alarm that begins so."""
+    return whole_id(api, "/alarms", id, {"state": "all"})
 
 
 def _told(api: Api, alarm: Mapping[str, Any]) -> list[Any]:
@@ -264,7 +249,7 @@ def _message(event: Mapping[str, Any]) -> str:
 def _row(alarm: Mapping[str, Any]) -> list[object]:
     severity = str(alarm.get("severity"))
     return [
-        str(alarm.get("id"))[:_SHOWN],
+        str(alarm.get("id"))[:SHOWN],
         alarm.get("rule"),
         alarm.get("key"),
         styled(severity, _STYLES.get(severity, "")),

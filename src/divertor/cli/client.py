@@ -52,16 +52,24 @@ class Api:
 
     def get_all(self, path: str, params: Mapping[str, Any] | None = None, limit: int = 10_000) -> list[Any]:
         """The list at `path`, over all its pages, at most `limit` items; raises as `get` does."""
+        return self.get_some(path, params, limit)[0]
+
+    def get_some(
+        self, path: str, params: Mapping[str, Any] | None = None, limit: int = 10_000
+    ) -> tuple[list[Any], int]:
+        """As `get_all`, and how many there are beyond the limit, too, as far as the API says it."""
         items: list[Any] = []
-        page = 1
+        page = total = 1
         while len(items) < limit:
             wanted = {**(params or {}), "page": page, "per_page": min(PER_PAGE, limit)}
-            found = self.get(path, wanted)
+            response = self._answer("GET", path, params=wanted)
+            found = response.json()
             items.extend(found)
+            total = int(response.headers.get("x-total-count", len(items)))
             if len(found) < wanted["per_page"]:
                 break
             page += 1
-        return items[:limit]
+        return items[:limit], max(total, len(items))
 
     def download(self, path: str, params: Mapping[str, Any] | None = None) -> bytes:
         """The file at `path`, as it is; raises as `get` does."""

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
-from urllib.parse import quote
 
 import typer
 
 from divertor.cli.errors import RefusedError
+from divertor.cli.ids import remove_all
 from divertor.cli.options import AsJson, State, listing
 from divertor.cli.text import console, print_json, print_table, short_time, styled
 
@@ -103,15 +103,7 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """Let somebody back to the live version, at once."""
-    from divertor.cli.client import open_api
-
-    with open_api(state) as api:
-        for id in ids:
-            api.send("DELETE", f"/isolations/{quote(id, safe='')}")
-    if as_json:
-        print_json({"removed": ids})
-    else:
-        console().print(styled(f"No longer isolated: {', '.join(ids)}"))
+    remove_all(state, "/isolations", ids, "No longer isolated", as_json)
 
 
 @group.command("import")

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from divertor import __version__
 from divertor.cli import (
     alarms,
+    alerts,
     deployments,
     detections,
     events,
@@ -65,6 +66,7 @@ alarms.join(rules.group)
 app.add_typer(rules.group, name="rules")
 app.add_typer(alarms.group, name="alarms")
 app.add_typer(alarms.silences, name="silences")
+app.add_typer(alerts.group, name="alerts")
 
 
 @app.command()

@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+
+#: Units of time, in seconds.
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def clean(value: object, *, keep: str = "") -> str:
@@ -83,6 +88,27 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, em
     for row in cells:
         table.add_row(*row)
     screen.print(table)
+
+
+def short_span(since: object, until: object) -> str:
+    """The time between two moments, each a datetime or an ISO time, in its two largest units; empty for less
+    than a second, or when one of them is no time.
+    """
+    from datetime import datetime
+
+    try:
+        begin, end = (
+            each if isinstance(each, datetime) else datetime.fromisoformat(str(each))
+            for each in (since, until)
+        )
+        seconds = int((end - begin).total_seconds())
+    except (ValueError, TypeError):
+        return ""
+    for (size, unit), (small, small_unit) in pairwise(_UNITS):
+        if seconds >= size:
+            rest = seconds % size // small
+            return f"{seconds // size}{unit} {rest}{small_unit}" if rest else f"{seconds // size}{unit}"
+    return f"{seconds}s" if seconds > 0 else ""
 
 
 def short_time(text: object) -> str:

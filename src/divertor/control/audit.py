@@ -9,13 +9,20 @@ from typing import Any
 
 from divertor.model.events import Event
 
+#: What verbs that do not end in e are like when it is done.
+_PAST = {"drop": "dropped", "retry": "retried"}
+
 
 def archive_event(
     now: datetime, kind: str, name: str, verb: str, by: str, revision: Mapping[str, Any] | None
 ) -> Event:
     """A revision of an artifact; Vamp's tags (`archiving:create`, `breeds:NAME`)."""
     tags = (f"archiving:{verb}", f"{kind}:{name}")
-    body = {"by": by, "message": f"{by} {verb}d {kind.removesuffix('s')} {name}", "revision": revision}
+    body = {
+        "by": by,
+        "message": f"{by} {_PAST.get(verb, verb + 'd')} {kind.removesuffix('s')} {name}",
+        "revision": revision,
+    }
     return _event(now, "archive", tags, body)
 
 

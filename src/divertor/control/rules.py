@@ -105,7 +105,7 @@ class Rules:
         self._outcomes: asyncio.Queue[Event] = asyncio.Queue(10000)
         self._book = Rulebook(state, self._use, trouble)
         self._lead = Lead(state, name, wall)
-        self._dispatcher = Dispatcher(
+        self.dispatcher = Dispatcher(
             alerters,
             Outbox(state, name, lambda: wall().timestamp()),
             self._book.rules_named,
@@ -115,7 +115,7 @@ class Rules:
             elsewhere=elsewhere,
         )
         self.worker = Worker(
-            bus, store, self._dispatcher, self._lead, Checkpoints(folder, name), wall, self._count
+            bus, store, self.dispatcher, self._lead, Checkpoints(folder, name), wall, self._count
         )
 
     async def load(self, directory: Path | None) -> None:
@@ -183,6 +183,10 @@ class Rules:
             raise UnavailableError("the rules are not judging yet")
         return Overview.of(self.engine.alarms)
 
+    def named(self, name: str) -> Rule | None:
+        """The rule of that name that is in use."""
+        return self._book.rules_named(name)
+
     @property
     def engine(self) -> Engine:
         """The engine that follows the stream."""
@@ -217,7 +221,7 @@ class Rules:
 
     def status(self) -> Mapping[str, Any]:
         """How far behind the stream the worker is, and what waits in the outbox."""
-        outbox = self._dispatcher.status()
+        outbox = self.dispatcher.status()
         now = self._wall().timestamp()
         return {
             "count": len(self._status),
@@ -243,7 +247,7 @@ class Rules:
         """Follows the stream for ever; ends with cancellation."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._dispatcher.run())
+                tasks.create_task(self.dispatcher.run())
                 tasks.create_task(self._report())
                 tasks.create_task(self._book.watch())
                 if self._judges:
@@ -251,7 +255,7 @@ class Rules:
                     tasks.create_task(self._judge())
                     tasks.create_task(self._tell())
         finally:
-            await self._dispatcher.close(timeout=2.0)
+            await self.dispatcher.close(timeout=2.0)
 
     # --- what happens -----------------------------------------------------------------------------------
 

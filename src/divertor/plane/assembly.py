@@ -30,6 +30,7 @@ from divertor.api.services import Services
 from divertor.bus import Bus, State, mend
 from divertor.control.alarms import AlarmControl
 from divertor.control.artifacts import Artifacts
+from divertor.control.deliveries import Deliveries
 from divertor.control.deployments import Deployments
 from divertor.control.isolating import Isolating
 from divertor.control.live import Live
@@ -230,6 +231,7 @@ class Plane:
             trouble=self.trouble,
         )
         self.alarms = AlarmControl(state, self.rules.alarms, self.rules.get, self.outbox.publish, wall)
+        deliveries = Deliveries(self.rules.dispatcher, self.rules.named, self.outbox.publish, wall)
         self.agent = Agent(paths_of(layout), self.applied, self.trouble)
         self.access = AccessLog(layout.access_log)
         self.recordings = Recordings(
@@ -256,6 +258,7 @@ class Plane:
             self.observing.metrics,
             self.isolating,
             self.alarms,
+            deliveries,
         )
         self.app = create_app(services, auth)
 
