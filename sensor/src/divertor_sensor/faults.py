@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from contextlib import suppress
 
 from divertor_sensor import context
@@ -16,6 +17,8 @@ from divertor_sensor import context
 LOG = logging.getLogger("divertor_sensor")
 #: Levels of the stack that judging takes, and some more.
 _ROOM = 100
+#: Characters of an exception's own words in the log, and levels of its stack.
+_MAX_MESSAGE, _MAX_LEVELS = 1024, 20
 
 
 class Faults:
@@ -42,7 +45,25 @@ class Faults:
             self._told.add(place)
             # Printing a traceback reads files: not the request's doing. And a handler may raise.
             with context.suspended(), suppress(Exception):
-                LOG.error("fault in %s, ignored (further ones are only counted)", place, exc_info=problem)
+                LOG.error(
+                    "fault in %s, ignored (further ones are only counted): %s", place, _account(problem)
+                )
+
+
+def printable(text: str) -> str:
+    """`text` as one line that a log can hold: what could end the line or steer a terminal is escaped."""
+    if text.isprintable():
+        return text
+    return "".join([each if each.isprintable() else ascii(each)[1:-1] for each in text])
+
+
+def _account(problem: Exception) -> str:
+    """What happened and where. The words of an exception may be a request's: not as they are, as in the
+    traceback that `logging` would make.
+    """
+    words = printable(str(problem)[:_MAX_MESSAGE])
+    stack = "".join(traceback.format_tb(problem.__traceback__, -_MAX_LEVELS))
+    return f"{type(problem).__qualname__}: {words}\n{stack}".rstrip()
 
 
 def _is_stack_full() -> bool:

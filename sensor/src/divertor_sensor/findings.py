@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from divertor_sensor import context
 from divertor_sensor.detectors import Finding
 from divertor_sensor.modes import ATTACK, VULNERABILITY
-from divertor_sensor.reports.detection import MAX_PAYLOAD, MAX_STATEMENT, Detection
+from divertor_sensor.reports.detection import MAX_PAYLOAD, MAX_STATEMENT, MAX_TEXT, Detection
 from divertor_sensor.reports.frames import Frame
 from divertor_sensor.reports.redaction import is_secret, masked, secret_words, without_secrets
 from divertor_sensor.request import Request
@@ -59,7 +59,7 @@ def conclude(
                 outcome=verdict.outcome,
                 simulated=verdict.simulated,
                 source=finding.origin.source,
-                parameter=finding.origin.name,
+                parameter=finding.origin.name[:MAX_TEXT],
                 payload=finding.origin.value,
                 sink=kind.sink,
                 statement=statement,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from divertor_sensor import context
 from divertor_sensor.detectors import Candidate, Detector
-from divertor_sensor.reports.detection import Subject
+from divertor_sensor.reports.detection import MAX_TEXT, Subject
 from divertor_sensor.sources.bodies import read_body, read_late_part, read_message
 from divertor_sensor.sources.charsets import decoded, foreign_charset, reread
 from divertor_sensor.sources.inputs import METHODS, Input, Inputs, cookie_pairs
@@ -376,20 +376,20 @@ class Request:
         return inputs
 
     def subject(self) -> Subject:
-        """Who sent this request, for the report."""
+        """Who sent this request, for the report: every text bounded, as reports wait in memory."""
         head, settings = self.head, self.sensor.settings
         cookies = dict(reversed(list(cookie_pairs(_on_the_wire(head.headers.get("cookie", ""))))))
         name = next((name for name in settings.session_cookies if cookies.get(name)), "")
         return Subject(
-            method=head.method,
-            path=head.path,
-            address=client_address(head, settings.trusted_hops),
-            user_agent=head.headers.get("user-agent", ""),
-            session=cookies.get(name, ""),
+            method=head.method[:MAX_TEXT],
+            path=head.path[:MAX_TEXT],
+            address=client_address(head, settings.trusted_hops)[:MAX_TEXT],
+            user_agent=head.headers.get("user-agent", "")[:MAX_TEXT],
+            session=cookies.get(name, "")[:MAX_TEXT],
             session_cookie=name,
-            request_id=head.headers.get("x-request-id", ""),
+            request_id=head.headers.get("x-request-id", "")[:MAX_TEXT],
             headers=tuple(
-                (name, _on_the_wire(head.headers[name]))
+                (name, _on_the_wire(head.headers[name])[:MAX_TEXT])
                 for name in settings.session_headers
                 if head.headers.get(name)
             ),

@@ -22,15 +22,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from sys import getsizeof
 from typing import Any, TypeAlias
 
+from divertor_sensor.faults import printable
 from divertor_sensor.modes import ATTACK, PROBE, VULNERABILITY
 from divertor_sensor.reports.frames import Frame
 
+#: Characters of any text of a report; of the payload, and of the statement.
+MAX_TEXT = 2048
 MAX_PAYLOAD = 1024
-MAX_STATEMENT = 2048
-_MAX_TEXT = 1024
+MAX_STATEMENT = MAX_TEXT
+_MAX_FRAME_TEXT = 1024
+#: Bytes of a report but for its longer texts.
+_WEIGHT = 1024
 #: OpenTelemetry's severities: ERROR, WARN, INFO.
 _SEVERITIES = {ATTACK: (17, "ERROR"), VULNERABILITY: (13, "WARN"), PROBE: (9, "INFO")}
 
@@ -128,6 +133,9 @@ class Detection:
 
     def summary(self) -> str:
         """One line; what an attacker chose is escaped."""
+        return printable(self._summary())
+
+    def _summary(self) -> str:
         place = f"{self.frames[0].file}:{self.frames[0].line}" if self.frames else "unknown place"
         if self.signal == PROBE:
             return (
@@ -145,10 +153,26 @@ class Detection:
 Report: TypeAlias = Detection | Session | Failure | Outcome | Slow
 
 
+def weight_of(report: Report) -> int:
+    """About how many bytes of memory `report` takes while it waits; what it has in common with others (its
+    frames) is left out.
+    """
+    subject = report.subject
+    texts = [subject.path, subject.user_agent, subject.session, subject.request_id, subject.user]
+    texts += [value for _, value in subject.headers]
+    if isinstance(report, Detection):
+        texts += (report.parameter, report.payload, report.statement)
+    elif isinstance(report, Failure):
+        texts.append(report.message)
+    elif isinstance(report, Slow):
+        texts.append(report.statement)
+    return _WEIGHT + sum(map(getsizeof, texts))
+
+
 def export_request(resource: dict[str, str | int], reports: Iterable[Report], version: str) -> dict[str, Any]:
     """The body of `POST /v1/logs` for a batch."""
     scope = {"name": "divertor_sensor", "version": version}
-    records = [_record(each) for each in reports]
+    records = [record_of(each) for each in reports]
     return {
         "resourceLogs": [
             {
@@ -159,7 +183,8 @@ def export_request(resource: dict[str, str | int], reports: Iterable[Report], ve
     }
 
 
-def _record(report: Report) -> dict[str, Any]:
+def record_of(report: Report) -> dict[str, Any]:
+    """One report as an OTLP log record."""
     match report:
         case Detection():
             return log_record(report)
@@ -175,9 +200,21 @@ def _record(report: Report) -> dict[str, Any]:
 
 def log_record(detection: Detection) -> dict[str, Any]:
     """One detection as an OTLP log record."""
+    record = record_without_frames(detection)
+    record["attributes"].append(frames_attribute(detection.frames))
+    return record
+
+
+def frames_attribute(frames: Sequence[Frame]) -> dict[str, Any]:
+    """The stack of a detection, the last of its attributes."""
+    values = [_frame_value(frame) for frame in frames]
+    return {"key": "divertor.detection.frames", "value": {"arrayValue": {"values": values}}}
+
+
+def record_without_frames(detection: Detection) -> dict[str, Any]:
+    """A detection's log record but for its stack; its attributes are its last member."""
     attributes = _attributes(_pairs(detection))
     attributes += _who(detection.subject)
-    attributes.append({"key": "divertor.detection.frames", "value": _frame_list(detection.frames)})
     number, text = _SEVERITIES.get(detection.signal, _SEVERITIES[ATTACK])
     return {
         "timeUnixNano": str(detection.time),
@@ -332,7 +369,7 @@ def _attributes(pairs: Iterable[tuple[str, str | float]]) -> list[dict[str, Any]
 
 def _wire(text: str) -> dict[str, Any]:
     """Text as it is: lone surrogates stand for bytes that are no UTF-8, and JSON can carry them."""
-    return {"stringValue": text[:MAX_STATEMENT]}
+    return {"stringValue": text[:MAX_TEXT]}
 
 
 def _value(value: str | float) -> dict[str, Any]:
@@ -340,25 +377,19 @@ def _value(value: str | float) -> dict[str, Any]:
         return {"doubleValue": value}
     if isinstance(value, int):
         return {"intValue": str(value)}
-    return {"stringValue": _clean(value[:MAX_STATEMENT])}
+    return {"stringValue": _clean(value[:MAX_TEXT])}
 
 
 def _clean(text: str) -> str:
     """Lone surrogates (undecodable bytes of a request) cannot be encoded as UTF-8: they become `?`."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _frame_list(frames: Sequence[Frame]) -> dict[str, Any]:
-    return {"arrayValue": {"values": [_frame_value(frame) for frame in frames]}}
-
-
-@lru_cache(maxsize=512)
 def _frame_value(frame: Frame) -> dict[str, Any]:
-    """The same frames are in one report after the other; nobody changes what is given here."""
     pairs: list[tuple[str, str | int]] = [
-        ("file", frame.file[:_MAX_TEXT]),
+        ("file", frame.file[:_MAX_FRAME_TEXT]),
         ("line", frame.line),
-        ("function", frame.function[:_MAX_TEXT]),
+        ("function", frame.function[:_MAX_FRAME_TEXT]),
         ("source", frame.source),
     ]
     return {"kvlistValue": {"values": _attributes(pairs)}}

@@ -9,9 +9,11 @@ from __future__ import annotations
 import linecache
 import os
 import sysconfig
-from dataclasses import dataclass, replace
+import tokenize
 from functools import lru_cache
+from itertools import islice
 from types import FrameType
+from typing import NamedTuple
 
 from divertor_sensor.memory import Site
 
@@ -28,8 +30,7 @@ _MAX_CACHE = 4096
 _kinds: dict[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One level of the stack: file (as the interpreter knows it), line from 1, function, the source line."""
 
     file: str
@@ -120,9 +121,22 @@ def with_source(frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
     return tuple(map(_sourced, frames))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _sourced(frame: Frame) -> Frame:
-    return replace(frame, source=linecache.getline(frame.file, frame.line).strip()[:_MAX_SOURCE])
+    return frame._replace(source=_line(frame.file, frame.line).strip()[:_MAX_SOURCE])
+
+
+def _line(file: str, number: int) -> str:
+    """One line of a source file. `linecache` would keep all the lines of each file for ever, a few hundred
+    kilobytes below any framework; what it has already (code without a file, too) is used.
+    """
+    if file in linecache.cache:
+        return linecache.getline(file, number)
+    try:
+        with tokenize.open(file) as source:
+            return next(islice(source, max(0, number - 1), None), "")
+    except (OSError, ValueError, SyntaxError):  # no such file, or none of Python's
+        return ""
 
 
 def _kind(filename: str) -> str:
