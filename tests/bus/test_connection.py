@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from divertor.bus import Batch, Bus
+from divertor.bus import Batch, Bus, link
 from divertor.bus.connection import BATCH
 from divertor.errors import InputError, UnavailableError
 from divertor.model.events import Event
@@ -272,3 +272,48 @@ async def test_the_first_message_since_a_moment_is_found(broker: Any) -> None:
         moments = [EPOCH + timedelta(microseconds=batch.stored) for batch in batches]
         assert [await bus.since(moment) for moment in moments] == list(range(1, 10))
         assert await bus.since(moments[-1] + timedelta(seconds=1)) == 10
+
+
+async def test_a_socket_that_closed_unnoticed_costs_no_more_than_another_attempt(broker: Any) -> None:
+    async with connected(broker) as bus:
+        transport_of(bus).abort()
+        assert await bus.publish([event(1)]) == 1
+
+
+async def test_a_client_that_has_gone_deaf_is_replaced(broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "ECHO_INTERVAL", 0.05)
+    monkeypatch.setattr(link, "ECHO_PATIENCE", 0.1)
+    async with connected(broker) as bus:
+        client: Any = bus.link.client
+        client._transport._io_reader.feed_data = lambda _: None
+        assert await bus.publish([event(1)]) == 1
+
+
+async def test_a_broker_that_reads_nothing_delays_the_end_for_a_second_at_most(broker: Any) -> None:
+    async with connected(broker) as bus:
+        broker.signal(signal.SIGSTOP)
+        writing = [asyncio.ensure_future(bus.publish([event(n, pad="x" * 2_000_000)])) for n in range(8)]
+        await asyncio.wait(writing, timeout=0.05)
+        assert transport_of(bus).get_write_buffer_size()  # the socket is full
+        async with asyncio.timeout(2.0):
+            await bus.close()
+        ended = await asyncio.gather(*writing, return_exceptions=True)
+    assert {type(each) for each in ended} == {UnavailableError}
+
+
+async def test_a_cancellation_is_not_lost_in_what_swallows_it() -> None:
+    async def swallow() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(link.heed(swallow()))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    assert task.cancelled()
+
+
+def transport_of(bus: Bus) -> asyncio.WriteTransport:
+    client: Any = bus.link.client
+    transport: asyncio.WriteTransport = client._transport._io_writer.transport
+    return transport

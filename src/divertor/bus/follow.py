@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import uuid4
 
-import nats.errors
 from nats.aio.msg import Msg
 
-from divertor.bus.link import ApiError, Link
+from divertor.bus.link import BROKEN, ApiError, Link, heed
 from divertor.errors import UnavailableError
 
 #: Seconds between two heartbeats of the broker; after three missed ones the consumer is made anew.
@@ -120,7 +119,7 @@ async def _start(link: Link, stream: str, begin: Begin, feed: _Feed) -> Started 
             await asyncio.sleep(0.05)  # the link makes the streams again after each reconnect
             return None
         raise
-    except nats.errors.Error:
+    except BROKEN:
         return None
     except UnavailableError:
         if link.closed:
@@ -134,7 +133,7 @@ class _Feed:
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._client = link.client
+        self._client = link.client  # that of the moment when it subscribes
         self._subscription: Any = None
         self._items: deque[Msg] = deque()
         self._waiting = 0  # messages among the items; the rest are heartbeats
@@ -146,11 +145,11 @@ class _Feed:
         self._forget: Callable[[], None] = lambda: None
 
     async def subscribe(self) -> str:
+        self._client = self._link.client
         inbox = str(self._client.new_inbox())
         self._forget = self._link.on_lost(self._give_up)
-        self._subscription = await self._client.subscribe(
-            inbox, cb=self._on_message, pending_bytes_limit=_PENDING_BYTES
-        )
+        subscribing = self._client.subscribe(inbox, cb=self._on_message, pending_bytes_limit=_PENDING_BYTES)
+        self._subscription = await heed(subscribing)
         self._watch()
         return inbox
 
@@ -159,8 +158,8 @@ class _Feed:
         if self._watchdog is not None:
             self._watchdog.cancel()
         if self._subscription is not None:
-            with suppress(nats.errors.Error, OSError):
-                await self._subscription.unsubscribe()
+            with suppress(*BROKEN):
+                await heed(self._subscription.unsubscribe())
 
     async def next(self) -> Delivered | Idle | None:
         """The next message; None when the consumer has to be made anew."""
@@ -195,8 +194,8 @@ class _Feed:
             return False
         respond = msg.reply or headers.get("Nats-Consumer-Stalled")
         if respond:
-            with suppress(nats.errors.Error, OSError):
-                await self._client.publish(respond)
+            with suppress(*BROKEN):
+                await heed(self._client.publish(respond))
         last = headers.get("Nats-Last-Consumer")
         return last is None or int(last) == self._expected - 1
 

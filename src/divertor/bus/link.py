@@ -1,9 +1,11 @@
 """One connection to the broker that never gives up, and questions on it that survive a disconnect.
 
-The client library has traps this module closes: it stops for good after some failures (here a new client is
-made), a request in flight across a disconnect hangs for its whole timeout (here it is asked again at once,
-so every question must be safe to repeat), and JetStream answers "nobody here" for some milliseconds after a
-start (here that is waited out). Only `divertor.bus` uses it.
+The client library has traps this module closes. Its own reconnecting can run twice at a time, overwrite its
+state and stay deaf without noticing (here it never reconnects: one task sees by an echo that a connection is
+dead, and makes a new client). A request in flight across a disconnect hangs for its whole timeout (here it is
+asked again at once, so every question must be safe to repeat). It swallows cancellations (`heed` does not),
+and it closes only when a silent broker has taken what is buffered (here it is cut off). JetStream answers
+"nobody here" for some milliseconds after a start (here that is waited out). Only `divertor.bus` uses it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -26,8 +28,13 @@ log = logging.getLogger("divertor.bus")
 
 #: Seconds between two attempts to reach the broker; the server answers about 15 ms after its start.
 RECONNECT_WAIT = 0.05
-#: Seconds between two pings; three unanswered ones mean the connection is dead.
-PING_INTERVAL = 2
+#: Seconds between an echo and the next, and for which one is waited until the connection counts as dead.
+ECHO_INTERVAL = 2.0
+ECHO_PATIENCE = 6.0
+#: Seconds after which a client that does not close is cut off.
+CLOSE_PATIENCE = 0.5
+#: What the library raises when the connection is gone; the `RuntimeError` is uvloop's, of a closed socket.
+BROKEN = (nats.errors.Error, OSError, RuntimeError)
 #: Bytes the client may hold back while the socket is busy; larger than one batch of events.
 OUTBOUND_BUFFER = 32 * 1024 * 1024
 
@@ -35,6 +42,13 @@ _NO_RESPONDERS = "503"
 #: JetStream error codes that mean "not yet": no quorum, still recovering, overloaded.
 _TRY_AGAIN = frozenset({10008, 10009, 10023})
 _PAUSE = 0.01
+#: Seconds between two attempts at a broker that turns us away, and that making the streams ready may take.
+_REFUSED_PAUSE = 0.1
+_SET_UP_PATIENCE = 10.0
+#: The library's own pings are not needed.
+_NEVER = 24 * 3600
+
+T = TypeVar("T")
 #: Seconds after which a write that was not answered counts as refused: one takes milliseconds.
 LATE = 2.0
 
@@ -66,9 +80,10 @@ class Link:
         self._tokens = 0
         self._answers: dict[str, asyncio.Future[Msg]] = {}
         self._ready = asyncio.Event()
+        self._lost = asyncio.Event()
         self._closing = False
-        self._lost: dict[object, Callable[[], None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._losers: dict[object, Callable[[], None]] = {}
+        self._keeping: asyncio.Task[None] | None = None
         self._trouble = ""
         #: The subjects whose last write the broker, although it was there, has left without an answer.
         self.refused: set[str] = set()
@@ -97,6 +112,7 @@ class Link:
         except BaseException:
             await link.close()
             raise
+        link._keeping = asyncio.create_task(link._keep())
         return link
 
     def _unreachable(self, timeout: float) -> str:
@@ -115,16 +131,16 @@ class Link:
 
     @property
     def client(self) -> Client:
-        """The present client; a new one replaces it when the library closed it."""
+        """The present client; a new one replaces it when the connection is lost."""
         return self._client
 
     def on_lost(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` at each loss of the connection; the returned function ends that."""
         key = object()
-        self._lost[key] = callback
+        self._losers[key] = callback
 
         def forget() -> None:
-            self._lost.pop(key, None)
+            self._losers.pop(key, None)
 
         return forget
 
@@ -133,14 +149,14 @@ class Link:
         await self._ready.wait()
 
     async def close(self) -> None:
-        """End the connection; whoever waits for an answer gets `UnavailableError`."""
+        """End the connection, within seconds whatever the broker does; whoever waits for an answer gets
+        `UnavailableError`."""
         self._closing = True
         self._break()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        with suppress(Exception):
-            await self._client.close()
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait({self._keeping}, timeout=2 * CLOSE_PATIENCE)
+        await _discard(self._client)
 
     # --- asking -----------------------------------------------------------------------------------------
 
@@ -195,8 +211,8 @@ class Link:
                 raise UnavailableError("the connection to the broker was closed")
             try:
                 answer = await self._exchange(subject, payload, headers)
-            except (Interrupted, nats.errors.Error, OSError) as problem:
-                self._trouble = str(problem) or type(problem).__name__
+            except (Interrupted, *BROKEN) as problem:
+                self._note(problem)
                 await asyncio.sleep(_PAUSE)
                 continue
             if not _not_yet(answer):
@@ -205,17 +221,39 @@ class Link:
             await asyncio.sleep(_PAUSE)
 
     async def _exchange(self, subject: str, payload: bytes, headers: Mapping[str, str] | None) -> Msg:
+        token, future = self._expect()
+        try:
+            reply = f"{self._inbox}.{token}"
+            await self._publish(subject, payload, reply, dict(headers) if headers else None)
+            return await future
+        finally:
+            self._answers.pop(token, None)
+
+    async def _echo(self) -> None:
+        """A message to ourselves, the whole way to the broker and back."""
+        token, future = self._expect()
+        try:
+            await self._publish(f"{self._inbox}.{token}", b"", "", None)
+            await future
+        finally:
+            self._answers.pop(token, None)
+
+    def _expect(self) -> tuple[str, asyncio.Future[Msg]]:
         self._tokens += 1
         token = str(self._tokens)
         future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._answers[token] = future
+        return token, future
+
+    async def _publish(
+        self, subject: str, payload: bytes, reply: str, headers: dict[str, str] | None
+    ) -> None:
+        client = self._client
         try:
-            await self._client.publish(
-                subject, payload, reply=f"{self._inbox}.{token}", headers=dict(headers) if headers else None
-            )
-            return await future
-        finally:
-            self._answers.pop(token, None)
+            await heed(client.publish(subject, payload, reply=reply, headers=headers))
+        except RuntimeError:
+            self._lose(client)  # its socket is closed, which the library may never notice
+            raise
 
     async def api(
         self, verb: str, body: Mapping[str, Any] | None = None, timeout: float = 5.0
@@ -243,25 +281,60 @@ class Link:
 
     # --- the life of the connection ---------------------------------------------------------------------
 
+    async def _keep(self) -> None:
+        """See when the connection is lost, and make another, for ever."""
+        while True:
+            await self._until_lost()
+            self._break()
+            await _discard(self._client)
+            await self._connect()
+            try:
+                async with asyncio.timeout(_SET_UP_PATIENCE):
+                    await self._set_up()
+            except (TimeoutError, UnavailableError) as problem:
+                self._note(problem)
+                log.error("the broker answered but its streams could not be made ready: %s", self._trouble)
+                self._lost.set()
+                await asyncio.sleep(1)
+            except (Interrupted, *BROKEN) as problem:
+                self._note(problem)
+                self._lost.set()
+
+    async def _until_lost(self) -> None:
+        while not self._lost.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ECHO_INTERVAL):
+                    await self._lost.wait()
+                    return
+            try:
+                async with asyncio.timeout(ECHO_PATIENCE):
+                    await self._echo()
+            except (Interrupted, *BROKEN) as problem:  # a TimeoutError is an OSError
+                self._note(problem)
+                return
+
     async def _connect(self) -> None:
-        client = Client()
-        self._client = client
+        """Make a client that is connected, however long that takes."""
+        while True:
+            client = self._client = Client()
+            self._lost.clear()
+            try:
+                await heed(self._open(client))
+                return
+            except Exception as problem:
+                # A boundary: whatever the library stumbles over, the next attempt is made.
+                self._note(problem)
+                if not isinstance(problem, BROKEN):
+                    log.exception("the broker could not be connected to")
+                await _discard(client)
+            await asyncio.sleep(_REFUSED_PAUSE)
 
+    async def _open(self, client: Client) -> None:
         async def lost() -> None:
-            if client is self._client:
-                self._break()
-
-        async def back() -> None:
-            if client is self._client and not self._closing:
-                self._start(self._set_up_or_reconnect())
-
-        async def closed() -> None:
-            if client is self._client and not self._closing:
-                self._break()
-                self._start(self._replace())
+            self._lose(client)
 
         async def trouble(problem: Exception) -> None:
-            self._trouble = str(problem) or type(problem).__name__
+            self._note(problem)
             log.debug("broker connection: %s", self._trouble)
 
         await client.connect(
@@ -269,18 +342,20 @@ class Link:
             name=self._name,
             user=USER,
             password=self._password,
-            allow_reconnect=True,
-            max_reconnect_attempts=-1,
+            allow_reconnect=False,
+            max_reconnect_attempts=-1,  # of finding somebody who listens
             reconnect_time_wait=RECONNECT_WAIT,  # type: ignore[arg-type]
             connect_timeout=2,
-            ping_interval=PING_INTERVAL,
-            max_outstanding_pings=2,
+            ping_interval=_NEVER,
             pending_size=OUTBOUND_BUFFER,
             disconnected_cb=lost,
-            reconnected_cb=back,
-            closed_cb=closed,
+            closed_cb=lost,
             error_cb=trouble,
         )
+        # Where writing fails too, the library ends its reader without a word.
+        reading = getattr(client, "_reading_task", None)
+        if isinstance(reading, asyncio.Task):
+            reading.add_done_callback(lambda _: self._lose(client))
         self._inbox = client.new_inbox()
         await client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
 
@@ -295,32 +370,10 @@ class Link:
         self.refused.clear()  # perhaps another broker; if not, the next write tells
         self._ready.set()
 
-    async def _set_up_or_reconnect(self) -> None:
-        try:
-            async with asyncio.timeout(10):
-                await self._set_up()
-        except Interrupted:
-            return  # the next reconnect starts this again
-        except (TimeoutError, UnavailableError, nats.errors.Error, OSError) as problem:
-            self._trouble = str(problem) or type(problem).__name__
-            log.error("the broker answered but its streams could not be made ready: %s", self._trouble)
-            await asyncio.sleep(1)
-            self._start(self._set_up_or_reconnect())
-
-    async def _replace(self) -> None:
-        """The library gave up for good (an authorisation error, a protocol error): start over."""
-        while not self._closing:
-            await asyncio.sleep(0.5)
-            try:
-                async with asyncio.timeout(10):
-                    await self._connect()
-                    await self._set_up()
-                return
-            except (TimeoutError, Interrupted, UnavailableError, nats.errors.Error, OSError) as problem:
-                self._trouble = str(problem) or type(problem).__name__
-                with suppress(Exception):
-                    abandoned, self._client = self._client, Client()
-                    await abandoned.close()
+    def _lose(self, client: Client) -> None:
+        if client is self._client:
+            self._lost.set()
+            self._break()
 
     def _break(self) -> None:
         self._ready.clear()
@@ -329,13 +382,57 @@ class Link:
         for future in list(self._answers.values()):
             if not future.done():
                 future.set_exception(Interrupted("the connection to the broker broke"))
-        for callback in list(self._lost.values()):
+        for callback in list(self._losers.values()):
             callback()
 
-    def _start(self, work: Any) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _note(self, problem: Exception) -> None:
+        if self._trouble and isinstance(problem, ConnectionResetError):
+            return  # it says less than what the broker said before it hung up
+        self._trouble = str(problem) or type(problem).__name__
+
+
+async def heed(work: Awaitable[T]) -> T:
+    """What `work` gives; a cancellation of this task that the library swallowed meanwhile is raised here.
+
+    It catches some itself, and Python 3.11's `wait_for`, which it uses, loses one that comes together with a
+    result. A task that lost its cancellation would never end.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    try:
+        return await work
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
+async def _discard(client: Client) -> None:
+    """End a client. What a broker that does not read has not taken is dropped: what counts is asked again.
+
+    The library would wait for that without a limit.
+    """
+    ending = asyncio.ensure_future(client.close())
+    ending.add_done_callback(_heard)
+    try:
+        await asyncio.wait({ending}, timeout=CLOSE_PATIENCE)
+    finally:
+        if not ending.done():
+            _abort(client)
+            ending.cancel()
+
+
+def _heard(ended: asyncio.Future[None]) -> None:
+    """A client that was never connected cannot be closed, which need not be reported."""
+    if not ended.cancelled():
+        ended.exception()
+
+
+def _abort(client: Client) -> None:
+    """Drops the socket and what is buffered for it, for which the library has no call."""
+    writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
+    if isinstance(writer, asyncio.StreamWriter):
+        writer.transport.abort()
 
 
 def _not_yet(answer: Msg) -> bool:
