@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -64,3 +66,33 @@ async def test_a_rule_without_a_name_has_the_addresss(admin: httpx.AsyncClient) 
 
 async def test_removing_no_rule_is_not_found(admin: httpx.AsyncClient) -> None:
     assert (await admin.delete("/api/v1/rules/x")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "silence, expected",
+    [
+        ({"rule": "many*", "for": "4h"}, (False, False, "2026-01-31T16:00:00.000000Z")),
+        ({"rule": "*", "key": "10.*", "for": "forever"}, (False, True, None)),
+        ({"rule": "other", "for": "4h"}, None),
+        ({"rule": "many", "from": "2026-02-01T00:00:00Z", "for": "4h"}, None),
+    ],
+)
+async def test_a_rule_says_what_keeps_it_quiet(
+    admin: httpx.AsyncClient, silence: dict[str, str], expected: tuple[Any, ...] | None
+) -> None:
+    rule = "name: many probes\ntype: any\nindex: logs\nalert: debug\n"
+    await admin.put("/api/v1/rules/many probes", content=rule, headers=YAML)
+    assert (await admin.post("/api/v1/silences", json=silence)).status_code == 201
+    (listed,) = (await admin.get("/api/v1/rules")).json()
+    found = listed["silenced"]
+    assert (found and (found["mute"], found["partly"], found["until"])) == expected
+    assert (await admin.get("/api/v1/rules/many probes")).json() == listed
+
+
+async def test_a_mute_goes_before_a_silence_of_some_matches(admin: httpx.AsyncClient) -> None:
+    rule = "name: many\ntype: any\nindex: logs\nalert: debug\n"
+    await admin.put("/api/v1/rules/many", content=rule, headers=YAML)
+    await admin.post("/api/v1/silences", json={"rule": "*", "key": "x", "for": "forever"})
+    await admin.post("/api/v1/rules/many/mute", json={"for": "1h"})
+    (found,) = (await admin.get("/api/v1/rules")).json()
+    assert found["silenced"]["mute"] and found["silenced"]["by"] == "admin"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -110,10 +110,16 @@ class Answers(BaseHTTPRequestHandler):
         refused = {"a.yaml": "a.yaml:1:1: bad", "b.yaml": "b.yaml:2:7: worse"}
         many = {"name": "many", "type": "any", "matches": 9, "error": ""}
         quiet = {"name": "quiet", "type": "any", "matches": 0, "error": "", "enabled": False}
+        begun = "2026-01-01T00:00:00Z"
+        deaf = {"name": "deaf", "type": "any", "matches": 0, "index": ["web-*"], "watched_since": begun}
+        mute = {"mute": True, "until": "2026-01-01T04:00:00Z", "by": "ann"}
+        deaf |= {"matches_since": begun, "silenced": mute}
         status = {"rules": {"refused": refused}, "stopped_rules": {"many": "more than 2"}}
-        data: object = status if "/status" in self.path else [old, many, quiet]
+        data: object = status if "/status" in self.path else [old, many, quiet, deaf]
+        data = many if self.path.endswith("/rules/many") else data
         body = json.dumps(data).encode()
         self.send_response(200)
+        self.send_header("x-total-count", "7")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -123,17 +129,22 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def listed(monkeypatch: pytest.MonkeyPatch) -> str:
-    """What `rules list` shows."""
+def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A stack that answers so."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
         monkeypatch.setattr(client, "open_api", lambda state: client.Api(url, "t"))
-        shown = CliRunner().invoke(app, ["rules", "list"]).stdout
+        yield
         server.shutdown()
         thread.join()
-    return shown
+
+
+@pytest.fixture
+def listed(stack: None) -> str:
+    """What `rules list` shows."""
+    return CliRunner().invoke(app, ["rules", "list"]).stdout
 
 
 def test_a_file_that_is_refused_is_listed_with_why(listed: str) -> None:
@@ -142,3 +153,17 @@ def test_a_file_that_is_refused_is_listed_with_why(listed: str) -> None:
 
 def test_a_rule_that_does_nothing_says_why(listed: str) -> None:
     assert "stopped: more than 2" in listed and "disabled" in listed
+
+
+def test_what_keeps_a_rule_from_being_heard_is_listed(listed: str) -> None:
+    assert listed.splitlines()[0].split() == ["RULE", "TYPE", "MATCHES", "LAST", "MATCH", "QUIET", "TROUBLE"]
+    assert "muted until 2026-01-01 04:00:00 by ann" in listed
+    assert "no event of web-* has come since 2026-01-01 00:00:00" in listed
+    assert "Matches are counted since 2026-01-01 00:00:00." in listed
+
+
+def test_a_rule_is_shown_with_all_that_is_known(stack: None) -> None:
+    shown = CliRunner().invoke(app, ["rules", "show", "many"]).stdout
+    for part in ("rule        many", "trouble     stopped: more than 2", "waiting     7 messages wait"):
+        assert part in shown
+    assert json.loads(CliRunner().invoke(app, ["rules", "show", "many", "--json"]).stdout)["name"] == "many"

@@ -17,7 +17,7 @@ from divertor.bus import Bus, State
 from divertor.control.checkpoints import SMALL, Checkpoints
 from divertor.control.judging import Judge
 from divertor.control.leading import LEASE, Lead
-from divertor.control.rules import Rules
+from divertor.control.rules import COUNTED, Rules
 from divertor.model.events import Event
 from divertor.rules import IsolateOptions, Match, load_rule
 from divertor.store import EventStore
@@ -53,7 +53,7 @@ async def nobody(_match: Match, _options: IsolateOptions) -> None:
 
 @asynccontextmanager
 async def worker(
-    broker: Any, folder: Path, name: str = "plane", *, store: EventStore | None = None
+    broker: Any, folder: Path, name: str = "plane", *, store: EventStore | None = None, judges: bool = True
 ) -> AsyncIterator[World]:
     bus = await Bus.connect(broker.url, broker.password, name)
     pager = Pager()
@@ -62,11 +62,14 @@ async def worker(
     async def publish(_events: list[Event]) -> None:
         """Nobody listens."""
 
-    rules = Rules(State(bus), bus, store, alerters, publish, nobody, wall, folder=folder, name=name)
+    rules = Rules(
+        State(bus), bus, store, alerters, publish, nobody, wall, folder=folder, name=name, judges=judges
+    )
     await rules.load(None)
     running = asyncio.create_task(rules.run())
     try:
-        await rules.worker.started()
+        if judges:
+            await rules.worker.started()
         yield World(rules, bus, pager)
     finally:
         running.cancel()
@@ -83,6 +86,35 @@ async def test_windows_go_on_from_the_checkpoint_after_a_restart(broker: Any, tm
         await again.bus.publish(events(4, 5))
         await until(lambda: again.pager.delivered == ["e5"])
     assert (tmp_path / "plane.checkpoint").stat().st_mode & 0o777 == 0o600
+
+
+async def test_matches_are_counted_on_after_a_restart(broker: Any, tmp_path: Path) -> None:
+    async with worker(broker, tmp_path) as here:
+        await here.rules.put("five", FIVE + "realert: {minutes: 0}\n", "me")
+        await here.bus.publish(events(1, 5))
+        await here.judged()
+        before = here.rules.get("five")
+    async with worker(broker, tmp_path) as again:
+        await again.bus.publish(events(6, 10))
+        await again.judged()
+        after = again.rules.get("five")
+        assert (before.matches, after.matches) == (1, 2) and after.since == before.since
+        assert after.last_event is not None and before.last_event is not None
+        assert after.last_event > before.last_event
+
+
+async def test_a_process_that_does_not_judge_knows_what_the_worker_counted(
+    broker: Any, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, "one") as one:
+        await one.rules.put("five", FIVE, "me")
+        await one.bus.publish(events(1, 5))
+        await one.judged()
+        counted = one.rules.worker.judge.tally
+        await State(one.bus).put(COUNTED, COUNTED, counted.to_json())
+        async with worker(broker, tmp_path, "plane", judges=False) as plane:
+            await until(lambda: plane.rules.get("five").matches)
+            assert plane.rules.get("five").matches == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", b"divertor rules checkpoint\nx"], ids=repr)

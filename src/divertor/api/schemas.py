@@ -129,9 +129,24 @@ class RuleShape(Shape):
     warnings: list[str]
     matches: int
     last_match: str | None
+    matches_since: str | None = Field(description="From when on matches are counted; a restart goes on.")
+    last_event: str | None = Field(description="When an event of its index last came.")
+    watched_since: str | None = Field(description="From when on that is known.")
+    silenced: QuietShape | None
     error: str
     source: str
     text: str
+
+
+class QuietShape(Shape):
+    """A silence or a mute of a rule that holds now. `until` null: until it is removed."""
+
+    id: str
+    until: str | None
+    mute: bool
+    partly: bool = Field(description="Only of some of its matches: by key or fields.")
+    by: str
+    comment: str
 
 
 class AckShape(Shape):

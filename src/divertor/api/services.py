@@ -124,7 +124,9 @@ class Isolations(Protocol):
 
 
 class RuleStatus(Protocol):
-    """A rule with what became of it: its matches so far, when the last was, and what ails it (or "")."""
+    """A rule with what became of it: its matches from `since` on, when the last was, what ails it (or "").
+    `last_event` is when an event of its index last came, None for none since `watched`.
+    """
 
     @property
     def rule(self) -> Rule: ...
@@ -137,6 +139,15 @@ class RuleStatus(Protocol):
 
     @property
     def error(self) -> str: ...
+
+    @property
+    def since(self) -> datetime | None: ...
+
+    @property
+    def last_event(self) -> datetime | None: ...
+
+    @property
+    def watched(self) -> datetime | None: ...
 
 
 class Rules(Protocol):
@@ -168,6 +179,9 @@ class Alarms(Protocol):
 
     async def silences(self) -> tuple[Sequence[Silence], Mapping[str, int]]:
         """The latest first, and how many matches each has held back."""
+
+    async def quiet(self, rules: Sequence[str]) -> Mapping[str, Silence]:
+        """The silence that holds now for each of those rules that has one."""
 
     async def silence(self, wanted: Silence, by: str) -> Silence: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from divertor.cli.backtest import backtest
 from divertor.cli.explain import explain
+from divertor.cli.health import details, quiet, trouble, unheard
 from divertor.cli.judging import run
 from divertor.cli.lint import lint
 from divertor.cli.options import AsJson, State, listing
@@ -39,27 +41,48 @@ def list_all(state: State = "", as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
+    now, stopped = datetime.now(UTC), status.get("stopped_rules") or {}
     rows = [
         [
             each.get("name"),
             each.get("type"),
             each.get("matches"),
             short_time(each.get("last_match")),
-            _trouble(each, status.get("stopped_rules") or {}),
+            quiet(each.get("silenced")),
+            trouble(each, stopped) or styled(unheard(each, now), "yellow"),
         ]
         for each in found
     ]
-    print_table(["RULE", "TYPE", "MATCHES", "LAST MATCH", "TROUBLE"], rows, empty="No rules run.")
+    headings = ["RULE", "TYPE", "MATCHES", "LAST MATCH", "QUIET", "TROUBLE"]
+    print_table(headings, rows, empty="No rules run.")
+    since = min((each["matches_since"] for each in found if each.get("matches_since")), default="")
+    if since:
+        console().print(styled(f"Matches are counted since {short_time(since)}.", "dim"))
     for why in _unseen((status.get("rules") or {}).get("refused") or {}, found):
         console().print(styled(f"refused: {why}", "red"))
 
 
-def _trouble(rule: Mapping[str, Any], stopped: Mapping[str, str]) -> str:
-    """What somebody has to know of a rule who wonders why nothing happens."""
-    why = stopped.get(str(rule.get("name")))
-    if why is not None:
-        return f"stopped: {why}"
-    return "disabled" if rule.get("enabled") is False else str(rule.get("error") or "")
+@group.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="RULE", help="The rule's name.")],
+    state: State = "",
+    as_json: AsJson = False,
+) -> None:
+    """Tell all that is known of a rule: what it looks at, what it found, what keeps it from being heard."""
+    from urllib.parse import quote
+
+    from divertor.cli.client import open_api
+
+    with open_api(state) as api:
+        found = api.get(f"/rules/{quote(name, safe='')}")
+        if as_json:
+            print_json(found)
+            return
+        _, waiting = api.get_some("/alerts", {"rule": name}, 1)
+        stopped = api.get("/status").get("stopped_rules") or {}
+    screen = console()
+    for label, value in details(found, waiting, trouble(found, stopped), datetime.now(UTC)):
+        screen.print(styled(f"{label:11}", "dim"), styled(value))
 
 
 def _unseen(refused: Mapping[str, str], rules: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -156,6 +156,21 @@ class AlarmControl:
         overview = await self._overview()
         return sorted(found, key=lambda each: each.created, reverse=True), overview.suppressed
 
+    async def quiet(self, rules: Sequence[str]) -> Mapping[str, Silence]:
+        """The silence that holds now for each of those rules that has one: what is about all of its matches
+        before what is about some, then what holds longest.
+
+        :raises UnavailableError: the broker does not answer.
+        """
+        now = self._now()
+        active = [each for each in await self._silences() if each.is_active(now)]
+        active.sort(key=_reach)
+        return {
+            rule: found
+            for rule in rules
+            if (found := next((each for each in active if each.is_about(rule)), None)) is not None
+        }
+
     async def silence(self, wanted: Silence, by: str) -> Silence:
         """Keeps a silence (its id and author are made here) and returns it as it is kept.
 
@@ -300,6 +315,11 @@ def _ack(value: Mapping[str, Any]) -> Ack | None:
     except ValueError as problem:
         log.error("the state holds something else than an acknowledgement: %s", problem)
         return None
+
+
+def _reach(silence: Silence) -> tuple[bool, bool, int]:
+    """Sorts what keeps more from being told before what keeps less."""
+    return (silence.is_partial, silence.end is not None, -(silence.end or 0))
 
 
 def _mute_id(rule: str) -> str:

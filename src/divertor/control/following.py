@@ -25,7 +25,7 @@ from divertor.control.enriching import Enriching
 from divertor.control.judging import Judge
 from divertor.control.leading import Lead
 from divertor.errors import UnavailableError
-from divertor.rules import Match, Notification, Rule
+from divertor.rules import Notification, Rule
 from divertor.rules.alarms.controls import Controls
 from divertor.rules.running.checkpoint import Checkpoint
 
@@ -65,7 +65,6 @@ class Worker:
         lead: Lead,
         checkpoints: Checkpoints,
         wall: Callable[[], datetime],
-        counted: Callable[[Match], None],
     ) -> None:
         self._bus = bus
         self._store = store
@@ -74,7 +73,7 @@ class Worker:
         self._checkpoints = checkpoints
         self._wall = wall
         self._enriching = Enriching(store)
-        self._judge = Judge(told=counted, found=self._enriching.found)
+        self._judge = Judge(found=self._enriching.found)
         self._controls = Controls()
         self._untold: deque[Told] = deque()
         self._telling = asyncio.Lock()

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from divertor.bus import Batch
+from divertor.control.tally import Tally
 from divertor.model.events import Event, micros_of, moment_of
 from divertor.rules import Engine, Match, Notification, Rule
+from divertor.rules.rule import Status
 from divertor.rules.running.aggregation import Gatherer
 from divertor.rules.running.checkpoint import Checkpoint, Mark
 from divertor.rules.running.engine import Snapshot
@@ -31,19 +33,16 @@ _AHEAD = 60 * 1_000_000
 
 
 class Judge:
-    """An engine and what gathers its matches. `told` hears of each match, for counting; `found` prepares it,
-    or drops it.
-    """
+    """An engine, what gathers its matches, and what it counted. `found` prepares each match, or drops it."""
 
     def __init__(
         self,
         rules: Iterable[Rule] = (),
-        told: Callable[[Match], None] = lambda _match: None,
         found: Callable[[Match], Match | None] = lambda match: match,
     ) -> None:
         self.engine = Engine(rules)
         self.gatherer = Gatherer()
-        self._told = told
+        self.tally = Tally()
         self._found = found
         self.epoch = ""
         self.seq = 0
@@ -58,18 +57,22 @@ class Judge:
     def take(self, batch: Batch) -> list[Notification]:
         """Judge a batch."""
         found: list[Notification] = []
+        seen = self.tally.seen
         for event in batch.events:
             received = micros_of(event.received)
             found += self._pass_to(min(received, batch.stored + _AHEAD) if batch.stored else received)
+            seen[event.indices] = self._now
             found += self._judge(event)
         if not batch.events:
             found += self._pass_to(batch.stored)
         self.epoch, self.seq = batch.epoch, batch.seq
+        self.tally.begin(self._now)
+        self.tally.bound()
         return found
 
     def mark(self) -> Mark:
         """Where it stands."""
-        return Mark(self.epoch, self.seq, self._now, self._ticked, self.gatherer.dump())
+        return Mark(self.epoch, self.seq, self._now, self._ticked, self.gatherer.dump(), self.tally.to_json())
 
     def restore(self, found: Checkpoint) -> tuple[str, ...]:
         """Go on from a checkpoint; the names of the rules whose state was not in it, or of another text."""
@@ -83,6 +86,7 @@ class Judge:
         except ValueError as problem:
             log.error("matches that were being gathered cannot be read: %s", problem)
             self.gatherer, lost = Gatherer(), 0
+        self.tally = self._tally_of(mark)
         if lost:
             log.error("%d gathered matches are left out: their rules are gone", lost)
         return missing
@@ -90,6 +94,7 @@ class Judge:
     def take_time_of(self, other: Judge) -> None:
         """Time has come as far as there."""
         self._now, self._ticked = other._now, other._ticked
+        self.tally.seen_by(other.tally)
 
     def adopt(self, other: Judge, names: Iterable[str]) -> None:
         """Take over the states of these rules; of an engine that remembers nothing, the alarms as well."""
@@ -100,6 +105,14 @@ class Judge:
         }
         everything = wanted >= set(mine.rules)
         self.engine.restore(Snapshot(rules, theirs.alarms if everything else mine.alarms))
+
+    def _tally_of(self, mark: Mark) -> Tally:
+        """What was counted up to a checkpoint; a file of an earlier version does not say."""
+        try:
+            return Tally.from_json(mark.tally) if mark.tally else Tally()
+        except ValueError as problem:
+            log.error("what was counted cannot be read: %s", problem)
+            return Tally()
 
     def _judge(self, event: Event) -> list[Notification]:
         now = self.now
@@ -135,7 +148,8 @@ class Judge:
     def _gathered(self, matches: Iterable[Match], now: datetime) -> list[Notification]:
         found: list[Notification] = []
         for match in matches:
-            self._told(match)
+            if match.status is Status.FIRING:
+                self.tally.match(match.rule.name, micros_of(match.time))
             prepared = self._found(match)
             if prepared is not None:
                 found += self.gatherer.take(prepared, now)

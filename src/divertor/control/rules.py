@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from divertor.control.checkpoints import Checkpoints
 from divertor.control.following import Worker
 from divertor.control.leading import Lead
 from divertor.control.rulebook import KIND, Rulebook
+from divertor.control.tally import Tally
 from divertor.errors import (
     ConflictError,
     DivertorError,
@@ -34,13 +36,13 @@ from divertor.errors import (
     Position,
     UnavailableError,
 )
-from divertor.model.events import Event, format_time
+from divertor.model.events import Event, format_time, moment_of
 from divertor.rules import Engine, Match, Rule
 from divertor.rules.alarms import concerns
 from divertor.rules.alarms.controls import Controls
 from divertor.rules.reading.files import load_stored
 from divertor.rules.reading.lists import readers
-from divertor.rules.rule import AlarmOptions, Status
+from divertor.rules.rule import AlarmOptions
 
 if TYPE_CHECKING:
     from divertor.store import EventStore
@@ -51,6 +53,8 @@ log = logging.getLogger("divertor.rules")
 WORKERS = "rule-workers"
 TELL = 10.0
 TOLD = timedelta(minutes=1)
+#: What the worker counted that leads.
+COUNTED = "rules-counted"
 #: The index of events that say what became of an alert. Alerts about them are told of in turn, but not for
 #: ever: a rule that looks at everything would be told of its own alerts.
 ALERTS = "divertor-alert"
@@ -62,12 +66,16 @@ FORGET = timedelta(minutes=1)
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
     """A rule and how it is doing; `error` is why it is not used as it is written, or what its last alert
-    failed with; empty when all is well."""
+    failed with; empty when all is well. `matches` are counted from `since` on. `last_event` is when an event
+    of its index last came; None: none has since `watched` (None: nothing was judged yet)."""
 
     rule: Rule
     matches: int = 0
     last_match: datetime | None = None
     error: str = ""
+    since: datetime | None = None
+    last_event: datetime | None = None
+    watched: datetime | None = None
 
 
 class Rules:
@@ -101,7 +109,9 @@ class Rules:
         self._reflexes = Engine()
         self._forgot = wall()
         self._isolate = isolate
-        self._status: dict[str, RuleStatus] = {}
+        self._rules: dict[str, Rule] = {}
+        self._errors: dict[str, str] = {}
+        self._elsewhere = Tally()
         self._outcomes: asyncio.Queue[Event] = asyncio.Queue(10000)
         self._book = Rulebook(state, self._use, trouble)
         self._lead = Lead(state, name, wall)
@@ -114,9 +124,7 @@ class Rules:
             wall=wall,
             elsewhere=elsewhere,
         )
-        self.worker = Worker(
-            bus, store, self.dispatcher, self._lead, Checkpoints(folder, name), wall, self._count
-        )
+        self.worker = Worker(bus, store, self.dispatcher, self._lead, Checkpoints(folder, name), wall)
 
     async def load(self, directory: Path | None) -> None:
         """Reads the stored rules and, over them, the files of `directory`.
@@ -128,17 +136,17 @@ class Rules:
 
     def list(self) -> Sequence[RuleStatus]:
         """All rules, by name."""
-        return [self.get(name) for name in sorted(self._status)]
+        events = cache(self._tally.last_event)
+        return [self._status(self._rules[name], events) for name in sorted(self._rules)]
 
     def get(self, name: str) -> RuleStatus:
         """One rule.
 
         :raises NotFoundError: there is none.
         """
-        if name not in self._status:
+        if name not in self._rules:
             raise NotFoundError(f"no rule {name!r}")
-        status = self._status[name]
-        return replace(status, error=self._book.why_refused(status.rule) or self._fault(name) or status.error)
+        return self._status(self._rules[name], self._tally.last_event)
 
     async def put(self, name: str, text: str, by: str) -> Rule:
         """Stores a rule file and uses it from now on; the old one stays if this one is not understood.
@@ -224,7 +232,7 @@ class Rules:
         outbox = self.dispatcher.status()
         now = self._wall().timestamp()
         return {
-            "count": len(self._status),
+            "count": len(self._rules),
             "refused": dict(self._book.refused),
             "worker": self.worker.status() if self._judges else None,
             "outbox": {
@@ -254,6 +262,8 @@ class Rules:
                     tasks.create_task(follow(self._state, self._control))
                     tasks.create_task(self._judge())
                     tasks.create_task(self._tell())
+                else:
+                    tasks.create_task(self._learn())
         finally:
             await self.dispatcher.close(timeout=2.0)
 
@@ -281,12 +291,24 @@ class Rules:
 
     async def _tell(self) -> None:
         await self.worker.started()
+        self._tally.keep(self._rules)  # rules may have been removed while nobody judged
         while True:
             told = {"at": format_time(self._wall()), **self.status()}
             with contextlib.suppress(UnavailableError):
                 await self._state.put(WORKERS, self._lead.me, told, ttl=TOLD)
                 if self._lead.leads:
                     await report(self._state, Overview.of(self.engine.alarms))
+                    with contextlib.suppress(InputError):  # too many to be told
+                        await self._state.put(COUNTED, COUNTED, self._tally.to_json())
+            await asyncio.sleep(TELL)
+
+    async def _learn(self) -> None:
+        """What the worker counted that judges instead of this process."""
+        while True:
+            with contextlib.suppress(UnavailableError, ValueError):
+                entry = await self._state.get(COUNTED, COUNTED)
+                if entry is not None:
+                    self._elsewhere = Tally.from_json(entry.value)
             await asyncio.sleep(TELL)
 
     def _use(self, rules: Mapping[str, Rule]) -> None:
@@ -297,14 +319,23 @@ class Rules:
             for rule in quick
             if any(alert.name == ISOLATE for alert in rule.alerts)
         )
-        self._status = {
-            name: replace(self._status.get(name, RuleStatus(rule)), rule=rule) for name, rule in rules.items()
-        }
+        for name in self._rules.keys() - rules.keys():
+            self.worker.judge.tally.forget(name)
+            self._errors.pop(name, None)
+        self._rules = dict(rules)
 
-    def _count(self, match: Match) -> None:
-        known = self._status.get(match.rule.name)
-        if known is not None and match.status is Status.FIRING:
-            self._status[match.rule.name] = replace(known, matches=known.matches + 1, last_match=match.time)
+    @property
+    def _tally(self) -> Tally:
+        """What was counted, here or by whom judges elsewhere."""
+        return self.worker.judge.tally if self._judges else self._elsewhere
+
+    def _status(self, rule: Rule, last_event: Callable[[tuple[str, ...]], int]) -> RuleStatus:
+        tally, name = self._tally, rule.name
+        matches, last = tally.matches.get(name, (0, 0))
+        error = self._book.why_refused(rule) or self._fault(name) or self._errors.get(name, "")
+        times = (last, tally.since, last_event(rule.index), tally.watched)
+        last_match, since, event, watched = (moment_of(each) if each else None for each in times)
+        return RuleStatus(rule, matches, last_match, error, since, event, watched)
 
     def _fault(self, name: str) -> str:
         health = self.engine.health().get(name)
@@ -313,8 +344,8 @@ class Rules:
     def _ended(self, outcome: Outcome) -> None:
         """Called by the dispatcher; must not wait."""
         name = outcome.notification.rule.name
-        if name in self._status:
-            self._status[name] = replace(self._status[name], error=outcome.error)
+        if name in self._rules:
+            self._errors[name] = outcome.error
         if not outcome.again and _depth(outcome.notification.first) <= MAX_DEPTH:
             with contextlib.suppress(asyncio.QueueFull):
                 self._outcomes.put_nowait(_alert_event(outcome, self._wall()))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from divertor.api.answers import Paged, answer, answer_page, prefers_yaml
+from divertor.api.answers import Paged, answer, page_headers, prefers_yaml
 from divertor.api.bodies import SOURCE, Sent
 from divertor.api.context import Api, By, ValidateOnly
 from divertor.api.describe import body, errors
 from divertor.api.schemas import RuleShape
-from divertor.api.services import RuleStatus
+from divertor.api.services import RuleStatus, Services
 from divertor.errors import InputError, Position
-from divertor.model.events import format_time
+from divertor.model.events import format_time, moment_of
 from divertor.model.quantities import format_seconds
 from divertor.rules import Rule
+from divertor.rules.alarms import Silence
 from divertor.rules.reading.files import load_stored
 
 router = APIRouter(prefix="/rules", tags=["rules"])
@@ -37,7 +39,10 @@ alert: debug
 
 @router.get("", summary="List rules", response_model=list[RuleShape], responses=errors())
 async def list_rules(request: Request, api: Api, page: Paged) -> Response:
-    return answer_page(request, page, api.rules.list(), status_to_json)
+    found = page.of(rules := api.rules.list())
+    quiet = await api.alarms.quiet([each.rule.name for each in found])
+    told = [status_to_json(each, quiet.get(each.rule.name)) for each in found]
+    return answer(request, told, headers=page_headers(request, page, len(rules)))
 
 
 @router.get(
@@ -51,7 +56,7 @@ async def get_rule(request: Request, name: str, api: Api) -> Response:
     status = api.rules.get(name)
     if prefers_yaml(request.headers.get("accept", "")):
         return Response(status.rule.text.encode("utf-8", "replace"), media_type="application/yaml")
-    return answer(request, status_to_json(status))
+    return answer(request, await _told(api, name))
 
 
 @router.put(
@@ -76,7 +81,7 @@ async def put_rule(
     if validate_only:
         return answer(request, rule_to_json(rule))
     await api.rules.put(name, sent.text, by)
-    return answer(request, status_to_json(api.rules.get(name)))
+    return answer(request, await _told(api, name))
 
 
 @router.delete("/{name:path}", summary="Remove a rule", status_code=204, responses=errors(404, 409))
@@ -85,14 +90,36 @@ async def delete_rule(name: str, api: Api, by: By) -> Response:
     return Response(status_code=204)
 
 
-def status_to_json(status: RuleStatus) -> dict[str, Any]:
-    """A rule, and what became of it."""
-    last = status.last_match
+async def _told(api: Services, name: str) -> dict[str, Any]:
+    return status_to_json(api.rules.get(name), (await api.alarms.quiet([name])).get(name))
+
+
+def status_to_json(status: RuleStatus, silence: Silence | None = None) -> dict[str, Any]:
+    """A rule, what became of it, and the silence that keeps people from being told."""
     return rule_to_json(status.rule) | {
         "matches": status.matches,
-        "last_match": None if last is None else format_time(last),
+        "last_match": _time(status.last_match),
+        "matches_since": _time(status.since),
+        "last_event": _time(status.last_event),
+        "watched_since": _time(status.watched),
+        "silenced": None if silence is None else _quiet_to_json(silence),
         "error": status.error,
     }
+
+
+def _quiet_to_json(silence: Silence) -> dict[str, Any]:
+    return {
+        "id": silence.id,
+        "until": None if silence.end is None else format_time(moment_of(silence.end)),
+        "mute": silence.mute,
+        "partly": silence.is_partial,
+        "by": silence.by,
+        "comment": silence.comment,
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else format_time(moment)
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
@@ -108,6 +135,10 @@ def rule_to_json(rule: Rule) -> dict[str, Any]:
         "warnings": list(rule.warnings),
         "matches": 0,
         "last_match": None,
+        "matches_since": None,
+        "last_event": None,
+        "watched_since": None,
+        "silenced": None,
         "error": "",
         "source": rule.source,
         "text": rule.text,

@@ -50,6 +50,11 @@ class Silence:
             return False
         return self.cron is None or now < self.cron.before(now) + self.lasting
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether it is about some matches of a rule only."""
+        return bool(self.key or self.fields)
+
     def is_about(self, rule: str) -> bool:
         return rule == self.rule if self.mute else fits_any((self.rule,), rule)
 

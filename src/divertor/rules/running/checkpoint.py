@@ -22,7 +22,7 @@ from divertor.rules.alarms import Alarms
 from divertor.rules.running.engine import Saved, Snapshot
 
 #: Changes whenever what is written changes its meaning; another version's file is not read.
-FORMAT = 2
+FORMAT = 3
 _MAGIC = b"divertor rules checkpoint\n"
 _ALARMS = "alarms"
 _RULE = "rule:"
@@ -47,7 +47,7 @@ class Mark:
     """Where in the stream a checkpoint was taken: everything up to `seq` of the stream `epoch` was judged.
 
     `now` and `ticked` are the engine's time and its last tick, in microseconds since the epoch; `gathered` is
-    what `Gatherer.dump` gave.
+    what `Gatherer.dump` gave, `tally` what was counted as JSON has it; empty in files of earlier versions.
     """
 
     epoch: str
@@ -55,6 +55,7 @@ class Mark:
     now: int = 0
     ticked: int = 0
     gathered: list[dict[str, Any]] = field(default_factory=list)
+    tally: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def packed(mark: Mark, parts: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
     header = {
         "format": FORMAT,
         "python": _python(),
-        "mark": [mark.epoch, mark.seq, mark.now, mark.ticked, mark.gathered],
+        "mark": [mark.epoch, mark.seq, mark.now, mark.ticked, mark.gathered, mark.tally],
         "parts": [[name, len(data), _digest(data)] for name, data in found],
     }
     line = json.dumps(header).encode()
@@ -134,8 +135,9 @@ def _header(content: bytes) -> tuple[Mapping[str, Any], memoryview]:
 
 def _mark(found: Any) -> Mark:
     try:
-        epoch, seq, now, ticked, gathered = found
-        return Mark(str(epoch), int(seq), int(now), int(ticked), list(gathered))
+        epoch, seq, now, ticked, gathered, *more = found
+        tally = dict(more[0]) if more else {}
+        return Mark(str(epoch), int(seq), int(now), int(ticked), list(gathered), tally)
     except (ValueError, TypeError) as problem:
         raise DamagedError(str(problem)) from problem
 
