@@ -16,10 +16,12 @@ it. Where it is not known, an input that brings such a pair is judged by the rea
 Not covered is a server whose setting is the other one than the dialect says, where the program put the
 backslash there, or where an input ends in it and another goes on.
 
+An input need not stand there whole: pieces that do harm by themselves are `sql_pieces`'s.
+
 What it does not do: follow input through storage (second order), or through a transformation other than those
-of `divertor_sensor.sources.derived.derived_values`, doubled quotes and truncation; nor undo a charset whose
-characters may end in the byte of a backslash (GBK, Big5, Shift JIS): a statement is judged as the text the
-driver is given.
+of `divertor_sensor.sources.derived.derived_values`, doubled quotes, and taking apart; nor undo a charset
+whose characters may end in the byte of a backslash (GBK, Big5, Shift JIS): a statement is judged as the text
+the driver is given.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from divertor_sensor.detectors import sql_lexing as lexing
 from divertor_sensor.detectors.skeleton import skeleton
 from divertor_sensor.detectors.sql_grammar import goes_on, unquoted_severity
 from divertor_sensor.detectors.sql_lexing import Dialect, Lexed, Shield
+from divertor_sensor.detectors.sql_pieces import breaking_piece, squeezed, tails
 from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
@@ -63,13 +66,19 @@ _MAX_BEFORE = 64
 
 def select(value: str) -> list[str]:
     """The lower-cased forms of an input that could change a statement; plain words and numbers cannot."""
-    texts = []
+    texts: list[str] = []
+    ends: list[str] = []
     for form in derived_values(value):
         if _PLAIN.fullmatch(form) or _SHORT_PUNCTUATION.fullmatch(form):
             continue
         if form != value and _SIGNS.fullmatch(form):
             continue
-        texts.append(form.lower())
+        lowered = form.lower()
+        texts.append(lowered)
+        ends = ends or tails(lowered)
+    texts += ends
+    if "'" in value or not value.isascii():
+        texts += squeezed(value.lower())
     if "\\" in value and '"' in value:
         # Doubled quotes protect no literal that knows backslashes.
         texts.append(value.lower().replace('"', '""'))
@@ -95,8 +104,25 @@ def judge(
             lexed = _lex(dialect, statement, text, work)
         finding = worst(finding, _worst_occurrence(dialect, lexed, candidate, at, work))
         if finding is not None and finding.hostile:
-            break
-    return UNTOUCHED if lexed is None else Judgement(True, finding)
+            return Judgement(True, finding)
+    touched = lexed is not None
+    piece = _breaking_piece(dialect, lexed, statement, text, candidates, work)
+    if piece is not None:
+        return Judgement(True, Finding(piece.origin, True))
+    return Judgement(True, finding) if touched else UNTOUCHED
+
+
+def _breaking_piece(
+    dialect: Dialect,
+    lexed: Lexed | None,
+    statement: str,
+    text: str,
+    candidates: Sequence[Candidate],
+    work: Work,
+) -> Candidate | None:
+    if "'" not in text or not any("'" in candidate.text for candidate in candidates):
+        return None
+    return breaking_piece(lexed or _lex(dialect, statement, text, work), candidates, work)
 
 
 def _lex(dialect: Dialect, statement: str, text: str, work: Work) -> Lexed:

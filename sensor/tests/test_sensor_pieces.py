@@ -1,0 +1,115 @@
+"""Attacks of which the app leaves a piece only: what it splits off, cuts or squeezes does harm by itself."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+
+from divertor_sensor.detectors import Candidate, Detector, sql
+from divertor_sensor.sources.inputs import Input
+from divertor_sensor.work import Work
+
+Takes = Callable[[str], str]
+
+QUOTED = "SELECT id FROM users WHERE name = '{}' AND active = 1"
+NUMBER = "SELECT id FROM users WHERE price > {}"
+SORTED = "SELECT id FROM users ORDER BY {}"
+SPLIT = "SELECT id FROM users WHERE name LIKE '%{}%' OR title LIKE '%{}%'"
+OR = "x' or '1'='1"
+
+
+def is_attack(detector: Detector, statement: str, value: str) -> bool:
+    origin = Input("query", "q", value)
+    candidates = [Candidate(text, origin) for text in detector.select(value)]
+    finding = detector.judge(statement, candidates, Work()).finding
+    return finding is not None and finding.hostile
+
+
+#: What an app makes of a value, the statement it puts that into, and the value.
+SQL: dict[str, tuple[Takes, str, str]] = {
+    "last name": (lambda value: value.split(" ", 1)[1], QUOTED, f"ann {OR}"),
+    "last word": (lambda value: value.split()[-1], QUOTED, "o'n ann x'or'1'='1"),
+    "day of a date": (lambda value: value.split("-")[2], QUOTED, f"2024-01-{OR}"),
+    "file's suffix": (lambda value: value.rsplit(".", 1)[1], QUOTED, f"a.{OR}"),
+    "behind an underscore": (lambda value: value.split("__")[1], QUOTED, f"a__{OR}"),
+    "without the first sign": (lambda value: value.lstrip("#"), QUOTED, f"#{OR}"),
+    "a slice": (lambda value: value[3:-2], QUOTED, f"abc{OR}zz"),
+    "a field of a line": (lambda value: value.split(";")[1].strip('"'), QUOTED, f'a;"{OR}";b'),
+    "a comment": (lambda value: value.split(" ")[1], QUOTED, "ann admin'--"),
+    "a comment, cut short": (lambda value: value[2:10], QUOTED, "o'admin'--zzzzzzzz"),
+    "behind other apostrophes": (lambda value: value.split(",")[9], QUOTED, f"{'a,' * 9}{OR}"),
+    "an ampersand for all": (lambda value: value.replace("*", "%"), SPLIT, "a*' or '1'='1"),
+    "a wide blank": (lambda value: value.split("|")[1], QUOTED, f"a|x'{' ' * 3000}or '1'='1"),
+    "without blanks": (lambda value: value.replace(" ", ""), QUOTED, "+49 1'or '1' = '1"),
+    "without hyphens": (lambda value: value.replace("-", ""), QUOTED, "49-1' or '1' = '-1"),
+    "blanks for underscores": (lambda value: value.replace("_", " "), QUOTED, "x'_or_'1'='1"),
+    "plain apostrophes": (
+        lambda value: value.replace("\u2019", "'"),
+        QUOTED,
+        "x\u2019 or \u20191\u2019=\u20191",
+    ),
+    "upper end of a range": (lambda value: value.split("-")[1], NUMBER, "10-20 or 1=1"),
+    "upper end behind dots": (lambda value: value.split("..")[1], NUMBER, "10..20 or price=5"),
+    "behind a comparison": (lambda value: value[2:], NUMBER, "gt20 or(1)"),
+    "a union": (lambda value: value.split()[-1], NUMBER, "10 5/**/union/**/select(name)from/**/users"),
+    "a later statement": (lambda value: value.split("-")[1], NUMBER, "10-20; drop table users"),
+    "a function": (lambda value: value.split("_")[1], NUMBER, "10_20-sleep(5)"),
+    "both ends off": (lambda value: value.split("-")[1], NUMBER, "10-20 or 1=1-9"),
+    "direction of an order": (
+        lambda value: value.replace(".", " ", 1),
+        SORTED,
+        "id.limit (select 1 from users)",
+    ),
+    "key of an order": (lambda value: value.split(":")[0][1:], SORTED, "-case when 1 then 2 end:x"),
+}
+#: Honest values and statements that have something in common.
+HONEST: dict[str, tuple[str, str]] = {
+    "escaped": ("SELECT 1 FROM t WHERE a = 'it''s ''quoted'' or so' AND b = 'c'", "it's 'quoted' or so"),
+    "what the program says": (
+        "SELECT 1 FROM t WHERE a = 'users' and status = 'open'",
+        "the users' and students' day",
+    ),
+    "a range in words": (
+        "SELECT 1 FROM t WHERE a BETWEEN 2 and 5 AND b = 'x'",
+        "toys for ages between 2 and 5",
+    ),
+    "a page": ("SELECT 1 FROM t WHERE a = 1 ORDER BY b limit 10 offset 20", "show me: limit 10 offset 20"),
+    "a list": ("SELECT 1 FROM t WHERE a IN ('first name', 'id')", "['name', 'id']"),
+    "a concatenation": ("SELECT 'a' || name || 'b', 'it''s' FROM t", "it's a || b"),
+    "two literals": ("SELECT 1 FROM t WHERE a = 'it''s x' AND b = 'y'", "it's x' AND"),
+}
+
+
+@pytest.mark.parametrize("name", SQL)
+def test_a_piece_that_changes_a_statement_is_an_attack(name: str) -> None:
+    take, statement, value = SQL[name]
+    assert is_attack(sql.DETECTOR, statement.replace("{}", take(value)), value)
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_what_a_value_and_a_statement_have_in_common_is_no_attack_by_itself(name: str) -> None:
+    statement, value = HONEST[name]
+    assert not is_attack(sql.DETECTOR, statement, value)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["' or ", "1", "1 or ", "' or 'a'='", "'", "(", "or or", "1.1", "; ", "' ", "and 5", "or/*", "or "],
+    ids=repr,
+)
+def test_many_pieces_take_time_in_proportion_to_their_length(part: str) -> None:
+    taken = []
+    for length in (8_000, 32_000):
+        value = part * (length // len(part))
+        statement = QUOTED.replace("{}", value[:-1])
+        started = time.process_time()
+        is_attack(sql.DETECTOR, statement, f"x {value}")
+        taken.append(time.process_time() - started)
+    assert taken[1] < 16 * taken[0] + 0.2
+
+
+def test_the_examples_are_all_there() -> None:
+    assert (len(SQL), len(HONEST)) == (26, 7) and all(re.search(r"\{\}", each[1]) for each in SQL.values())
