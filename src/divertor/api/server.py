@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -13,6 +15,14 @@ from divertor.layout import API_PORT
 
 #: Seconds that open event streams may delay the end of the process.
 GRACE = 1
+
+
+class Server(uvicorn.Server):
+    """One that leaves signals alone: whoever runs it ends it (`should_exit`) together with the rest."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def server(
@@ -39,4 +49,4 @@ def server(
         limit_concurrency=room.most + 1,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    return uvicorn.Server(config)
+    return Server(config)

@@ -145,8 +145,12 @@ class Link:
         return forget
 
     async def wait_ready(self) -> None:
-        """Return once the broker answers and the streams exist."""
+        """Return once the broker answers and the streams exist.
+
+        :raises UnavailableError: `close` was called.
+        """
         await self._ready.wait()
+        self._require_open()
 
     async def close(self) -> None:
         """End the connection, within seconds whatever the broker does; whoever waits for an answer gets
@@ -207,8 +211,7 @@ class Link:
         while True:
             if not self._ready.is_set():
                 await self._ready.wait()
-            if self._closing:
-                raise UnavailableError("the connection to the broker was closed")
+            self._require_open()
             try:
                 answer = await self._exchange(subject, payload, headers)
             except (Interrupted, *BROKEN) as problem:
@@ -219,6 +222,10 @@ class Link:
                 return answer
             self._trouble = "JetStream is not ready"
             await asyncio.sleep(_PAUSE)
+
+    def _require_open(self) -> None:
+        if self._closing:
+            raise UnavailableError("the connection to the broker was closed")
 
     async def _exchange(self, subject: str, payload: bytes, headers: Mapping[str, str] | None) -> Msg:
         token, future = self._expect()

@@ -41,7 +41,7 @@ from divertor.control.rules import Rules
 from divertor.control.shares import Shares
 from divertor.control.users import Users
 from divertor.envoy.plan import Snapshot
-from divertor.errors import DivertorError, InputError, NotFoundError, UnavailableError
+from divertor.errors import DivertorError, NotFoundError, UnavailableError
 from divertor.gateway.access import AccessLog
 from divertor.gateway.agent import Agent
 from divertor.gateway.planning import Choices
@@ -54,6 +54,7 @@ from divertor.model.isolation import Isolation
 from divertor.model.reading import read_blueprint
 from divertor.plane.environment import Modes, instance_environment
 from divertor.plane.observing import Observing
+from divertor.plane.outbox import Outbox
 from divertor.recording.archive import Archive
 from divertor.recording.service import Recordings
 from divertor.recording.spool import Spool
@@ -77,8 +78,9 @@ KEEP_DAYS = 30
 #: What kind of record says which blueprint was applied last.
 APPLIED = "applied"
 PRUNE = 3600.0
-#: Events that wait for the broker at most; the oldest go first, with a count.
-BUFFER = 10000
+#: Seconds at the end for requests under way, and for events that wait for the broker.
+API_END = 2.0
+OUTBOX_END = 1.0
 
 
 def wall() -> datetime:
@@ -101,42 +103,6 @@ class Events:
         return await self.bus.publish(events)
 
 
-class Outbox:
-    """Events of our own on their way to the broker: kept while it is away, so that nobody waits for it."""
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-        self._waiting: list[Event] = []
-        self._wake = asyncio.Event()
-        self.dropped = 0
-
-    async def publish(self, events: list[Event]) -> None:
-        self.put(events)
-
-    def put(self, events: list[Event]) -> None:
-        """Takes events on their way; answers at once."""
-        self._waiting.extend(events)
-        if len(self._waiting) > BUFFER:
-            self.dropped += len(self._waiting) - BUFFER
-            del self._waiting[:-BUFFER]
-        self._wake.set()
-
-    async def run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                batch = self._waiting[:500]
-                try:
-                    await self._bus.publish(batch)
-                except UnavailableError:
-                    await self._bus.ready()
-                    continue
-                except InputError as problem:
-                    log.error("an event of our own is not publishable: %s", problem)
-                self._waiting = [event for event in self._waiting if event not in batch]
-
-
 class Plane:
     """Everything, once it is connected."""
 
@@ -154,7 +120,7 @@ class Plane:
         self.layout, self.settings, self.bus, self.store = layout, settings, bus, store
         self.started = time.monotonic()
         self.live = Live()
-        self.outbox = Outbox(bus)
+        self.outbox, self.samples = Outbox(bus), Outbox(bus)
         self.recorder = Recorder(bus, store)
         secret = bytes.fromhex(secrets.isolation)
         self.sink = TableSink(layout, secret, wall)
@@ -242,7 +208,7 @@ class Plane:
             self.isolations.family,
             wall,
         )
-        self.observing = Observing(layout, self.deployments, Outbox(bus), self.agent.reopen_logs, wall)
+        self.observing = Observing(layout, self.deployments, self.samples, self.agent.reopen_logs, wall)
         self._routed: set[str] = set()
         self._full = False
         self._patient_until = time.monotonic() + PATIENCE
@@ -345,7 +311,13 @@ class Plane:
     # Running ----------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Runs until the API is asked to stop or a part fails."""
+        """Runs until it is cancelled or a part fails; events of our own that wait are sent before it ends."""
+        try:
+            await self._run()
+        finally:
+            await asyncio.gather(self.outbox.flush(OUTBOX_END), self.samples.flush(OUTBOX_END))
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(work)
@@ -400,7 +372,16 @@ class Plane:
         await self.state.put(APPLIED, name, applied)
 
     async def _serve_api(self) -> None:
-        await server(self.app, port=self.settings.api_port).serve()
+        """Told to end, it answers what was asked before everything behind it goes."""
+        web = server(self.app, port=self.settings.api_port)
+        serving = asyncio.ensure_future(web.serve())
+        try:
+            await asyncio.wait({serving})
+            serving.result()
+        finally:
+            web.should_exit = True
+            await asyncio.wait({serving}, timeout=API_END)
+            serving.cancel()
 
     async def _watch_live(self) -> None:
         """Shows what happens to whoever watches, and writes the live log."""

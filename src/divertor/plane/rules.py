@@ -13,7 +13,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,15 +20,14 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
 
-import uvloop
-
 from divertor.alerts import Deeds, new_client, standard_alerters
 from divertor.bus import Bus, State
 from divertor.collecting import collect_rarely
 from divertor.control.rules import Rules
-from divertor.errors import ConflictError, DivertorError, InputError, Position, UnavailableError
+from divertor.errors import ConflictError, InputError, Position, UnavailableError
 from divertor.layout import Layout
 from divertor.model.events import Event
+from divertor.plane import ending
 from divertor.rules import IsolateOptions, Match
 from divertor.rules.reading.actions import ReleaseOptions
 
@@ -50,27 +48,13 @@ def main() -> int:
 
 
 def run(layout: Layout, name: str = "", folder: str = "") -> int:
-    """A worker of this installation until it is told to stop (SIGTERM, SIGINT); the exit status."""
+    """A worker of this installation until SIGTERM or SIGINT; the exit status, as `ending` gives it."""
     os.umask(0o077)
     collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # One line per request to a webhook would tell its address.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    try:
-        uvloop.run(_serve_until_told(layout, name, folder))
-    except DivertorError as problem:
-        print(f"divertor: {problem}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        pass
-    return 0
-
-
-async def _serve_until_told(layout: Layout, name: str, folder: str) -> None:
-    serving = asyncio.ensure_future(serve(layout, name, folder))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
-    await serving
+    return ending.run(lambda: serve(layout, name, folder))
 
 
 async def serve(layout: Layout, name: str = "", folder: str = "") -> None:
