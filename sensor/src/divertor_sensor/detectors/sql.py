@@ -49,7 +49,8 @@ _HEAD = 16
 _SHORT_HEAD = 6
 _TELLING = re.compile(r".*['\"]|-?\d.*[=<>|(]", re.DOTALL)
 
-_PLAIN = re.compile(r"[\w$]*|[\d\s,]*")
+#: A word, with blanks around it or not, or numbers: it stays what it is, and meets those of the program.
+_PLAIN = re.compile(r"\s*+[\w$]*+\s*+|[\d\s,]*+")
 #: What is above ASCII is a letter to a database, whatever it is to us.
 _SHORT_PUNCTUATION = re.compile(r"(?!.?(?:--|/\*))[^\w'\"`#\\\x80-\U0010ffff]{1,3}")
 #: One or two signs, of which no comment can be made, nor a second statement; or quotes only.
