@@ -41,6 +41,8 @@ _REST = 20
 IDLE = 5
 #: Seconds that a checkpoint waits for what it stands on to be in the outbox.
 _SETTLE = 5.0
+#: Seconds that the end may take.
+_LAST = 2.0
 _PAGE = 1000
 
 
@@ -126,7 +128,7 @@ class Worker:
     # --- running ----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Follows the stream for ever; ends with cancellation, after a last checkpoint."""
+        """Follows the stream for ever; when cancelled, with a last checkpoint if the broker answers."""
         start = await self._begin()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -139,9 +141,18 @@ class Worker:
                     tasks.create_task(work)
         finally:
             with suppress(UnavailableError, TimeoutError):
-                async with asyncio.timeout(_SETTLE):
-                    await self._checkpoint()
-                    await self._lead.resign()
+                async with asyncio.timeout(_LAST):
+                    await self._end()
+
+    async def _end(self) -> None:
+        """Say what was found, so that a last checkpoint counts, and let another lead.
+
+        Nothing depends on it: whoever comes next goes on from the checkpoint before.
+        """
+        if self._bus.connected:
+            await self._tell()
+            await self._checkpoint()
+            await self._lead.resign()
 
     async def _begin(self) -> int:
         """Take up what is known; the sequence to go on from."""
