@@ -66,6 +66,13 @@ def test_events_are_judged_by_their_own_index(rule: Path) -> None:
     assert "many: 1 alerts on 4 events" in result.stdout
 
 
+def test_a_rule_whose_index_no_event_fits_is_told_what_they_are_of(rule: Path) -> None:
+    event = {"type": "log", "timestamp": "2026-01-01T00:00:00Z", "received": "2026-01-01T00:00:00Z"}
+    result = run(rule, [{**event, "id": str(number), "indices": [f"web-{number}"]} for number in range(4)])
+    told = "none of the events is of index logs-*: they are of web-0, web-1, web-2 and 1 more"
+    assert result.stdout.splitlines()[-1] == told
+
+
 def test_json_gives_one_line_per_alert(rule: Path) -> None:
     result = run(rule, [bare(0), bare(1), bare(2), bare(3)], "--json")
     alerts = [json.loads(line) for line in result.stdout.splitlines()]

@@ -162,3 +162,13 @@ def test_a_list_whose_file_is_not_there_is_an_error(folder: Path) -> None:
     (folder / "list.yaml").write_text(text)
     done = CliRunner().invoke(app, ["rules", "lint", str(folder / "list.yaml")])
     assert f"{folder}/list.yaml:7:4: error: {folder}/gone.txt: No such file" in done.output
+
+
+def test_a_directory_without_rules_is_an_error_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "rule.yaml.disabled").write_text("name: r")
+    done = CliRunner().invoke(app, ["rules", "lint", str(tmp_path)])
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[0].startswith(f"{tmp_path}: error: no rule file in this directory")
+    assert (
+        json.loads(CliRunner().invoke(app, ["rules", "lint", "--json", str(tmp_path)]).stdout)["files"] == 0
+    )

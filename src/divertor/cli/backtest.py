@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from divertor.cli.options import AsJson, State
+from divertor.cli.progress import Bar
 from divertor.cli.text import console, print_json_line, short_time, styled
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from divertor.cli.client import Api
     from divertor.model.events import Event
     from divertor.rules import Match, Rule
@@ -90,11 +93,12 @@ def _run(rule: Rule, source: Source, wanted: Wanted, as_json: bool) -> None:
     collect_rarely()
     engine, tally = Engine([rule]), Tally()
     began = time.monotonic()
-    watched = tally.watching(source, hidden=as_json)
     now = arrival if wanted.by_arrival else own_time
-    for match in replay(engine, watched, now, wanted.since, wanted.until or source.last):
-        tally.count(match)
-        tally.show(match, as_json)
+    with Bar(source.total, hidden=as_json) as bar:
+        watched = tally.watching(source, bar)
+        for match in replay(engine, watched, now, wanted.since, wanted.until or source.last):
+            tally.count(match)
+            tally.show(match, as_json, bar.screen)
     tally.end(engine.counted(rule.name), time.monotonic() - began)
     faults = engine.health()[rule.name]
     if as_json:
@@ -117,25 +121,16 @@ class Tally:
         self.last: datetime | None = None
         self.seconds = 0.0
 
-    def watching(self, source: Source, *, hidden: bool) -> Iterator[Event]:
-        """The source's events, one by one, with a progress bar on standard error if that is a terminal."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        screen = Console(stderr=True)
-        remaining, alerts = TimeRemainingColumn(), TextColumn("{task.fields[alerts]}")
-        columns = (BarColumn(), MofNCompleteColumn(), remaining, alerts)
-        hidden = hidden or not screen.is_terminal
-        with Progress(*columns, console=screen, transient=True, disable=hidden) as bar:
-            task = bar.add_task("", total=source.total, alerts="")
-            for events, passed in source.events:
-                yield from events
-                self.judged += len(events)
-                self.passed = max(self.passed, passed)
-                if events:
-                    self.first = self.first or events[0].timestamp
-                    self.last = events[-1].timestamp
-                bar.update(task, completed=max(passed, self.judged), alerts=f"{self.alerts:,} alerts")
+    def watching(self, source: Source, bar: Bar) -> Iterator[Event]:
+        """The source's events, one by one."""
+        for events, passed in source.events:
+            yield from events
+            self.judged += len(events)
+            self.passed = max(self.passed, passed)
+            if events:
+                self.first = self.first or events[0].timestamp
+                self.last = events[-1].timestamp
+            bar.update(max(passed, self.judged), f"{self.alerts:,} alerts")
 
     def count(self, match: Match) -> None:
         self.alerts += match.status == "firing"
@@ -148,7 +143,7 @@ class Tally:
         self.passed = max(self.passed, self.judged)
         self.seconds = seconds
 
-    def show(self, match: Match, as_json: bool) -> None:
+    def show(self, match: Match, as_json: bool, screen: Console) -> None:
         from divertor.alerts.text import subject
         from divertor.alerts.wording import title
         from divertor.model.events import format_time
@@ -174,7 +169,7 @@ class Tally:
             styled("" if match.key is None else f"[{match.key[:80]}]"),
             styled(f"{match.num_matches:,} matches, {match.num_hits:,} events", "dim"),
         )
-        console().print(*line)
+        screen.print(*line)
 
     def totals(self) -> dict[str, Any]:
         from divertor.model.events import format_time

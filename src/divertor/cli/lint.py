@@ -24,7 +24,8 @@ def lint(
     hints: Annotated[bool, typer.Option(help="Tell what has no effect and what is called otherwise.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Tell all that is wrong with rules, or may be, and where. Exits with 1 if one would be refused."""
+    """Tell all that is wrong with rules, or may be, and where. Exits with 1 if one would be
+    refused, or a directory has none."""
     files, found = _lint_all(paths)
     shown = [problem for problem in found if hints or problem.severity != "hint"]
     counts = Counter(problem.severity.value for problem in found)
@@ -44,7 +45,7 @@ def _lint_all(paths: list[Path]) -> tuple[int, list[Problem]]:
 
     :raises UnavailableError: a file or directory cannot be read.
     """
-    from divertor.errors import InputError
+    from divertor.errors import InputError, Position
     from divertor.rules.reading.files import rule_files, surroundings
     from divertor.rules.reading.lint import Problem, lint_sigma
 
@@ -63,6 +64,9 @@ def _lint_all(paths: list[Path]) -> tuple[int, list[Problem]]:
             continue
         names: dict[str, str] = {}
         asked = rule_files(path) if path.is_dir() else [path]
+        if not asked:
+            where = Position(str(path))
+            found.append(Problem(where, "no rule file in this directory", "names that end in .yaml or .yml"))
         files += len(asked)
         sigma = _sigma_texts([*rule_files(directory), *asked])
         told_of = {str(file) for file in asked}

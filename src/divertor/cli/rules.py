@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from divertor.cli.health import details, quiet, trouble, unheard
 from divertor.cli.judging import run
 from divertor.cli.lint import lint
 from divertor.cli.options import AsJson, State, listing
+from divertor.cli.progress import Bar
 from divertor.cli.text import console, print_json, print_json_line, print_table, short_time, styled
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ group.command("explain")(explain)
 group.command("run")(run)
 #: The longest line of an events file, in bytes.
 MAX_LINE = 4 * 1024 * 1024
+#: Lines after which it is told how far reading is, and sets of index names that are remembered.
+_TELL, _MANY = 1000, 1000
 
 
 @group.command("list")
@@ -122,8 +125,13 @@ def test(
     from divertor.rules.reading.files import load_file
 
     rule = load_file(file)
-    counted = Counting(read_events(events, rule.index, rule.clock.field))
-    matches = backtest(rule, counted)
+    with Bar(_size(events), hidden=as_json, counts=False) as bar:
+
+        def told(position: int) -> None:
+            bar.update(position, f"{counted.count:,} events")
+
+        counted = Counting(read_events(events, rule.index, rule.clock.field, told), rule.index)
+        matches = backtest(rule, counted)
     if as_json:
         for match in matches:
             print_json_line(_as_json(match))
@@ -135,25 +143,63 @@ def test(
         _print(match)
     fired = sum(match.status == "firing" for match in matches)
     screen.print(styled(f"{rule.name}: {fired} alerts on {counted.count} events"))
+    if counted.count and not counted.fitting:
+        screen.print(styled(_of_others(rule.index, counted.others), "yellow"))
 
 
 class Counting:
-    """An iterator that knows how many it gave."""
+    """An iterator that knows how many it gave, how many of them fit the index, and what others are called."""
 
-    def __init__(self, items: Iterator[Event]) -> None:
+    def __init__(self, items: Iterator[Event], index: tuple[str, ...]) -> None:
         self._items = items
-        self.count = 0
+        self._index = index
+        self._fits: dict[tuple[str, ...], bool] = {}
+        self.count = self.fitting = 0
+        self.others: dict[str, None] = {}
 
     def __iter__(self) -> Iterator[Event]:
         for item in self._items:
             self.count += 1
+            self.fitting += self._fit(item.indices)
             yield item
 
+    def _fit(self, names: tuple[str, ...]) -> bool:
+        from divertor.rules.running.engine import fits_index
 
-def read_events(path: Path, indices: tuple[str, ...], timestamp_field: str) -> Iterator[Event]:
+        known = self._fits.get(names)
+        if known is None:
+            known = fits_index(self._index, names)
+            if len(self._fits) < _MANY:
+                self._fits[names] = known
+                self.others.update(dict.fromkeys(names) if not known else {})
+        return known
+
+
+def _of_others(index: Iterable[str], others: Iterable[str]) -> str:
+    """Why a rule found nothing in events that are all of other indices."""
+    some = list(others)
+    more = f" and {len(some) - 3} more" if len(some) > 3 else ""
+    return f"none of the events is of index {', '.join(index)}: they are of {', '.join(some[:3])}{more}"
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file; None when it has no end that is known, or is not there."""
+    try:
+        return path.stat().st_size or None
+    except OSError:
+        return None
+
+
+def read_events(
+    path: Path,
+    indices: tuple[str, ...],
+    timestamp_field: str,
+    told: Callable[[int], None] = lambda _position: None,
+) -> Iterator[Event]:
     """The events of a file of JSON lines, one by one.
 
     A line is an event as the API gives it, or a bare document: then it counts as one of the rule's index.
+    `told` hears now and then how many bytes were read.
 
     :raises InputError: a line is neither.
     :raises UnavailableError: the file cannot be read.
@@ -164,9 +210,12 @@ def read_events(path: Path, indices: tuple[str, ...], timestamp_field: str) -> I
 
     try:
         with path.open("rb") as lines:
-            number = 0
+            number = read = 0
             while line := lines.readline(MAX_LINE + 1):
                 number += 1
+                read += len(line)
+                if not number % _TELL:
+                    told(read)
                 if line.strip():
                     try:
                         yield _event(json.loads(line), number, indices, timestamp_field)
