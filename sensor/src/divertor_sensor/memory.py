@@ -28,9 +28,15 @@ _MAX_SITES = 4096
 _MAX_PER_SITE = 512
 _MAX_LENGTH = 16 * 1024
 _MAX_PROPOSED = 2048
+#: Characters of all that is learned, and fingerprints of all that is proposed: whoever asks for
+#: lists of any length makes statements of any length.
+_MAX_KEPT = 1 << 20
+_MAX_VALUES, _MAX_FINGERPRINTS = 256, 64 * 1024
 #: Statements that are examined at a site at first sight; where ever new ones are made up, only those that
 #: come again are.
 _YOUNG = 16
+
+_Place = TypeVar("_Place", Site, Path)
 
 
 class StatementMemory:
@@ -39,10 +45,14 @@ class StatementMemory:
     def __init__(self) -> None:
         self._sites: dict[Site, set[str]] = {}
         self._skeletons: dict[Path, set[str]] = {}
+        self._length = 0
         self._young: dict[Site, int] = {}
-        self._sightings: dict[tuple[Site, int], int] = {}
-        #: The fingerprints that all the clean requests had in common in which a statement was seen.
-        self._common: dict[tuple[Site, int], frozenset[int]] = {}
+        #: By the hash of a site and a statement.
+        self._sightings: dict[int, int] = {}
+        #: The fingerprints that all the clean requests had in common in which a statement was seen; and about
+        #: how many that are.
+        self._common: dict[int, frozenset[int]] = {}
+        self._fingerprints = 0
 
     def knows(self, site: Site, statement: str) -> bool:
         """Whether `statement` was learned at `site`."""
@@ -51,7 +61,7 @@ class StatementMemory:
 
     def learn(self, site: Site, statement: str) -> None:
         """Take `statement` as the program's own at `site`."""
-        _add(self._sites, site, statement)
+        self._add(self._sites, site, statement)
 
     def knows_skeleton(self, path: Path, skeleton: str) -> bool:
         """Whether `skeleton` was learned at `path`."""
@@ -60,14 +70,14 @@ class StatementMemory:
 
     def learn_skeleton(self, path: Path, skeleton: str) -> None:
         """Take `skeleton` as the program's own at `path`."""
-        _add(self._skeletons, path, skeleton)
+        self._add(self._skeletons, path, skeleton)
 
     def is_due(self, site: Site, statement: str) -> bool:
         """Count a sighting of a statement that is not known: whether it is worth examining for learning.
 
         It is so the second, fourth, eighth, … time, and the first time at a site that has shown few.
         """
-        key = (site, hash(statement))
+        key = hash((site, statement))
         count = self._sightings.get(key, 0) + 1
         if count == 1 and len(self._sightings) >= _MAX_PROPOSED:
             self._sightings.clear()
@@ -89,14 +99,16 @@ class StatementMemory:
 
         `values` are the fingerprints of the request's longer values.
         """
-        if len(statement) > _MAX_LENGTH:
+        if len(statement) > _MAX_LENGTH or len(values) > _MAX_VALUES:
             return
-        key = (site, hash(statement))
+        key = hash((site, statement))
         common = self._common.get(key)
         if common is None:
-            if len(self._common) >= _MAX_PROPOSED:
+            if len(self._common) >= _MAX_PROPOSED or self._fingerprints >= _MAX_FINGERPRINTS:
                 self._common.clear()
+                self._fingerprints = 0
             self._common[key] = values
+            self._fingerprints += len(values)
             return
         common &= values
         if common:
@@ -105,18 +117,19 @@ class StatementMemory:
         self.learn(site, statement)
         self._common.pop(key, None)
 
-
-_Place = TypeVar("_Place", Site, Path)
-
-
-def _add(places: dict[_Place, set[str]], place: _Place, text: str) -> None:
-    if len(text) > _MAX_LENGTH:
-        return
-    known = places.get(place)
-    if known is None:
-        if len(places) >= _MAX_SITES:
-            places.clear()
-        known = places.setdefault(place, set())
-    if len(known) >= _MAX_PER_SITE:
-        known.clear()
-    known.add(text)
+    def _add(self, places: dict[_Place, set[str]], place: _Place, text: str) -> None:
+        if len(text) > _MAX_LENGTH:
+            return
+        if self._length >= _MAX_KEPT:
+            self._sites.clear()
+            self._skeletons.clear()
+            self._length = 0
+        known = places.get(place)
+        if known is None:
+            if len(places) >= _MAX_SITES:
+                places.clear()
+            known = places.setdefault(place, set())
+        if len(known) >= _MAX_PER_SITE:
+            known.clear()
+        known.add(text)
+        self._length += len(text)

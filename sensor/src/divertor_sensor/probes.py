@@ -230,13 +230,13 @@ def _kept(look: Any, text: str) -> Any:
     return look if len(text) <= _MAX_KEPT else look.__wrapped__
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _in_query(query: str) -> Sign | None:
     query = query[:LOOKED_AT]
     return None if _is_plain(query) else _in_pairs("query", query)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=512)
 def _in_text(source: str, text: str) -> Sign | None:
     """In a path, or in all cookies as one text."""
     plain = _PLAIN if source == "path" else _PLAIN_COOKIES
@@ -249,7 +249,7 @@ def _in_text(source: str, text: str) -> Sign | None:
     return None
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def _in_agent(agent: str) -> Sign | None:
     agent = agent[:LOOKED_AT]
     kind = _shape(agent) if "${" in agent or "'" in agent or "() {" in agent or "<" in agent else None
@@ -258,7 +258,7 @@ def _in_agent(agent: str) -> Sign | None:
     return Sign("scanner", "", "header", "user-agent", agent) if _AGENTS.search(agent) else None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _is_scanned(path: str) -> bool:
     return _PATHS.search(path[:LOOKED_AT]) is not None
 

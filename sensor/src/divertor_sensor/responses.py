@@ -251,7 +251,7 @@ def _holds(pattern: re.Pattern[str], text: str) -> bool:
     return len(text) > _MAX_ASKED or pattern.search(text) is not None
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _is_in(pattern: re.Pattern[str], text: str) -> bool:
     return pattern.search(text) is not None
 

@@ -71,7 +71,7 @@ def read_head(environ: Environ) -> Head:
     )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _header_names(names: tuple[str, ...]) -> list[tuple[str, str]]:
     """Which of an environ's names are headers, and how those are called; there are few such sets."""
     return [(name, name[5:].replace("_", "-").lower()) for name in names if name.startswith("HTTP_")]

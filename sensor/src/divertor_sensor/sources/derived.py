@@ -129,7 +129,7 @@ def derived_values(value: str) -> Sequence[str]:
     return _kept_forms(value)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def _kept_forms(value: str) -> tuple[str, ...]:
     """Every detector asks for the same forms, and most values come again."""
     return tuple(_forms(value))

@@ -2,9 +2,10 @@
 detectors search for among them.
 
 Pure: a part is a function of its text, and most parts come again and again (a browser's headers, a session's
-cookies, a path), so those of a moderate length are kept, bounded. What a detector pays for a part is the same
-whether the part was kept or not: a budget must not depend on who asked before. Which values a text has is
-`sources.inputs`'s and `sources.bodies`'s.
+cookies, a path), so those of a moderate length are kept, bounded by what they take: one text of signs has a
+hundred forms, and attackers send such texts. What a detector pays for a part is the same whether the part was
+kept or not: a budget must not depend on who asked before. Which values a text has is `sources.inputs`'s and
+`sources.bodies`'s.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
+from sys import getsizeof
 from typing import Any, NamedTuple, TypeAlias
 
 from divertor_sensor.detectors import Candidate, Detector
@@ -28,6 +30,10 @@ from divertor_sensor.work import Work
 
 #: A longer text is extracted each time it comes: keeping it would cost more memory than it saves time.
 _MAX_KEPT = 2048
+#: Bytes that the kept parts of headers may take, and those of each other kind: fifty browsers' at least.
+_MAX_HEADERS, _MAX_OTHERS = 1 << 20, 384 * 1024
+#: Bytes that a value takes beside its text, and a form of one; about.
+_VALUE, _FORM = 200, 250
 #: What shorter values cost is in the price of having a value.
 _SHORT_VALUE = 256
 #: Skeletons that one part is remembered to be clear of.
@@ -47,12 +53,33 @@ _VOLATILE = frozenset(
 )
 
 
+class Keep:
+    """What the kept parts of one kind take. When that is too much, all of them are forgotten: which of them
+    will come again is not known, and nobody's request waits for counting. No lock: a count that is lost where
+    two threads meet makes the bound a little wider.
+    """
+
+    __slots__ = ("_forget", "_most", "_taken")
+
+    def __init__(self, most: int, forget: Callable[[], None]) -> None:
+        self._most = most
+        self._forget = forget
+        self._taken = 0
+
+    def take(self, size: int) -> None:
+        """So many bytes more are kept."""
+        self._taken += size
+        if self._taken > self._most:
+            self._taken = 0
+            self._forget()
+
+
 class Searched(NamedTuple):
     """What a detector looks for in one part. `cost` is what finding that out is worth, in steps.
 
     `heads` are the beginnings of the texts, which occur in a statement if a text or the cut rest of one does;
     `quoted` tells that a text holds an apostrophe; `clear_of` remembers `is_clear` by skeleton, for a part
-    that many requests have in common.
+    that many requests have in common, and `keep` is told what that takes.
     """
 
     candidates: tuple[Candidate, ...]
@@ -60,17 +87,23 @@ class Searched(NamedTuple):
     quoted: bool
     cost: int
     clear_of: dict[str, bool] | None
+    keep: Keep | None = None
 
 
 class Part:
-    """One part's values, and by detector what is searched for among them."""
+    """One part's values, and by detector what is searched for among them. `keep` for a part that is kept;
+    `is_common` for one that many requests have in common.
+    """
 
-    __slots__ = ("_is_common", "_searched", "inputs")
+    __slots__ = ("_is_common", "_keep", "_searched", "inputs")
 
-    def __init__(self, inputs: Inputs, is_common: bool = False) -> None:
+    def __init__(self, inputs: Inputs, keep: Keep | None = None, is_common: bool = False) -> None:
         self.inputs = inputs
+        self._keep = keep
         self._is_common = is_common
         self._searched: dict[Detector, Searched] = {}
+        if keep is not None:
+            keep.take(sum([_VALUE + getsizeof(found.value) for found in inputs.values]))
 
     def searched(self, detector: Detector, work: Work) -> Searched:
         """What `detector` looks for; `work` pays for it.
@@ -89,8 +122,10 @@ class Part:
             quoted = quoted or "'" in text
         clear_of: dict[str, bool] | None
         cost, clear_of = before - work.left, {} if self._is_common else None
-        found = Searched(tuple(candidates.values()), heads, quoted, cost, clear_of)
+        found = Searched(tuple(candidates.values()), heads, quoted, cost, clear_of, self._keep)
         self._searched[detector] = found
+        if self._keep is not None:
+            self._keep.take(sum([_FORM + getsizeof(text) for text in candidates]))
         return found
 
 
@@ -112,6 +147,8 @@ def is_clear(searched: Searched, skeleton: str) -> bool:
         if len(known) >= _MAX_CLEAR:
             known.clear()
         found = known[skeleton] = _is_clear(searched, skeleton)
+        if searched.keep is not None:
+            searched.keep.take(getsizeof(skeleton))
     return found
 
 
@@ -127,18 +164,20 @@ def _is_clear(searched: Searched, skeleton: str) -> bool:
 def query_part(query: str) -> Part:
     """The pairs of a query. What looks like an attack has many forms, and is not kept."""
     is_kept = len(query) <= _MAX_KEPT and "%" not in query and "'" not in query
-    return (_query if is_kept else _query.__wrapped__)(query)
+    return _query(query) if is_kept else _of(None, read_pairs, "query", query)
 
 
 def cookie_part(header: str) -> Part:
     """The values of a `Cookie` header."""
-    return _cookies(header) if len(header) <= _MAX_KEPT else _cookies.__wrapped__(header)
+    return _cookies(header) if len(header) <= _MAX_KEPT else _of(None, read_cookies, header)
 
 
 def path_part(method: str, path: str, raw_path: str) -> Part:
     """The segments of a decoded path, and what of the request line they do not show."""
     raw = raw_path if "%" in raw_path else ""
-    return (_path if len(path) + len(raw) <= _MAX_KEPT else _path.__wrapped__)(method, path, raw)
+    if len(path) + len(raw) <= _MAX_KEPT:
+        return _path(method, path, raw)
+    return _of(None, _read_line, method, path, raw)
 
 
 def header_parts(headers: Mapping[str, str]) -> list[Part]:
@@ -147,48 +186,61 @@ def header_parts(headers: Mapping[str, str]) -> list[Part]:
     is_short = len("".join(names)) <= _MAX_KEPT
     steady, values_of, others = (_plan if is_short else _plan.__wrapped__)(names)
     values = values_of(headers)
-    is_short = len("".join(values)) <= _MAX_KEPT
-    parts = [(_headers if is_short else _headers.__wrapped__)(steady, values)]
+    if len("".join(values)) <= _MAX_KEPT:
+        parts = [_headers(steady, values)]
+    else:
+        parts = [Part(_read(read_headers, zip(steady, values, strict=True)), is_common=True)]
     if others:
-        parts.append(_of(read_headers, [(name, headers[name]) for name in others]))
+        parts.append(_of(None, read_headers, [(name, headers[name]) for name in others]))
     return parts
 
 
-def _of(read: Callable[..., None], *texts: Any) -> Part:
+def _of(keep: Keep | None, read: Callable[..., None], *texts: Any) -> Part:
+    return Part(_read(read, *texts), keep)
+
+
+def _read(read: Callable[..., None], *texts: Any) -> Inputs:
     inputs = Inputs()
     read(inputs, *texts)
-    return Part(inputs)
+    return inputs
+
+
+def _read_line(into: Inputs, method: str, path: str, raw_path: str) -> None:
+    read_path(into, path)
+    read_line(into, method, raw_path)
 
 
 @lru_cache(maxsize=256)
 def _query(text: str) -> Part:
-    return _of(read_pairs, "query", text)
+    return _of(_kept_queries, read_pairs, "query", text)
 
 
 @lru_cache(maxsize=256)
 def _cookies(text: str) -> Part:
-    return _of(read_cookies, text)
+    return _of(_kept_cookies, read_cookies, text)
 
 
 @lru_cache(maxsize=256)
 def _path(method: str, path: str, raw_path: str) -> Part:
-    inputs = Inputs()
-    read_path(inputs, path)
-    read_line(inputs, method, raw_path)
-    return Part(inputs)
+    return _of(_kept_paths, _read_line, method, path, raw_path)
 
 
 @lru_cache(maxsize=256)
 def _headers(names: tuple[str, ...], values: tuple[str, ...]) -> Part:
-    inputs = Inputs()
-    read_headers(inputs, zip(names, values, strict=True))
-    return Part(inputs, is_common=True)
+    inputs = _read(read_headers, zip(names, values, strict=True))
+    return Part(inputs, _kept_headers, is_common=True)
+
+
+_kept_queries = Keep(_MAX_OTHERS, _query.cache_clear)
+_kept_cookies = Keep(_MAX_OTHERS, _cookies.cache_clear)
+_kept_paths = Keep(_MAX_OTHERS, _path.cache_clear)
+_kept_headers = Keep(_MAX_HEADERS, _headers.cache_clear)
 
 
 _Plan: TypeAlias = tuple[tuple[str, ...], Callable[[Mapping[str, str]], tuple[str, ...]], tuple[str, ...]]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _plan(names: tuple[str, ...]) -> _Plan:
     """The names of the steady headers, what takes their values, and the names of the others."""
     others = tuple(name for name in names if name in _VOLATILE or name.startswith("x-divertor-"))
