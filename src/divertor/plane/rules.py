@@ -187,4 +187,4 @@ def _wall() -> datetime:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending.leave(main())
