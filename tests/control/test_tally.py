@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 
 import pytest
 
@@ -14,7 +12,7 @@ from divertor.control.judging import Judge
 from divertor.control.tally import MAX_SEEN, Tally
 from divertor.model.events import Event, micros_of
 from divertor.rules import load_rule
-from divertor.rules.running.checkpoint import Checkpoint, Mark, packed, parts_of, unpacked
+from divertor.rules.running.checkpoint import Checkpoint, packed, parts_of, unpacked
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 RULE = "name: every\ntype: any\nindex: web-*\nalert: debug\nrealert: {minutes: 0}\n"
@@ -43,22 +41,13 @@ def test_matches_are_counted_on_from_a_checkpoint_each_once() -> None:
 
 
 @pytest.mark.parametrize("tally", [{}, {"since": 1}, {"since": "x", "matches": 3}])
-def test_a_checkpoint_without_a_tally_is_read_all_the_same(tally: dict[str, object]) -> None:
+def test_a_checkpoint_whose_tally_cannot_be_read_costs_only_the_counts(tally: dict[str, object]) -> None:
     judge = Judge([load_rule(RULE, "r")])
     judge.take(batch(1))
     checkpoint = written(judge)
     again = Judge([load_rule(RULE, "r")])
     again.restore(replace(checkpoint, mark=replace(checkpoint.mark, tally=tally)))
     assert (again.seq, again.tally.matches) == (1, {})
-
-
-def test_an_earlier_versions_mark_is_read() -> None:
-    magic, _sizes, line = b"".join(packed(Mark("e", 5, 6, 7), ())).split(b"\n", 2)
-    header = json.loads(line)
-    header["mark"] = header["mark"][:5]
-    old = json.dumps(header).encode()
-    sizes = f"{blake2b(old, digest_size=16).hexdigest()} {len(old)}".encode()
-    assert unpacked(b"\n".join((magic, sizes, old))).mark == Mark("e", 5, 6, 7)
 
 
 def test_when_an_event_of_an_index_last_came_is_known() -> None:

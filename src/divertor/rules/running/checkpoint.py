@@ -47,7 +47,7 @@ class Mark:
     """Where in the stream a checkpoint was taken: everything up to `seq` of the stream `epoch` was judged.
 
     `now` and `ticked` are the engine's time and its last tick, in microseconds since the epoch; `gathered` is
-    what `Gatherer.dump` gave, `tally` what was counted as JSON has it; empty in files of earlier versions.
+    what `Gatherer.dump` gave, `tally` what was counted, as JSON has it.
     """
 
     epoch: str
@@ -135,9 +135,8 @@ def _header(content: bytes) -> tuple[Mapping[str, Any], memoryview]:
 
 def _mark(found: Any) -> Mark:
     try:
-        epoch, seq, now, ticked, gathered, *more = found
-        tally = dict(more[0]) if more else {}
-        return Mark(str(epoch), int(seq), int(now), int(ticked), list(gathered), tally)
+        epoch, seq, now, ticked, gathered, tally = found
+        return Mark(str(epoch), int(seq), int(now), int(ticked), list(gathered), dict(tally))
     except (ValueError, TypeError) as problem:
         raise DamagedError(str(problem)) from problem
 

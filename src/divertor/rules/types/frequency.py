@@ -9,7 +9,7 @@ In compatible mode the match shows the newest event by time, which need not be t
 and only ticks forget.
 
 A key is remembered by the times of its events only, one time as a bare number: a million keys fit into
-memory. The events themselves are kept when the match is to show them.
+memory. The events themselves are kept when the match is to show them, as far as there is room (`kept`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from divertor.model.events import Event
 from divertor.rules.reading.options import Option, boolean, integer, span
 from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration
+from divertor.rules.types.kept import MAX_SIZE, MAX_SIZE_OF_KEY, Kept
 from divertor.rules.types.polling import Entry, EventWindow
 from divertor.rules.types.remembered import MAX_KEYS, idle, longest_idle
 
@@ -66,22 +66,6 @@ class Windows:
 
 
 @dataclass(slots=True)
-class Kept:
-    """The events of one key in order of their times."""
-
-    times: list[int] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-
-    def add(self, seen: Observation, timeframe: int) -> None:
-        """By time; among equals the one that arrived last counts as the newest."""
-        place = bisect_right(self.times, seen.micros)
-        self.times.insert(place, seen.micros)
-        self.events.insert(place, seen.event)
-        old = bisect_right(self.times, self.times[-1] - timeframe)
-        del self.times[:old], self.events[:old]
-
-
-@dataclass(slots=True)
 class Counted:
     """The state. `since_match` are windows that a match empties; `kept` has them instead when events are
     kept; `lately`, for measuring only, are windows that a match does not empty.
@@ -90,6 +74,7 @@ class Counted:
     since_match: Windows = field(default_factory=Windows)
     kept: dict[Key, Kept] = field(default_factory=dict)
     kept_events: int = 0
+    kept_size: int = 0
     lately: Windows | None = None
 
 
@@ -128,7 +113,7 @@ class Frequency:
                 for key in idle(windows.by_key, lambda window: self._is_over(_newest(window), now)):
                     windows.forget(key)
         for key in [key for key, kept in state.kept.items() if self._is_over(kept.times[-1], now)]:
-            state.kept_events -= len(state.kept.pop(key).events)
+            _drop(state, key)
         return []
 
     @property
@@ -216,27 +201,32 @@ class Frequency:
         return max(first, len(window) - most)
 
     def _step_keeping(self, state: Counted, seen: Observation, now: int) -> list[Hit]:
-        kept = state.kept.pop(seen.key, None)
-        before = 0 if kept is None else len(kept.events)
+        kept = _drop(state, seen.key)
         if kept is None or (self._is_over(kept.times[-1], now) and not self.compatible):
             kept = Kept()
         kept.add(seen, self.timeframe)
+        # A compatible match may show another event than the one that made it: the newest is needed.
+        kept.slim_to(min(MAX_SIZE_OF_KEY, MAX_SIZE - state.kept_size), spared=int(self.compatible))
         if len(kept.events) >= self.num_events:
-            state.kept_events -= before
             return [self._hit(kept, seen)]
         state.kept[seen.key] = kept
-        state.kept_events += len(kept.events) - before
-        if state.kept_events > MAX_EVENTS or len(state.kept) > self.max_keys:
+        state.kept_events += len(kept.events)
+        state.kept_size += kept.size
+        too_much = state.kept_events > MAX_EVENTS or state.kept_size > 2 * MAX_SIZE
+        if too_much or len(state.kept) > self.max_keys:
             for key in longest_idle(state.kept):
-                state.kept_events -= len(state.kept.pop(key).events)
+                _drop(state, key)
                 state.since_match.forgotten += 1
         return []
 
     def _hit(self, kept: Kept, seen: Observation) -> Hit:
+        shown = kept.events[-1] if self.compatible else seen.event
+        if not self.attach_related:
+            return Hit(seen.key, kept.times[-1], seen.event.id, shown)
+        related, fields = kept.but(shown)
         if self.compatible:
-            related = tuple(kept.events[:-1]) if self.attach_related else None
-            return Hit(seen.key, kept.times[-1], seen.event.id, kept.events[-1], related=related)
-        return Hit.of(seen, related=tuple(event for event in kept.events if event is not seen.event))
+            return Hit(seen.key, kept.times[-1], seen.event.id, shown, fields, related)
+        return Hit.of(seen, fields=fields, related=related)
 
 
 @dataclass(slots=True)
@@ -297,6 +287,15 @@ def sentence(num_events: int, timeframe: int, time: datetime) -> str:
     """What a match means."""
     start = time - timedelta(microseconds=timeframe)
     return f"At least {num_events} events occurred between {minute(start)} and {minute(time)}"
+
+
+def _drop(state: Counted, key: Key) -> Kept | None:
+    """Take a key's events out."""
+    kept = state.kept.pop(key, None)
+    if kept is not None:
+        state.kept_events -= len(kept.events)
+        state.kept_size -= kept.size
+    return kept
 
 
 def _newest(window: int | array[int]) -> int:
