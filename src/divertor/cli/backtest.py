@@ -216,9 +216,8 @@ def _of_stack(state: str, wanted: Wanted) -> Source:
     from divertor.cli.client import api_of
     from divertor.cli.errors import UnreachableError
     from divertor.cli.states import DEFAULT, find_state, named_state, running_pid
-    from divertor.model.events import parse_time
+    from divertor.model.events import moment_of, parse_time
     from divertor.store.history import History
-    from divertor.store.query import moment
 
     try:
         layout = find_state(state)
@@ -233,7 +232,7 @@ def _of_stack(state: str, wanted: Wanted) -> Source:
         return Source(of_api(api, wanted), _total(api, wanted), last, api)
     history = History(layout.events)
     extent = history.extent(wanted)
-    return Source(history.events(wanted), extent.count, moment(extent.last), history)
+    return Source(history.events(wanted), extent.count, moment_of(extent.last), history)
 
 
 def of_api(api: Api, wanted: Wanted) -> Some:

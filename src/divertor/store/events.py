@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 import duckdb
 
 from divertor.errors import UnavailableError
-from divertor.model.events import JSON, Event
-from divertor.store.query import Aggregate, EventQuery, microseconds, moment, number_at, where
+from divertor.model.events import JSON, Event, micros_of, moment_of
+from divertor.store.query import Aggregate, EventQuery, number_at, where
 
 log = logging.getLogger("divertor.store")
 
@@ -163,7 +163,7 @@ class EventStore:
 
     def _prune(self, before: datetime) -> int:
         sql = "DELETE FROM events WHERE received < make_timestamp(?::BIGINT)"
-        return int(self._one(sql, [microseconds(before)])[0])
+        return int(self._one(sql, [micros_of(before)])[0])
 
     # --- asking -----------------------------------------------------------------------------------------
 
@@ -309,8 +309,8 @@ def _line(event: Event) -> str:
     record = {
         "id": event.id,
         "type": event.type,
-        "ts": microseconds(event.timestamp),
-        "received": microseconds(event.received),
+        "ts": micros_of(event.timestamp),
+        "received": micros_of(event.received),
         "indices": event.indices,
         "tags": event.tags,
         "labels": _labels(event.tags),
@@ -355,8 +355,8 @@ def _event(row: tuple[Any, ...]) -> Event:
     return Event(
         id=id,
         type=type_,
-        timestamp=moment(ts),
-        received=moment(received),
+        timestamp=moment_of(ts),
+        received=moment_of(received),
         indices=tuple(indices or ()),
         tags=tuple(tags or ()),
         value=None if value is None else json.loads(value),

@@ -17,8 +17,8 @@ import duckdb
 from msgspec.json import Decoder
 
 from divertor.errors import UnavailableError
-from divertor.model.events import Event
-from divertor.store.query import EventQuery, moment, where
+from divertor.model.events import Event, moment_of
+from divertor.store.query import EventQuery, where
 
 #: Events that are sorted at once, about.
 SLICE = 100_000
@@ -178,8 +178,8 @@ def _events(rows: Sequence[tuple[Any, ...]]) -> list[Event]:
     events: list[Event] = []
     for (id, type_, ts, received, indices, tags, value, _body), body in zip(rows, _bodies(rows), strict=True):
         read = None if value is None else json.loads(value)
-        happened = moment(ts)
-        arrived = happened if received == ts else moment(received)
+        happened = moment_of(ts)
+        arrived = happened if received == ts else moment_of(received)
         events.append(
             Event(id, type_, happened, arrived, tuple(indices or ()), tuple(tags or ()), read, body)
         )

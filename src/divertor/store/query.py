@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from divertor.errors import InputError, Position
-from divertor.model.events import JSON
+from divertor.model.events import JSON, micros_of
 
 MAX_LIMIT = 1000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHERE = Position("event query")
 
 
@@ -73,9 +72,9 @@ def where(query: EventQuery) -> tuple[str, list[Any]]:
     if query.index:
         parts.append(_index(query.index))
     if query.since is not None:
-        parts.append(("ts >= make_timestamp(?::BIGINT)", [microseconds(query.since)]))
+        parts.append(("ts >= make_timestamp(?::BIGINT)", [micros_of(query.since)]))
     if query.until is not None:
-        parts.append(("ts < make_timestamp(?::BIGINT)", [microseconds(query.until)]))
+        parts.append(("ts < make_timestamp(?::BIGINT)", [micros_of(query.until)]))
     parts.extend(_field(path, value) for path, value in query.fields.items())
     if query.text:
         parts.append(_text(query.text))
@@ -97,16 +96,6 @@ def number_at(path: str) -> tuple[str, list[Any]]:
 def pointer(path: str) -> str:
     """A dotted path as a JSON pointer (RFC 6901)."""
     return "".join("/" + part for part in _escaped(path).split("."))
-
-
-def microseconds(moment: datetime) -> int:
-    """Microseconds since 1970, exactly (a float of seconds would round)."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def moment(since_epoch: int) -> datetime:
-    """The inverse of `microseconds`."""
-    return _EPOCH + timedelta(microseconds=since_epoch)
 
 
 def _escaped(path: str) -> str:
