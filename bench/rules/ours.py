@@ -12,15 +12,16 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any
 
 from bench.rules import many, memory, pace
 from bench.rules.cases import BY_NAME, QUERY_KEY
-from bench.rules.stream import BATCH, RATE, START, bodies, messages, record
-from divertor.bus.decoding import decode
+from bench.rules.stream import bodies, messages, record
+from divertor.bus import Batch
+from divertor.bus.decoding import Reader
 from divertor.collecting import collect_rarely
-from divertor.rules import Engine, Rule, load_rule
+from divertor.control.judging import Judge
+from divertor.rules import Rule, load_rule
 
 EVENTS = 60_000
 
@@ -61,21 +62,20 @@ def rule_of(options: dict[str, Any]) -> Rule:
 
 
 def judged(rules: Sequence[Rule], data: Sequence[bytes]) -> dict[str, Any]:
-    """The CPU seconds for all messages, and what they found."""
+    """The CPU seconds for all messages, and what they found: what a worker does between the broker and the
+    outbox.
+    """
     gc.collect()
-    engine = Engine(rules)
+    reader, judge = Reader(), Judge(rules)
     found = events = 0
     started = time.process_time()
-    for number, message in enumerate(data):
-        if number * BATCH % RATE == 0:
-            found += len(engine.advance(START + timedelta(seconds=number * BATCH // RATE)))
-        decoded, bad = decode(message)
+    for number, message in enumerate(data, start=1):
+        decoded, bad = reader.decode(message)
         assert not bad
-        for event in decoded:
-            found += len(engine.push(event, event.received))
+        found += len(judge.take(Batch(number, tuple(decoded), 0)))
         events += len(decoded)
     seconds = time.process_time() - started
-    faults = {name: health.fault for name, health in engine.health().items() if health.faults}
+    faults = {name: health.fault for name, health in judge.engine.health().items() if health.faults}
     assert not faults, faults
     return {"seconds": seconds, "events": events, "matches": found}
 

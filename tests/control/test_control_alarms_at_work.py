@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.control.test_control_rules import ANY, NOW, Watch, event, judged, until, watch
 
 from divertor.control.alarms import AlarmControl

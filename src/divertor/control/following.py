@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from divertor.alerts import Dispatcher
 from divertor.bus import Batch, Bus
+from divertor.bus.decoding import Reader
 from divertor.control.checkpoints import Checkpoints
 from divertor.control.enriching import Enriching
 from divertor.control.judging import Judge
@@ -76,6 +77,7 @@ class Worker:
         self._wall = wall
         self._enriching = Enriching(store)
         self._judge = Judge(found=self._enriching.found)
+        self._reader = Reader()
         self._controls = Controls()
         self._untold: deque[Told] = deque()
         self._telling = asyncio.Lock()
@@ -94,6 +96,7 @@ class Worker:
     def use(self, rules: Iterable[Rule]) -> None:
         """Judge by these rules from now on; what did not change keeps its windows."""
         self._judge.engine.replace(rules)
+        self._reader.forget()
 
     def control(self, controls: Controls) -> None:
         """What is silenced and acknowledged from now on."""
@@ -176,7 +179,7 @@ class Worker:
         return reached + 1
 
     async def _follow(self, start: int) -> None:
-        batches = self._bus.events(start)
+        batches = self._bus.events(start, self._reader)
         self._started.set()
         try:
             async for batch in batches:
@@ -286,7 +289,7 @@ class Worker:
             await self._replay_store(judge, since, first)
         if first > reached:
             return
-        batches = self._bus.events(first)
+        batches = self._bus.events(first, Reader())
         try:
             async for batch in batches:
                 if batch.seq > reached:

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from divertor.bus import Batch
 from divertor.control.tally import Tally
-from divertor.model.events import Event, micros_of, moment_of
+from divertor.model.events import micros_of, moment_of
 from divertor.rules import Engine, Match, Notification, Rule
 from divertor.rules.rule import Status
 from divertor.rules.running.aggregation import Gatherer
@@ -57,12 +57,23 @@ class Judge:
     def take(self, batch: Batch) -> list[Notification]:
         """Judge a batch."""
         found: list[Notification] = []
-        seen = self.tally.seen
+        seen, judge = self.tally.seen, self.engine.judge
+        latest = batch.stored + _AHEAD if batch.stored else None
         for event in batch.events:
-            received = micros_of(event.received)
-            found += self._pass_to(min(received, batch.stored + _AHEAD) if batch.stored else received)
+            moment = micros_of(event.received)
+            if latest is not None and moment > latest:
+                moment = latest
+            if moment > self._now:
+                found += self._pass_to(moment)
             seen[event.indices] = self._now
-            found += self._judge(event)
+            try:
+                matches = judge(event, self._now)
+            except Exception:
+                # A boundary: one event that the engine trips over must not end the watch over all others.
+                log.exception("event %s could not be judged", event.id)
+                continue
+            if matches:
+                found += self._gathered(matches, self.now)
         if not batch.events:
             found += self._pass_to(batch.stored)
         self.epoch, self.seq = batch.epoch, batch.seq
@@ -114,16 +125,6 @@ class Judge:
             log.error("what was counted cannot be read: %s", problem)
             return Tally()
 
-    def _judge(self, event: Event) -> list[Notification]:
-        now = self.now
-        try:
-            matches = self.engine.push(event, now)
-        except Exception:
-            # A boundary: one event that the engine trips over must not end the watch over all others.
-            log.exception("event %s could not be judged", event.id)
-            return []
-        return self._gathered(matches, now) if matches else []
-
     def _pass_to(self, moment: int) -> list[Notification]:
         """Time goes on, never back; at each boundary on the way, the engine ticks."""
         if moment <= self._now:
@@ -131,6 +132,8 @@ class Judge:
         boundary = moment // _TICK * _TICK
         begun = self._ticked or boundary - _TICK
         self._now = moment
+        if begun == boundary:
+            return []
         found: list[Notification] = []
         for ticked in range(max(begun, boundary - _MAX_TICKS * _TICK) + _TICK, boundary + 1, _TICK):
             self._ticked = ticked

@@ -2,14 +2,17 @@
 
 `Event.to_json` is how it travels and is stored; `Event.document` is how rules and alerts see it
 (the shape an Elasticsearch hit would have). Nothing here reads a clock: both times are arguments.
+
+Events of the stream may be read in part (`PartOfEvent`): what nobody looks at is not made into objects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
+
+from msgspec import Struct, field
 
 #: Any value JSON can hold.
 JSON: TypeAlias = Any
@@ -40,7 +43,8 @@ def format_time(moment: datetime) -> str:
 
 def micros_of(moment: datetime) -> int:
     """An aware time in microseconds since the epoch, exactly (a float of seconds would round)."""
-    return (moment - _EPOCH) // _MICROSECOND
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def moment_of(micros: int) -> datetime:
@@ -48,8 +52,8 @@ def moment_of(micros: int) -> datetime:
     return _EPOCH + micros * _MICROSECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+# A structure of msgspec's, which makes one out of JSON in half the time of a dataclass; there are no cycles.
+class Event(Struct, frozen=True, gc=False):
     """One record: a request, a detection, an error, a log line, a metric sample, an isolation, …
 
     `type` is the kind of event (`detection`, `divert`, `isolation`, `log`, …); `indices` are the names a
@@ -57,6 +61,9 @@ class Event:
     `timestamp` is when it happened, `received` when Divertor took it (both UTC); `tags` and `value` are
     Vamp's; `body` holds everything else, nested.
     """
+
+    #: The names whose values `read` is sure to have; None: all.
+    roots: ClassVar[frozenset[str] | None] = None
 
     id: str
     type: str
@@ -66,6 +73,22 @@ class Event:
     tags: tuple[str, ...] = ()
     value: JSON = None
     body: Mapping[str, JSON] = field(default_factory=dict)
+
+    @property
+    def read(self) -> Mapping[str, JSON]:
+        """What of the body is at hand."""
+        return self.body
+
+    def wish(self, roots: frozenset[str] | None) -> None:
+        """Somebody looks for these names of the body (None: for all), which are not among `roots`."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Event):
+            return NotImplemented
+        return _values(self) == _values(other)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Event, _values(self)
 
     def get(self, path: str) -> JSON:
         """What the body holds at a dotted path (`http.request.method`), or None."""
@@ -109,31 +132,38 @@ class Event:
 
         :raises ValueError: a field is missing or of the wrong kind.
         """
-        # The slots are filled directly: a frozen dataclass's own way takes twice the time, and every event
-        # of the bus and of the store comes along here.
-        event = _NEW(cls)
         try:
             id, type, indices, tags = data["id"], data["type"], data.get("indices"), data.get("tags")
             timestamp, received = _PARSE(data["timestamp"]), _PARSE(data["received"])
-            _SET_ID(event, id if id.__class__ is str else str(id))
-            _SET_TYPE(event, type if type.__class__ is str else str(type))
-            _SET_TIMESTAMP(event, timestamp if timestamp.tzinfo is UTC else _in_utc(timestamp))
-            _SET_RECEIVED(event, received if received.tzinfo is UTC else _in_utc(received))
-            _SET_INDICES(event, _texts(indices) if indices else ())
-            _SET_TAGS(event, _texts(tags) if tags else ())
-            _SET_VALUE(event, data.get("value"))
             body = data.get("body")
-            _SET_BODY(event, body if body.__class__ is dict else dict(body or {}))
+            return cls(
+                id if id.__class__ is str else str(id),
+                type if type.__class__ is str else str(type),
+                timestamp if timestamp.tzinfo is UTC else _in_utc(timestamp),
+                received if received.tzinfo is UTC else _in_utc(received),
+                _texts(indices) if indices else (),
+                _texts(tags) if tags else (),
+                data.get("value"),
+                body if body.__class__ is dict else dict(body or {}),
+            )
         except (KeyError, TypeError) as problem:
             raise ValueError(f"not an event: {problem}") from problem
-        return event
 
 
-_NEW = object.__new__
 _PARSE = datetime.fromisoformat
-(
-    _SET_ID, _SET_TYPE, _SET_TIMESTAMP, _SET_RECEIVED, _SET_INDICES, _SET_TAGS, _SET_VALUE, _SET_BODY,
-) = (vars(Event)[each.name].__set__ for each in fields(Event))  # fmt: skip
+
+
+def _values(event: Event) -> tuple[Any, ...]:
+    return (
+        event.id,
+        event.type,
+        event.timestamp,
+        event.received,
+        event.indices,
+        event.tags,
+        event.value,
+        event.body,
+    )
 
 
 def _texts(value: JSON) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Struct, field
+
 from divertor.model.events import Event, format_time
 
 #: Bare terms search every field but these: they describe the record, not what happened.
@@ -158,7 +160,7 @@ def _find_in_list(values: list[Any] | tuple[Any, ...], path: Path, depth: int) -
 
 
 def _own(event: Event, name: str) -> Any:
-    """What `event.document()` has under one of the names in `OWN`."""
+    """What `event.document()` has under one of the names in `OWN` that is not of the body; else None."""
     match name:
         case "type":
             return event.type
@@ -168,11 +170,11 @@ def _own(event: Event, name: str) -> Any:
             return format_time(event.timestamp)
         case "tags" if event.tags:
             return list(event.tags)
-        case "value" if event.value is not None:
+        case "value":
             return event.value
         case "_index" if event.indices:
             return event.indices[0]
-    return event.body.get(name)
+    return None
 
 
 def _scalars(value: Any, depth: int = 0) -> Iterator[Any]:
@@ -199,43 +201,52 @@ def _list_items(value: Any, depth: int = 0) -> Iterator[Any]:
         yield value
 
 
-class Document:
+# A structure of msgspec's: one is made for every event, and a class with slots takes twice as long.
+class Document(Struct, gc=False, eq=False):
     """One event's fields with the lookups and token sets made so far.
 
-    Made of an event (`of`) or of a plain nested dict; callers must not change either.
+    Made of an event (`of`) or of a plain nested dict; callers must not change either. Of an event that was
+    read in part, the rest is read when somebody looks for what is not there.
     """
 
-    __slots__ = ("_all_values", "_all_words", "_event", "_fields", "_values", "_words", "body")
-
-    def __init__(self, fields: Mapping[str, Any], event: Event | None = None) -> None:
-        #: The fields without those that the event itself has.
-        self.body = fields
-        self._event = event
-        self._fields = fields if event is None else None
-        self._values: dict[str, tuple[Any, ...]] = {}
-        self._words: dict[str, tuple[str, ...]] | None = None
-        self._all_values: tuple[Any, ...] | None = None
-        self._all_words: frozenset[str] | None = None
+    #: The fields without those that the event itself has; of those in `roots` only, unless that is None.
+    body: Mapping[str, Any]
+    event: Event | None = None
+    roots: frozenset[str] | None = None
+    _fields: Mapping[str, Any] | None = None
+    _values: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    _words: dict[str, tuple[str, ...]] | None = None
+    _all_values: tuple[Any, ...] | None = None
+    _all_words: frozenset[str] | None = None
 
     @classmethod
     def of(cls, event: Event) -> Document:
-        return cls(event.body, event)
+        return cls(event.read, event, event.roots)
 
     @property
     def fields(self) -> Mapping[str, Any]:
         """The plain nested dict (`Event.document()`), made when somebody wants all of it."""
         if self._fields is None:
-            assert self._event is not None
-            self._fields = self._event.document()
+            self.complete(None)
+            self._fields = self.body if self.event is None else self.event.document()
         return self._fields
+
+    def complete(self, roots: frozenset[str] | None) -> None:
+        """Have all of the body at hand: `roots` (None: all) are looked for, and some may be missing."""
+        if self.roots is not None and self.event is not None:
+            self.event.wish(roots)
+            self.body = self.event.body
+            self.roots = None
 
     def get(self, path: str) -> Any:
         """`lookup(fields, path)`, without making `fields` when the event or its body has the answer."""
         cut = compiled(path)
         if not cut.own and cut.only is not None:
             found = self.body.get(cut.only)  # the usual case
-        elif path == "type" and self._event is not None:
-            return self._event.type
+            if found is None and self.roots is not None and cut.only not in self.roots:
+                found = self._at(cut)
+        elif path == "type" and self.event is not None:
+            return self.event.type
         else:
             found = self._at(cut)
         if found is None and path.endswith(".keyword"):
@@ -243,9 +254,22 @@ class Document:
         return found
 
     def _at(self, path: Path) -> Any:
-        if path.own and self._event is not None:
-            return _own(self._event, path.only) if path.only else _find(self.fields, path, 0)
+        if path.own and self.event is not None:
+            return self._at_own(self.event, path)
+        if self.roots is not None and not path.roots <= self.roots:
+            self.complete(path.roots)
         return self.body.get(path.only) if path.only is not None else _find(self.body, path, 0)
+
+    def _at_own(self, event: Event, path: Path) -> Any:
+        """A path that may begin with one of the event's own names."""
+        if path.only is None:
+            return _find(self.fields, path, 0)
+        found = _own(event, path.only)
+        if found is not None:
+            return found
+        if self.roots is not None and path.only not in self.roots:
+            self.complete(path.roots)
+        return self.body.get(path.only)
 
     def values(self, path: str) -> tuple[Any, ...]:
         """The scalars at a path, lists flattened; empty when there is none."""

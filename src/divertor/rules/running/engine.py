@@ -138,6 +138,8 @@ class _Route:
     def passed(self, document: Document) -> Sequence[_Running]:
         """The rules whose filters let the event through, in order."""
         groups, index = self.groups, self.index
+        if len(groups) == 1:
+            return self._passed_one(groups[0], document)
         passed: list[_Group] = []
         for place in range(len(groups)) if index is None else index.candidates(document):
             group = groups[place]
@@ -150,6 +152,14 @@ class _Route:
         if len(passed) == 1:
             return passed[0].members
         return sorted((running for group in passed for running in group.members), key=_PLACE)
+
+    def _passed_one(self, group: _Group, document: Document) -> Sequence[_Running]:
+        try:
+            return group.members if group.test(document) else ()
+        except Exception as problem:  # as above
+            for running in group.members:
+                running.fault(problem)
+            return ()
 
 
 _PLACE = attrgetter("place")
@@ -227,12 +237,17 @@ class Engine:
 
     def push(self, event: Event, now: datetime) -> list[Match]:
         """Judge one event; the matches that are to be alerted, silenced ones left out. `now` is aware."""
+        return self.judge(event, micros_of(now))
+
+    def judge(self, event: Event, moment: int) -> list[Match]:
+        """As `push`; the time in microseconds since the epoch."""
         route = self._routes.get(event.indices) or self._route(event.indices)
-        document = Document(event.body, event)
+        if not route.groups:
+            return []
+        document = Document(event.read, event, event.roots)
         passed = route.passed(document)
         if not passed:
             return []
-        moment = micros_of(now)
         matches: list[Match] = []
         known: dict[View, Observation] = {}
         last: View | None = None
@@ -240,9 +255,8 @@ class Engine:
             try:
                 view = running.view
                 if view is not last:
-                    known_one = known.get(view)
-                    seen = known[view] = known_one or view.observe(event, document)
-                    last = view
+                    seen = known.get(view) or view.observe(event, document)
+                    known[view], last = seen, view
                 if running.is_special:
                     matches += self._judge_specially(running, seen, moment)
                     continue

@@ -46,12 +46,17 @@ class FilterIndex:
         fields = _fields(gathered)
         self._own = tuple(field for name, field in fields if not OWN.isdisjoint(roots(name)))
         self._by_root = _by_root((name, field) for name, field in fields if OWN.isdisjoint(roots(name)))
+        self._roots = frozenset(self._by_root)
+        #: The last `Document.roots` that had all of these.
+        self._covering: frozenset[str] | None = None
 
     def candidates(self, document: Document) -> list[int]:
         """The places of the filters that the event could pass, in order."""
         found = set(self._always)
         for field in self._own:
             found |= field.candidates(document)
+        if document.roots is not self._covering:
+            self._look_for_roots(document)
         by_root = self._by_root
         for key in document.body:
             # Most keys of an event are in no rule: one look each, before any field is searched for.
@@ -62,6 +67,12 @@ class FilterIndex:
         if self._bare:
             found |= _found(self._bare, document.all_words())
         return sorted(found)
+
+    def _look_for_roots(self, document: Document) -> None:
+        if document.roots is not None and self._roots <= document.roots:
+            self._covering = document.roots
+        else:
+            document.complete(self._roots)
 
 
 class _Field:
