@@ -1,5 +1,5 @@
-"""A batch of reports as the JSON of `POST /v1/logs`, record by record: what `detection.export_request` gives, in
-less memory and time.
+"""A batch of reports as the JSON of `POST /v1/logs`, record by record: what `detection.export_request` gives,
+in less memory and time.
 
 A batch of records as one document is a megabyte of small objects for a moment, which attackers decide on, and
 which the interpreter's allocator keeps. Here each record is text before the next one is looked at. The stack

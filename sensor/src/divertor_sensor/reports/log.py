@@ -1,9 +1,9 @@
 """Findings in the log, where there is no collector: bounded, because attackers decide how many there are.
 
-The first finding of a kind at a place on a route has a line of its own at once. Its like are counted, and told
-as one line after `PAUSE` seconds, or when the process ends. So many kinds are told apart and no more; of the
-others there is one count. Nothing goes unmentioned. `Digest` decides, given the time; `LogReporter` is the
-edge: the log, the clock, the timer.
+The first finding of a kind at a place on a route has a line of its own at once. Its like are counted, and
+told as one line after `PAUSE` seconds, or when the process ends. So many kinds are told apart and no more; of
+the others there is one count. Nothing goes unmentioned. `Digest` decides, given the time; `LogReporter` is
+the edge: the log, the clock, the timer.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ class Reporter(Protocol):
 class OtlpReporter:
     """Posts to `endpoint`/v1/logs. `sent`, `dropped` and `failed` count reports, reports, and posts.
 
-    No lock: single steps of the interpreter are whole, and a count that is lost where two threads meet makes a
-    bound a little wider until the queue is empty.
+    No lock: single steps of the interpreter are whole, and a count that is lost where two threads meet makes
+    a bound a little wider until the queue is empty.
     """
 
     def __init__(

@@ -16,6 +16,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from urllib.parse import unquote, unquote_plus
 
+from divertor_sensor.work import BUDGET
+
+#: What judging a character of a long text costs when not all of the text is ASCII, in steps.
+NOT_ASCII = 3
 _DECODINGS = 3
 _MAX_PIECES = 8
 _MAX_RUNS = 64
@@ -28,6 +32,9 @@ _KEPT = 256
 _MAX_JSON = 64 * 1024
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
+#: Encoded text behind something else.
+_BEHIND = re.compile(r"[:,;|~ ]([A-Za-z0-9+/_-]{8,}+={0,2})\s*+\Z")
+_MAX_BEHIND = 4096
 _HEXADECIMAL = re.compile(r"(?:0x)?(?:[0-9a-fA-F]{2}){6,}")
 #: Words, numbers, names of files: nothing rewrites them but what undoes an encoding; several do nothing.
 _PLAIN = re.compile(r"[\w.-]++(?: [\w.-]++)*+", re.ASCII)
@@ -56,15 +63,31 @@ JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"?', re.DOTALL)
 def readings(raw: bytes) -> list[str]:
     """The texts that different decoders make of `raw`: UTF-8 first, with what it cannot decode replaced,
     kept, or left percent-encoded; Latin-1; and the runs of ASCII in between, which every decoder agrees on.
+
+    Of so long a text that the readings made so far are more than a request's budget can judge, no more are
+    made: the request is judged by its raw text then (`divertor_sensor.guard`).
     """
     if raw.isascii():
         return [raw.decode("ascii")]
+    latin = raw.decode("latin-1")
+    if _is_too_long(latin):
+        return [latin]
+    replaced = raw.decode("utf-8", "replace")
+    if _is_too_long(latin, replaced):
+        return [replaced, latin]
     kept = raw.decode("utf-8", "surrogateescape")
-    texts = [raw.decode("utf-8", "replace")]
+    texts = [replaced]
     if _UNDECODABLE.search(kept):
+        if _is_too_long(latin, replaced, kept):
+            return [replaced, kept, latin]
         texts += [kept, _all_requoted(kept)]
-    texts.append(raw.decode("latin-1"))
+    texts.append(latin)
     return list(dict.fromkeys([*texts, *ascii_runs(kept)]))
+
+
+def _is_too_long(*texts: str) -> bool:
+    """Whether no budget pays for judging all of `texts`, none of which is ASCII (`sources.parts`)."""
+    return NOT_ASCII * sum(map(len, texts)) > BUDGET
 
 
 def text_readings(text: str) -> list[str]:
@@ -116,7 +139,8 @@ def derived_values(value: str) -> Sequence[str]:
        `\\u0027`, `\\x27` and `%u0027` resolved; backslashes removed;
      - NFKC; without accents and what is then no ASCII;
      - quotes escaped with a backslash, doubled (after a backslash), removed; tags removed;
-     - base64 (both alphabets) and hexadecimal of printable text undone, and percent-encoding within;
+     - base64 (both alphabets) and hexadecimal of printable text undone, also behind the last separator, and
+       percent-encoding within;
      - the pieces of a list with one separator or several; what follows the first separator; a file's name
        without its suffix or its directory; the strings of JSON.
 
@@ -143,7 +167,7 @@ def _forms(value: str) -> list[str]:
     last = next(reversed(forms))
     for start in {value: None, last: None}:
         forms.update(dict.fromkeys(_rewritten(start)))
-    for form in _undone(value.strip()):
+    for form in (*_undone(value.strip()), *_undone_behind(value)):
         forms[form] = None
         forms.update(dict.fromkeys(_decoded_forms(form)))
     for form in list(forms):
@@ -276,6 +300,12 @@ def _undone(value: str) -> list[str]:
     else:
         return []
     return [text] if len(text) >= _MIN_ENCODED_TEXT and not text.isalnum() else []
+
+
+def _undone_behind(value: str) -> list[str]:
+    """The same for what follows the last separator: a kind (`user:…`), a data URL's head, a scheme's name."""
+    behind = _BEHIND.search(value[-_MAX_BEHIND:])
+    return [] if behind is None else _undone(behind[1])
 
 
 def _hexadecimal_text(digits: str) -> str:

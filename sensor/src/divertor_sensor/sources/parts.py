@@ -17,6 +17,7 @@ from sys import getsizeof
 from typing import Any, NamedTuple, TypeAlias
 
 from divertor_sensor.detectors import Candidate, Detector
+from divertor_sensor.sources.derived import NOT_ASCII
 from divertor_sensor.sources.inputs import (
     Input,
     Inputs,
@@ -253,13 +254,14 @@ def _plan(names: tuple[str, ...]) -> _Plan:
 def _candidates(detector: Detector, values: Sequence[Input], work: Work) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {}
     work.spend(8 * len(values))
+    # Paid before any work: what is too much as a whole is not begun.
+    for origin in values:
+        if len(origin.value) > _SHORT_VALUE:
+            work.spend(_cost(origin.value))
     for origin in values:
         value = origin.value
-        if len(value) <= _SHORT_VALUE:
-            texts = detector.select(value)
-        else:
-            work.spend(_cost(value))
-            texts = detector.select(value)
+        texts = detector.select(value)
+        if len(value) > _SHORT_VALUE:
             work.spend(sum(map(len, texts)))
         for text in texts:
             if text not in found:
@@ -270,4 +272,4 @@ def _candidates(detector: Detector, values: Sequence[Input], work: Work) -> dict
 def _cost(value: str) -> int:
     """What its forms may cost: a character that is escaped or resolved takes as long as many that are not."""
     special = sum(map(value.count, "'\"%&"))
-    return len(value) * (1 if value.isascii() else 3) + 24 * special
+    return len(value) * (1 if value.isascii() else NOT_ASCII) + 24 * special
