@@ -53,6 +53,14 @@ REWRITINGS: dict[str, tuple[Callable[[str], str], str]] = {
         lambda value: unquote(base64.b64decode(value).decode()),
         base64.b64encode(quote(ATTACK).encode()).decode(),
     ),
+    "undoes base64 behind a kind": (
+        lambda value: base64.b64decode(value.partition(":")[2]).decode(),
+        "user:" + base64.b64encode(ATTACK.encode()).decode(),
+    ),
+    "undoes base64 of a data URL": (
+        lambda value: base64.b64decode(value.partition(",")[2]).decode(),
+        "data:text/plain;base64," + base64.b64encode(ATTACK.encode()).decode(),
+    ),
     "undoes hexadecimal": (lambda value: bytes.fromhex(value).decode(), ATTACK.encode().hex()),
     "splits at a bar": (lambda value: value.split("|")[1], f"a|{ATTACK}|b"),
     "splits at a bar what has no quotes": (lambda value: value.split("|")[1], "a|1 or 1=1|b"),
@@ -72,7 +80,7 @@ def test_a_form_is_followed_when_an_app(name: str) -> None:
 
 
 def test_every_rewriting_is_tried() -> None:
-    assert len(REWRITINGS) == 31
+    assert len(REWRITINGS) == 33
 
 
 @pytest.mark.parametrize("value", ["x", ATTACK, "a" * 100_000, "%27", "eCcgb3IgMT0x", '{"a": "\'"}', " x "])

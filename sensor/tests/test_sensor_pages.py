@@ -78,6 +78,7 @@ def test_a_page_is_text_tags_names_values_and_scripts() -> None:
         ("<STYLE>", ("raw", "")),
         ("<textarea rows=2>", ("raw", "")),
         ("<title>", ("raw", "")),
+        ("<noscript>", ("raw", "")),
         ("<div>", ("text", "")),
     ],
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from divertor_sensor.detectors import Candidate, Detector, sql
+from divertor_sensor.detectors import Candidate, Detector, path, redirect, shell, sql, ssrf, template, xss
 from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Work
 
@@ -83,6 +83,77 @@ HONEST: dict[str, tuple[str, str]] = {
 }
 
 
+#: The same of the others.
+OTHERS: dict[str, tuple[Detector, Takes, str, str]] = {
+    "shell, last name": (shell.DETECTOR, lambda value: value.split(" ", 1)[1], "echo {}", "ann b;id"),
+    "shell, last word": (shell.DETECTOR, lambda value: value.split()[-1], "echo {} | sort", "a & b & $(id)"),
+    "shell, a word": (shell.DETECTOR, lambda value: value.split()[1], "echo {} | sort", "ann b;id c"),
+    "shell, suffix": (shell.DETECTOR, lambda value: value.rsplit(".", 1)[1], "mv x x.{}", "a.b|id"),
+    "shell, slice": (shell.DETECTOR, lambda value: value[2:], "echo {}", "xxa`id`"),
+    "shell, cut": (shell.DETECTOR, lambda value: value[:30], "echo {} > x", f"{'a' * 20};id;{'z' * 20}"),
+    "shell, both": (shell.DETECTOR, lambda value: value[2:16], "echo {} > x", f"xxa;cat /etc/x;{'z' * 20}"),
+    "path, last word": (path.DETECTOR, lambda value: value.split()[1], "/srv/files/{}", "ann ../secret.txt"),
+    "path, behind a sign": (
+        path.DETECTOR,
+        lambda value: value.split("=")[1],
+        "/srv/files/{}",
+        "f=../secret.txt",
+    ),
+    "path, slice": (path.DETECTOR, lambda value: value[2:-1], "/srv/files/{}", "zz../secret.txt]"),
+    "path, language": (path.DETECTOR, lambda value: value.split("-")[0], "/srv/files/{}.txt", "../secret-DE"),
+    "path, of a URL": (path.DETECTOR, lambda value: value[8:], "/srv/files{}", "http://h/../secret.txt"),
+    "path, of a query": (
+        path.DETECTOR,
+        lambda value: value[12:],
+        "/srv/files/{}",
+        "http://h/?f=../secret.txt",
+    ),
+    "path, home": (path.DETECTOR, lambda value: f"/root{value[1:]}", "{}", "~/.bashrc"),
+    "path, tidied": (path.DETECTOR, lambda value: f"/srv/{value[3:]}", "{}.txt", "../secret"),
+    "template, last name": (template.DETECTOR, lambda value: value[4:], "Hello {}", "ann {{7*7}}"),
+    "template, cut": (template.DETECTOR, lambda value: value[:20], "Hello {}", f"{{{{7*7}}}}{'z' * 40}"),
+    "template, both": (
+        template.DETECTOR,
+        lambda value: value[4:20],
+        "Hi {}",
+        f"ann {{%print(7)%}}{'z' * 40}",
+    ),
+    "page, last name": (xss.DETECTOR, lambda value: value[4:], "<p>{}</p>", "ann <script>alert(1)</script>"),
+    "page, cut": (xss.DETECTOR, lambda value: value[:30], "<p>{}</p>", f"<svg onload=alert(1)>{'z' * 40}"),
+    "page, attribute": (xss.DETECTOR, lambda value: value[4:], '<p id="{}">x', 'ann " onclick=alert(1) x="'),
+    "redirect, a state": (redirect.DETECTOR, lambda value: value[2:], "{}", "a|https://evil.example/"),
+    "redirect, last word": (redirect.DETECTOR, lambda value: value[2:], "{}", "a //evil.example"),
+    "URL in brackets": (ssrf.DETECTOR, lambda value: value[5:-1], "{}", "<URL:file:///etc/passwd>"),
+}
+#: Honest ones, as above.
+OTHERS_HONEST: dict[str, tuple[Detector, str, str]] = {
+    "shell, a company": (shell.DETECTOR, "echo 'Tom & Jerry' && sort x 2>&1", "Tom & Jerry"),
+    "shell, a redirection": (shell.DETECTOR, "sort x > /dev/null 2>&1", "run it with > /dev/null 2>&1"),
+    "shell, quoted and cut": (shell.DETECTOR, "echo 'abcdefgh; id' | sort", "abcdefgh; id & more"),
+    "path, a link": (path.DETECTOR, "/srv/static/img/a.png", "![i](../img/a.png) text"),
+    "path, inside": (path.DETECTOR, "/srv/files/x/../a.txt", "see x/../a.txt"),
+    "template, half a tag": (template.DETECTOR, "Hello {{ name }}", "what is {{"),
+    "page, escaped": (xss.DETECTOR, "<p>a &lt;b onclick=x&gt;</p>", "a <b onclick=x>"),
+    "page, feet": (xss.DETECTOR, '<script>var a = "6\' 2\\" tall";</script>', "6' 2\" tall"),
+    "redirect, of a client": (
+        redirect.DETECTOR,
+        "https://c.example/cb",
+        "/auth?redirect_uri=https://c.example/cb",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_piece_that_does_harm_elsewhere_is_an_attack(name: str) -> None:
+    detector, take, statement, value = OTHERS[name]
+    assert is_attack(detector, statement.replace("{}", take(value)), value)
+
+
+@pytest.mark.parametrize("name", OTHERS_HONEST)
+def test_a_piece_that_means_nothing_elsewhere_is_no_attack(name: str) -> None:
+    assert not is_attack(*OTHERS_HONEST[name])
+
+
 @pytest.mark.parametrize("name", SQL)
 def test_a_piece_that_changes_a_statement_is_an_attack(name: str) -> None:
     take, statement, value = SQL[name]
@@ -112,4 +183,5 @@ def test_many_pieces_take_time_in_proportion_to_their_length(part: str) -> None:
 
 
 def test_the_examples_are_all_there() -> None:
+    assert (len(OTHERS), len(OTHERS_HONEST)) == (24, 9)
     assert (len(SQL), len(HONEST)) == (26, 7) and all(re.search(r"\{\}", each[1]) for each in SQL.values())

@@ -103,6 +103,18 @@ def worst_occurrence(
     return finding
 
 
+def common_length(text: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    low, high = 0, min(len(text), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if text[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
 def windows(statement: str) -> list[str]:
     """Overlapping pieces of a statement: whatever shares six characters in a row with it holds one."""
     text = statement.lower()

@@ -39,7 +39,7 @@ _REST = (
     r"|(?![\t\n\f\r ]*+=)))*+[\t\n\f\r /]*+>"
 )
 _WHOLE = re.compile(rf"</?[A-Za-z]{_REST}")
-_RAW_NAMES = ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes")
+_RAW_NAMES = ("script", "style", "title", "textarea", "xmp", "iframe", "noembed", "noframes", "noscript")
 #: Text and tags, up to the end of a tag, none of which opens an element with raw text.
 _RUN = re.compile(
     rf"(?:[^<]*+(?:<(?![A-Za-z/!?])[^<]*+)*+"

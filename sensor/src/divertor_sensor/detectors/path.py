@@ -3,7 +3,8 @@
 Rule: an input that ends up in a path to be opened must not decide the directory. It does when it holds `..`
 steps that lead out of the directory the app put before it, when it is absolute and the opened path begins
 with it, or when it carries a NUL. `a/../b` that stays inside is fine. When the app normalised the path
-first, the input is recognised by what follows its leading `..` steps.
+first, the input is recognised by what follows its leading `..` steps. Of a longer text, an app may have taken
+the part that steps. `~/x` counts where the app resolved it.
 
 What it does not do: follow symbolic links, or know which files an app means to serve.
 """
@@ -25,6 +26,15 @@ _REPEATED = re.compile(r"/(?:\.?/)+")
 _CAN_STEER = re.compile(r"[/\\%&\0]|\.\.|[^\x00-\x7f]|[A-Za-z0-9+_=-]{8}|[0-9A-Fa-f]{6}")
 _PARAMETERS = re.compile(r";[^/]*")
 _MIN_TAIL = 3
+#: A shorter name meets others by chance, when the app gave it a suffix or a directory after all.
+_MIN_NAME = 5
+_SUFFIX = re.compile(r"\.\w{1,5}")
+_HOME = re.compile(r"~[\w.-]*/")
+#: Steps in a text, and the name they lead to.
+_STEPS_WITHIN = re.compile(r"(?<![./\\])\.\.[/\\][./\\]*+\w[\w./\\]*+")
+_MAX_PIECES = 4
+#: What an app may split at: what follows is an input of its own.
+_SEPARATORS = frozenset("|,;&\n\t:@")
 #: No system opens a longer path.
 _MAX_LENGTH = 4096
 
@@ -39,7 +49,8 @@ def select(value: str) -> list[str]:
             form = posixpath.normpath(form)  # as pathlib does, of `/////etc`
         if len(form) > _MAX_LENGTH:
             continue
-        if "\0" in form or _STEP.search(form) or (form.startswith("/") and len(form) > 1):
+        is_absolute = (form.startswith("/") and len(form) > 1) or _HOME.match(form)
+        if "\0" in form or _STEP.search(form) or is_absolute:
             texts.append(form)
             plain = _REPEATED.sub("/", form).rstrip("/")
             if plain != form and len(plain) > 1:
@@ -59,6 +70,19 @@ def _converted(forms: Iterable[str]) -> Iterator[str]:
             yield form.replace("../", "")
         if ";" in form:
             yield _PARAMETERS.sub("", form)
+        if "../" in form or "..\\" in form:
+            yield from _steps_within(form)
+
+
+def _steps_within(form: str) -> Iterator[str]:
+    """The first and the last paths with steps in a text: as far as their names go, and up to its end."""
+    found = list(_STEPS_WITHIN.finditer(form)) if len(form) <= _MAX_LENGTH else []
+    for match in (*found[:_MAX_PIECES], *found[-_MAX_PIECES:]):
+        yield match[0]
+        yield form[match.start() :]
+    behind_host = form.partition("://")[2].partition("/")[2]
+    if behind_host.startswith(".."):
+        yield behind_host
 
 
 def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
@@ -73,10 +97,17 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
         if at >= 0:
             touched = True
         # `zipfile` drops the steps from a name: what is left of it says nothing.
-        is_hidden = at < 0 and candidate.origin.source != "archive"
+        is_hidden = at < 0 and candidate.origin.source != "archive" and not _is_quoted(candidate)
         if _decides(statement, candidate.text, at) or (is_hidden and _resolved(statement, candidate.text)):
             return Judgement(True, Finding(candidate.origin, True))
     return Judgement(True, None) if touched else UNTOUCHED
+
+
+def _is_quoted(candidate: Candidate) -> bool:
+    """Whether it is a piece of a longer text that speaks of it: that proves nothing of a path elsewhere."""
+    value = candidate.origin.value
+    at = value.find(candidate.text)
+    return at > 0 and value[at - 1] not in _SEPARATORS
 
 
 def _decides(path: str, text: str, at: int) -> bool:
@@ -113,7 +144,12 @@ def _resolved(path: str, text: str) -> bool:
     """Whether `path` looks like `text` after normalisation: absolute, without steps, ending as the input
     does.
     """
-    if ".." in path or not path.startswith("/") or not _STEP.search(text):
+    if ".." in path or not path.startswith("/"):
+        return False
+    if _HOME.match(text):
+        name = posixpath.normpath(text[text.index("/") :])
+        return len(name) > _MIN_NAME and path.endswith(name)
+    if not _STEP.search(text):
         return False
     tidy = posixpath.normpath(text)
     if tidy.startswith("/"):
@@ -123,11 +159,16 @@ def _resolved(path: str, text: str) -> bool:
 
 
 def _ends_in(path: str, tail: str) -> bool:
-    """Whether a path ends as an input does, or goes on behind several directories of it."""
+    """Whether a path ends as an input does, but for a suffix, or goes on behind several directories of it."""
     if path.endswith(tail):
         return True
     at = path.rfind(tail)
-    return at >= 0 and tail.count("/") > 1 and path[at + len(tail)] in "./"
+    if at < 0:
+        return False
+    end = at + len(tail)
+    if tail.count("/") > 1:
+        return path[end] in "./"
+    return len(tail) > _MIN_NAME and _SUFFIX.fullmatch(path, end) is not None
 
 
 def is_innocent(path: str) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
 from divertor_sensor.detectors.ssrf_hosts import canonical
@@ -26,6 +27,9 @@ _AUTHORITY = re.compile(r"(?:(?:https?|ftp|wss?):[/\\]*+|[/\\]{2,}+)([^/\\?#]*+)
 _REFRESH = re.compile(r"\s*[\d.]*\s*[;,]?\s*(?:url\s*=\s*)?['\"]?(.*)", re.IGNORECASE | re.DOTALL)
 _AUTHORITY_END = re.compile(r"[/\\?#]")
 _MIN_LENGTH = 4
+#: An address in a list or behind a word, which an app may split off.
+_WITHIN = re.compile(r"[|,;\s]((?:https?:)?[/\\]{2}[^\s|,;]++)", re.IGNORECASE)
+_MAX_WITHIN = 4
 #: Parameters whose purpose is the address of another site.
 _MEANT = frozenset({"redirect_uri", "post_logout_redirect_uri", "service", "wreply", "relaystate"})
 
@@ -50,9 +54,10 @@ def refresh_address(value: str) -> str:
 
 def select(value: str) -> list[str]:
     """The forms of an input that could name a host."""
-    return [
+    forms = [
         form for form in derived_values(value) if len(form) >= _MIN_LENGTH and ("." in form or "/" in form)
     ]
+    return forms + [match[1] for match in islice(_WITHIN.finditer(value), _MAX_WITHIN)]
 
 
 def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:

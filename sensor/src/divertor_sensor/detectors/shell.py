@@ -6,6 +6,9 @@ quotes without what stays active there. A separator, substitution, redirection, 
 quotes that comes from the input is an attack, NUL always; a mere space, wildcard or stray quote shows that
 the line is vulnerable. An input that is the whole command is an attack.
 
+An app that splits or cuts a value leaves a piece of it: from the first or the last sign that a shell acts on,
+a single word with one, and the beginning of a long one.
+
 What it does not do: judge the options of a program called without a shell (`divertor_sensor.detectors.
 arguments` does), or know what a called script does with its arguments.
 """
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -25,6 +28,7 @@ from divertor_sensor.detectors import (
     Detector,
     Finding,
     Judgement,
+    common_length,
     windows,
     worst,
     worst_occurrence,
@@ -36,6 +40,17 @@ _SAFE = re.compile(r"[\w@%+:,./=^-]*")
 _PLAIN = re.compile(r"[\w.]*")
 _ATTACK = re.compile(r"[;&|<>\n\0`]|\$[({]")
 _ATTACK_IN_DOUBLE = re.compile(r"`|\$[({]")
+#: Where a piece of an input may begin to act. Redirections are left out: programs have the same ones.
+_LEVER = re.compile(r"[;|\n`]|(?<![>&])&(?!\d)|\$[({]")
+#: The end of many a line: as a piece of an input it says nothing.
+_COMMON = re.compile(
+    r"\s*+[\w./-]*+\s*+(?:>{0,2}\s*+(?:/dev/)?null\s*+|\d?>{1,2}\s*+(?:&\d|/dev/null)\s*+)++"
+)
+_MIN_PIECE = 3
+_MAX_PIECES = 4
+_LONGEST = 16 * 1024
+#: An input cut by the app is recognised by its first characters.
+_HEAD = 8
 _ACTIVE_IN_DOUBLE = re.compile(r'["$`\\]')
 #: What delimits quoting in a POSIX command line, as segments.
 _SEGMENTS = re.compile(
@@ -66,8 +81,23 @@ _LONG_COMMAND = "--command="
 
 
 def select(value: str) -> list[str]:
-    """The forms of an input that can matter to a shell; single letters and digits cannot."""
-    return [form for form in derived_values(value) if len(form) > 1 or not form.isalnum()]
+    """The forms of an input that can matter to a shell, and its pieces; single letters and digits cannot."""
+    forms = [form for form in derived_values(value) if len(form) > 1 or not form.isalnum()]
+    return [form for form in (*forms, *_pieces(value)) if form == value or not _COMMON.fullmatch(form)]
+
+
+def _pieces(value: str) -> Iterator[str]:
+    """What follows the first sign that acts, or the last, and the first and last words with one."""
+    if len(value) > _LONGEST:
+        return
+    levers = [match.start() for match in _LEVER.finditer(value)]
+    if not levers:
+        return
+    words = [word for word in value.split() if len(word) >= _MIN_PIECE and _LEVER.search(word)]
+    tails = [value[at:].rstrip() for at in (levers[0], levers[-1])]
+    for piece in dict.fromkeys([*tails, *words[:_MAX_PIECES], *words[-_MAX_PIECES:]]):
+        if len(piece) >= _MIN_PIECE and piece != value:
+            yield piece
 
 
 def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
@@ -82,6 +112,11 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
     for candidate in candidates:
         at = statement.find(candidate.text)
         if at < 0:
+            if len(candidate.text) <= _HEAD or candidate.text[:_HEAD] not in statement:
+                continue
+            lexed = lexed or _lex(statement, work)
+            if _acts_though_cut(lexed, candidate.text, work):
+                return Judgement(True, Finding(candidate.origin, True))
             continue
         if candidate.text.strip() == command:
             return Judgement(True, Finding(candidate.origin, True))
@@ -94,6 +129,14 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
         if finding is not None and finding.hostile:
             break
     return UNTOUCHED if lexed is None else Judgement(True, finding)
+
+
+def _acts_though_cut(lexed: _Lexed, text: str, work: Work) -> bool:
+    """Whether as much of an input's beginning as the line holds does harm."""
+    at = lexed.line.find(text[:_HEAD])
+    work.spend(len(text) + len(lexed.line) // SEARCH)
+    end = at + common_length(text, lexed.line[at : at + len(text)])
+    return _severity(lexed, at, end, work) is True
 
 
 class _Lexed(NamedTuple):

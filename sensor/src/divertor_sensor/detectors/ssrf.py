@@ -61,6 +61,8 @@ _SCHEME = re.compile(r"\s*(?:url:)?([a-z][a-z0-9+._-]{1,20}):", re.IGNORECASE)
 _READS_FILES = frozenset({"file", "local_file", "local-file"})
 _WEB = frozenset({"http", "https", "ws", "wss"})
 _SEPARATORS = re.compile(r"[\t\r\n]")
+#: As urllib takes an address out of a text about one (RFC 3986, appendix C).
+_WRAPPED = re.compile(r"\s*<\s*(?:url:)?\s*([^<>]++)>\s*", re.IGNORECASE)
 
 
 class Connection(NamedTuple):
@@ -98,6 +100,8 @@ def select(value: str) -> list[str]:
     ends = (text,) if len(text) <= MAX_TEXT else (text[:MAX_TEXT], text[-MAX_TEXT:])
     for form in (form for end in ends if end for form in derived_values(end)):
         compact = _SEPARATORS.sub("", form)
+        wrapped = _WRAPPED.fullmatch(compact)
+        compact = compact if wrapped is None else wrapped[1]
         for named in named_hosts(compact):
             texts[f"{named.how} {named.host}:{named.port}"] = None
         scheme = _SCHEME.match(compact)

@@ -2,7 +2,8 @@
 
 Rule: where an input occurs in the source of a template, it must bring or complete no tag of that engine's
 language, and inside a tag of the app's own it must stay a word, or text within quotes. Everything else is an
-attack: a template engine runs code. Text that only passes through a template's source is left alone.
+attack: a template engine runs code. Text that only passes through a template's source is left alone. Of an
+input with tags of its own, the app may have taken those and left the rest.
 
 What it does not do: judge what a template is rendered with, or formats (`str.format`, `string.Template`).
 """
@@ -11,17 +12,22 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows
-from divertor_sensor.detectors.code import select
+from divertor_sensor.detectors.code import select as select_code
 from divertor_sensor.work import Work
 
 #: A plain search looks at this many characters in the time of one step.
 _SEARCH = 16
+#: What opens and closes a tag in one of the languages.
+_OPENER = re.compile(r"\{[{%]|\$\{|<%")
+_CLOSER = re.compile(r"[}%]\}|%>|\}")
+_SHORTEST_TAG = len("{{a}}")
+_LONGEST = 16 * 1024
 #: Shorter pieces occur within any tag.
 _MIN_LENGTH = 3
 
@@ -42,6 +48,21 @@ class Syntax:
 BRACES = Syntax((("{{", "}}"), ("{%", "%}"), ("{#", "#}")))
 MAKO = Syntax((("${", "}"), ("<%", "%>"), ("</%", ">")), "%")
 BOTTLE = Syntax((("{{", "}}"), ("<%", "%>")), "%")
+
+
+def select(value: str) -> list[str]:
+    """The forms of an input that are more than a name or a number, and the tags in it."""
+    return [*select_code(value), *_tags_within(value)]
+
+
+def _tags_within(value: str) -> Iterator[str]:
+    """What stands from the first opening on, and from the last: up to the end, and up to the end of a tag."""
+    openers = [match.start() for match in _OPENER.finditer(value)] if len(value) <= _LONGEST else []
+    for start in dict.fromkeys((*openers[:1], *openers[-1:])):
+        closers = [match.end() for match in _CLOSER.finditer(value, start)]
+        for end in dict.fromkeys((len(value), *closers[:1], *closers[-1:])):
+            if end - start >= _SHORTEST_TAG:
+                yield value[start:end].rstrip()
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,9 @@ a script. Bringing an element that runs code, an event handler, a `javascript:` 
 end of a script's string is an attack; other markup, or leaving a value to no effect (`O"Brien`), shows that
 the page does not escape, a vulnerability. Markup that was escaped is text.
 
-What it does not do: find input that was changed on its way (in case, shortened, filtered), code that the
+Of an input with elements, an app may have cut off what stands before and after them.
+
+What it does not do: find input that was changed on its way (in case, filtered), code that the
 page's own scripts later make of an input (DOM-based), or that a later request stores and repeats.
 """
 
@@ -48,6 +50,8 @@ _AROUND = 4096
 _SPECIAL = re.compile(
     r"[<>\"'`]|(?:\A|[\t\n\f\r /])on[a-z]{3,}[\t\n\f\r ]*+=|\w[ \t]?\([ \t]?[^\s)]", re.IGNORECASE
 )
+_HANDLER = re.compile(r"[\"'][\t\n\f\r /]*+on[a-z]{3,}[\t\n\f\r ]*+=", re.IGNORECASE)
+_LONGEST = 16 * 1024
 _ADDRESS = re.compile(
     r"(?:javascript|vbscript):|data:(?:text/(?:html|xml)|image/svg|application/xhtml)", re.I
 )
@@ -69,7 +73,7 @@ _ACTS = re.compile(r"[;(=`{]|//|/\*")
 def select(value: str) -> list[str]:
     """The forms of an input that could change a page, also as JSON or a careless escaping writes them."""
     found: dict[str, None] = {}
-    for form in derived_values(value):
+    for form in (*derived_values(value), *_pieces(value)):
         if len(form) < _MIN_LENGTH or not (_SPECIAL.search(form) or _is_code_address(form)):
             continue
         found[form] = None
@@ -78,6 +82,19 @@ def select(value: str) -> list[str]:
         if ("<" in form or "&" in form or ">" in form) and ("'" in form or '"' in form):
             found[html.escape(form, quote=False)] = None
     return list(found)
+
+
+def _pieces(value: str) -> Iterator[str]:
+    """The elements in a text, without what stands around them; and an event handler behind a quote."""
+    if len(value) > _LONGEST:
+        return
+    first, last = value.find("<"), value.rfind(">")
+    if 0 <= first < last:
+        yield value[first : last + 1]
+        yield value[first:]
+    handler = _HANDLER.search(value)
+    if handler is not None:
+        yield value[handler.start() :]
 
 
 def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
