@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,6 +21,7 @@ from divertor.control.checkpoints import SMALL, Checkpoints
 from divertor.control.judging import Judge
 from divertor.control.leading import LEASE, Lead
 from divertor.control.rules import COUNTED, Rules
+from divertor.errors import UnavailableError
 from divertor.model.events import Event
 from divertor.rules import IsolateOptions, Match, load_rule
 from divertor.store import EventStore
@@ -224,6 +228,46 @@ async def test_a_checkpoint_counts_when_it_is_committed(tmp_path: Path, size: in
     await kept.commit()
     found = kept.read("e", 10)
     assert found is not None and found.mark.seq == 5 and "five" in found.snapshot.rules
+
+
+@pytest.mark.parametrize("size", [0, SMALL + 1], ids=["in the process", "by a child"])
+async def test_a_disk_that_refuses_says_why_and_keeps_no_half_checkpoint(tmp_path: Path, size: int) -> None:
+    judge = Judge([load_rule(FIVE, "five")])
+    kept = Checkpoints(tmp_path, "one")
+    kept._size = size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+    try:
+        with pytest.raises(UnavailableError, match="File too large"):
+            await kept.write(judge)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not os.listdir(tmp_path)
+    await kept.write(judge)
+
+
+async def test_a_child_that_writes_does_not_outlive_the_worker(tmp_path: Path) -> None:
+    """It has a copy of the lock on the worker's name, which the next worker of that name needs."""
+    program = """if True:
+        import os, signal, sys
+        from pathlib import Path
+        from divertor.control.checkpoints import Checkpoints
+        print(Checkpoints(Path(sys.argv[1]), "one")._fork(lambda: (signal.pause() for _ in "x")), flush=True)
+        signal.pause()
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    child = os.pidfd_open(int(await process.stdout.readline()))
+    process.kill()
+    await process.wait()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(child, ended.set)
+    async with asyncio.timeout(10):
+        await ended.wait()
+    asyncio.get_running_loop().remove_reader(child)
+    os.close(child)
 
 
 async def test_a_checkpoint_of_another_stream_or_beyond_its_end_is_none(tmp_path: Path) -> None:

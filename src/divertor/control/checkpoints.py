@@ -19,6 +19,7 @@ from pathlib import Path
 from divertor.control.judging import Judge
 from divertor.errors import UnavailableError
 from divertor.rules.running.checkpoint import Checkpoint, DamagedError, Mark, packed, parts_of, unpacked
+from divertor.runtime.spawn import die_with
 
 log = logging.getLogger("divertor.rules")
 
@@ -28,6 +29,8 @@ SMALL = 256 * 1024
 #: Largest file that is read, and seconds a child may take to write one.
 MAX_BYTES = 4 * 1024**3
 PATIENCE = 120.0
+#: Exit code of a child that failed otherwise than at the disk.
+_FAULT = 255
 
 
 class Checkpoints:
@@ -52,6 +55,17 @@ class Checkpoints:
         :raises UnavailableError: the disk refuses.
         """
         mark = judge.mark()
+        try:
+            await self._write_draft(mark, judge)
+        except UnavailableError:
+            with suppress(OSError):
+                self._draft.unlink()  # half a checkpoint must not fill what little room there is
+            raise
+        with suppress(OSError):
+            self._size = self._draft.stat().st_size
+        return mark
+
+    async def _write_draft(self, mark: Mark, judge: Judge) -> None:
         begun = time.perf_counter()
         if self._size <= SMALL:
             content = list(packed(mark, parts_of(judge.engine.snapshot())))
@@ -61,9 +75,6 @@ class Checkpoints:
             child = self._fork(lambda: packed(mark, parts_of(judge.engine.snapshot())))
             self.paused = time.perf_counter() - begun
             await self._wait_for(child)
-        with suppress(OSError):
-            self._size = self._draft.stat().st_size
-        return mark
 
     async def commit(self) -> None:
         """The draft is the checkpoint from now on.
@@ -114,16 +125,27 @@ class Checkpoints:
             raise UnavailableError(f"{self._path}: {problem.strerror}") from problem
 
     def _fork(self, content: Callable[[], Iterable[bytes]]) -> int:
-        """A child that writes the draft. It touches nothing else: no event loop, no connection, no log."""
+        """A child that writes the draft. It touches nothing else: no event loop, no connection, no log.
+
+        It dies with its parent, because it has a copy of all that is open there, the lock on a worker's name
+        among it. Its exit code is the number of what the disk refused with.
+        """
+        parent = os.getpid()
         child = os.fork()
         if child:
             return child
-        code = 1
+        code = _FAULT
         try:
+            die_with(parent)
+            signal.set_wakeup_fd(-1)  # it is the parent's: signals to the child are not to be told there
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
             gc.disable()  # a collection would copy every page of the parent's memory
             os.nice(5)
             _write_private(self._draft, content())
             code = 0
+        except OSError as problem:
+            code = problem.errno or _FAULT
         finally:
             os._exit(code)
 
@@ -140,7 +162,9 @@ class Checkpoints:
                 raise UnavailableError(f"{self._draft}: not written within {PATIENCE:g} s") from None
             raise
         if status:
-            raise UnavailableError(f"{self._draft}: it could not be written")
+            code = os.waitstatus_to_exitcode(status)
+            why = os.strerror(code) if 0 < code < _FAULT else f"it could not be written ({code})"
+            raise UnavailableError(f"{self._draft}: {why}")
 
 
 def _write_private(path: Path, content: Iterable[bytes]) -> None:

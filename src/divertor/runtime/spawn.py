@@ -92,7 +92,7 @@ def spawn(spec: ProcessSpec, mark: str) -> Running:
             stderr=subprocess.STDOUT if spec.log else None,
             start_new_session=True,
             umask=spec.umask,
-            preexec_fn=lambda: _die_with(parent),
+            preexec_fn=lambda: die_with(parent),
         )
     except (OSError, subprocess.SubprocessError) as problem:
         raise UnavailableError(f"{spec.name}: cannot run {spec.argv[0]}: {_reason(problem)}") from problem
@@ -127,8 +127,8 @@ def _lives_in_group(directory: str, pgid: int) -> bool:
     return int(group) == pgid and state not in "ZX"
 
 
-def _die_with(parent: int) -> None:
-    """Runs in the child, between fork and exec."""
+def die_with(parent: int) -> None:
+    """The calling process is killed when `parent`, which forked it, dies; called in the child."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # the starter died before the request was in place
