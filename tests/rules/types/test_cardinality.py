@@ -153,7 +153,7 @@ def test_what_is_remembered_is_bounded() -> None:
     for micros in range(5000):
         kind.step(state, observation(micros, str(micros), "hot"), micros)
         kind.step(state, observation(micros, str(micros), str(micros)), micros)
-    assert len(state.by_key["hot"].seen) <= 5 + SPARE_VALUES
+    assert len(state.by_key["hot"]) <= 5 + SPARE_VALUES
     assert len(state.by_key) <= 20
     assert state.forgotten > 4000
 
@@ -186,7 +186,17 @@ def test_the_values_held_are_counted_right() -> None:
         )
         if random.random() < 0.2:
             kind.tick(state, now)
-        assert state.held == sum(len(known.seen) for known in state.by_key.values())
+        assert state.held == sum(len(known) for known in state.by_key.values())
+
+
+def test_a_single_value_is_kept_without_a_mapping_until_another_joins_it() -> None:
+    kind = Cardinality("ip", 100, most=5)
+    state, kept = kind.start(), []
+    for micros, ip in ((0, "a"), (50, "a"), (160, "b"), (170, "a"), (400, "c")):
+        kind.step(state, observation(micros, ip, "k"), micros)
+        kept.append(state.by_key["k"].seen)
+    assert kept[:3] == ["a", "a", "b"]
+    assert kept[3:] == [{"b": 160, "a": 170}, "c"]
 
 
 def test_it_says_where_the_bad_side_begins() -> None:

@@ -118,8 +118,14 @@ def test_terms_beyond_the_bound_push_out_the_longest_unseen() -> None:
     state = kind.start()
     for micros, ip in enumerate("abac"):
         kind.step(state, observation(micros, ip), micros)
-    assert list(state.seen) == [(0, "a"), (0, "c")]
+    assert list(state.seen) == ["a", "c"]
     assert pickle.loads(pickle.dumps(state)) == state
+
+
+def test_a_value_of_one_field_is_not_known_in_another(rule: Rules, event: Events) -> None:
+    events = [event(0, ip="a", user="b"), event(1, ip="b", user="a"), event(2, ip="0 b", user="1 a")]
+    found = matches(new_term(rule, fields=["ip", "user"]), events)
+    assert [match.document["new_field"] for match in found] == ["ip", "user"] * 3
 
 
 def test_one_event_brings_a_bounded_number_of_terms() -> None:
@@ -148,4 +154,4 @@ def test_a_tick_frees_terms_whose_time_is_over() -> None:
     for micros, ip in ((0, "a"), (60, "b")):
         kind.step(state, observation(micros, ip), micros)
     kind.tick(state, 100)
-    assert list(state.seen) == [(0, "b")]
+    assert list(state.seen) == ["b"]

@@ -10,7 +10,8 @@ import pytest
 
 from divertor.model.events import Event
 from divertor.rules import Engine, Rule
-from divertor.rules.running.checkpoint import Mark, packed, parts_of, unpacked
+from divertor.rules.running import checkpoint
+from divertor.rules.running.checkpoint import DamagedError, Mark, packed, parts_of, unpacked
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = {"minutes": 1}
@@ -44,6 +45,14 @@ def test_a_state_comes_back_as_it_was(
     snapshot = engine.snapshot()
     back = unpacked(b"".join(packed(Mark("e", 1), parts_of(snapshot))))
     assert back.snapshot.rules["r"].state == snapshot.rules["r"].state
+
+
+def test_a_checkpoint_of_an_earlier_form_is_refused_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(checkpoint, "FORMAT", 2)
+        content = b"".join(packed(Mark("e", 1), parts_of(Engine().snapshot())))
+    with pytest.raises(DamagedError, match="of another version"):
+        unpacked(content)
 
 
 def test_all_types_over_windows_are_here() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from divertor.model.events import Event
 from divertor.rules import Engine, Rule
 from divertor.rules.document import Document
 from divertor.rules.types.contract import Measured, Observation
-from divertor.rules.types.spike import Spike, Tracks
+from divertor.rules.types.spike import MOST_FEW, Spike
+from divertor.rules.types.tracks import Track, Tracks
 
 Events = Callable[..., Event]
 Rules = Callable[..., Rule]
@@ -161,6 +163,41 @@ def test_a_key_idle_for_two_windows_is_forgotten() -> None:
     assert (list(state.by_key), state.idle, state.deadlines.slots) == ([], {"a": 0}, {})
 
 
+class Thorough(Spike):
+    """Keeps a track of every key from its first event on."""
+
+    def _can_be_few(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_keeping_bare_numbers_of_keys_with_few_events_changes_nothing_that_is_found(seed: int) -> None:
+    chance, options = Random(seed), (60 * SECOND, (1.5, 3, 4, 40)[seed % 4], True, False)
+    kinds = [kind(*options, keyed=seed % 2 == 0, max_keys=8) for kind in (Spike, Thorough)]
+    states = [kind.start() for kind in kinds]
+    found: list[list[Any]] = [[], []]
+    for second in range(1500):
+        keys = [f"k{chance.randrange(3 + seed)}" for _ in range(chance.choice((0, 0, 1, 6)))]
+        late = chance.choice((0, 0, 0, 5, 200))
+        for kind, state, hits in zip(kinds, states, found, strict=True):
+            hits += kind.tick(state, micros(second))
+            for key in keys:
+                hits += kind.step(state, seen(second - late, key), micros(second))
+                hits.append(kind.measure(state, key, micros(second)))
+    assert found[0] == found[1]
+    assert any(hit is not None and not isinstance(hit, float) for hit in found[0]) is (seed % 4 != 3)
+
+
+@pytest.mark.parametrize("height", [4, 1000])
+def test_a_key_gets_a_track_when_its_events_may_be_a_rise_or_are_no_longer_few(height: float) -> None:
+    kind = Spike(60 * SECOND, height, True, False, keyed=True)
+    state, tracked = kind.start(), []
+    for second in range(30):
+        kind.step(state, seen(second, "a"), micros(second))
+        tracked.append(isinstance(state.by_key["a"], Track))
+    assert tracked.index(True) + 1 == min(height, MOST_FEW)
+
+
 def test_neighbours_share_a_time_when_there_are_too_many() -> None:
     exact, joined = (Spike(60 * SECOND, 3, True, True, max_entries=most) for most in (10_000, 64))
     states = [kind.start() for kind in (exact, joined)]
@@ -169,7 +206,7 @@ def test_neighbours_share_a_time_when_there_are_too_many() -> None:
             kind.step(state, seen(number / 25), micros(number / 25))
             kind.tick(state, micros(number / 25))
     track = states[1].by_key[None]
-    assert len(track.times) <= 64
+    assert isinstance(track, Track) and len(track.times) <= 64
     numbers = [
         kind.measure(state, None, micros(200)) for kind, state in zip((exact, joined), states, strict=True)
     ]

@@ -45,65 +45,94 @@ _MICROSECOND = timedelta(microseconds=1)
 class Values:
     """One key: when each value was last seen, mostly in that order (`late`: not quite), the newest time,
     when it is to be judged, and the slot of `Counted.due` it lies in for that.
+
+    A single value that was last seen at the newest time is kept as itself: that is all most of a million keys
+    have, and a mapping for it would be 40 per cent of the key.
     """
 
     newest: int
     judged_at: int = 0
     slot: int | None = None
-    seen: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] | str | None = None
     late: bool = False
     #: The last event of each value, when matches are to show them.
     events: dict[str, Event] | None = None
 
+    def __len__(self) -> int:
+        """How many values are remembered."""
+        seen = self.seen
+        return len(seen) if isinstance(seen, dict) else seen is not None
+
+    def times(self) -> Mapping[str, int]:
+        """When each value was last seen."""
+        if self.seen is None or isinstance(self.seen, str):
+            return {} if self.seen is None else {self.seen: self.newest}
+        return self.seen
+
     def sees_again(self, value: str, micros: int, timeframe: int) -> bool:
         """The usual case, told early: the newest event brings a value that is among them."""
-        before = self.seen.get(value)
+        seen = self.seen
+        if not isinstance(seen, dict):
+            if seen != value or not self.newest <= micros < self.newest + timeframe:
+                return False
+            self.newest = micros
+            return True
+        before = seen.get(value)
         if before is None or micros < self.newest or before <= micros - timeframe:
             return False
-        del self.seen[value]
-        self.seen[value] = self.newest = micros
+        del seen[value]
+        seen[value] = self.newest = micros
         return True
 
     def add(self, value: str, micros: int, timeframe: int) -> bool:
         """Whether it is one that was not in the window, and now is."""
         if micros <= self.newest - timeframe:
             return False
-        before = self.seen.pop(value, None)
+        seen = self.seen
+        if not isinstance(seen, dict):
+            if micros >= self.newest and (seen is None or self.newest <= micros - timeframe):
+                self.seen, self.newest = value, micros  # nothing else is in the window any more
+                return True
+            seen = self.seen = dict(self.times())
+        before = seen.pop(value, None)
         if micros < self.newest:
             self.late = True
         else:
             self.newest = micros
-        self.seen[value] = micros if before is None or before < micros else before
+        seen[value] = micros if before is None or before < micros else before
         return before is None or before <= self.newest - timeframe
 
     def drop_until(self, micros: int) -> None:
         """Forget what was last seen then or before; some of it may stay as long as `late`."""
-        for value in idle(self.seen, lambda last: last <= micros):
-            del self.seen[value]
+        if isinstance(self.seen, dict):
+            for value in idle(self.seen, lambda last: last <= micros):
+                del self.seen[value]
+        elif self.newest <= micros:
+            self.seen = None
 
     def put_in_order(self) -> None:
         if self.late:
-            self.seen = dict(sorted(self.seen.items(), key=lambda item: item[1]))
+            self.seen = dict(sorted(self.times().items(), key=lambda item: item[1]))
             self.late = False
 
     def keep_event(self, values: list[str], event: Event) -> None:
-        events = {} if self.events is None else self.events
+        events, times = {} if self.events is None else self.events, self.times()
         for value in values:
-            if value in self.seen:
+            if value in times:
                 events[value] = event
         # What is forgotten goes now and then, all at once.
-        if len(events) > 2 * len(self.seen) + 16:
-            events = {value: kept for value, kept in events.items() if value in self.seen}
+        if len(events) > 2 * len(times) + 16:
+            events = {value: kept for value, kept in events.items() if value in times}
         self.events = events
 
     def others(self, event: Event) -> tuple[Event, ...]:
         """The events of the values but this one, the longest ago first."""
         events = self.events or {}
-        found = (events.get(value) for value in self.seen)
+        found = (events.get(value) for value in self.times())
         return tuple({one.id: one for one in found if one is not None and one is not event}.values())
 
     def keep(self, most: int) -> None:
-        while len(self.seen) > most:
+        while isinstance(self.seen, dict) and len(self.seen) > most:
             for value in longest_idle(self.seen):
                 del self.seen[value]
 
@@ -145,16 +174,21 @@ class Cardinality:
         values = seen.document.values(self.field)
         if not values:
             return []
-        known = self._of_key(state, seen, now)
-        if len(values) == 1 and known.sees_again(compact(values[0]), seen.micros, self.timeframe):
+        known, texts = self._of_key(state, seen, now), [compact(value) for value in values]
+        if len(texts) == 1 and known.sees_again(texts[0], seen.micros, self.timeframe):
             if self.attach_related:
-                known.keep_event([compact(values[0])], seen.event)
+                known.keep_event(texts, seen.event)
             return []
-        before = len(known.seen)
-        fresh = self._add_all(known, [compact(value) for value in values], seen)
-        most = self.most
-        fires = fresh and most is not None and len(known.seen) > most and self._count(known) > most
-        state.held += len(known.seen) - before
+        mapping = known.seen
+        before = len(mapping) if isinstance(mapping, dict) else mapping is not None
+        fresh = self._add_all(known, texts, seen)
+        mapping = known.seen
+        after = len(mapping) if isinstance(mapping, dict) else mapping is not None
+        most, fires = self.most, False
+        if fresh and most is not None and after > most:
+            after = self._count(known)
+            fires = after > most
+        state.held += after - before
         if len(state.by_key) > self.max_keys or state.held > MAX_EVENTS:
             self._bound(state)
         if not fires:
@@ -180,7 +214,7 @@ class Cardinality:
         known = state.by_key.get(key)
         if known is None:
             return 0.0
-        return float(sum(now - last < self.timeframe for last in known.seen.values()))
+        return float(sum(now - last < self.timeframe for last in known.times().values()))
 
     def summary(self, _document: Mapping[str, Any], time: datetime) -> str:
         return sentence(self.field, self.timeframe, self.most, self.least, time)
@@ -192,7 +226,7 @@ class Cardinality:
     def _of_key(self, state: Counted, seen: Observation, now: int) -> Values:
         known = state.by_key.pop(seen.key, None)
         if known is not None and self.least is None and self._is_over(known, now):
-            state.held -= len(known.seen)
+            state.held -= len(known)
             known = None
         if known is None:
             known = Values(seen.micros)
@@ -207,10 +241,11 @@ class Cardinality:
         for value in values:
             fresh = known.add(value, micros, self.timeframe) or fresh
         oldest = known.newest - self.timeframe
-        if next(iter(known.seen.values()), micros) <= oldest:
-            known.drop_until(oldest)
-        if len(known.seen) > SPARE_VALUES:
-            known.keep(max(self.most or 0, self.least or 0) + SPARE_VALUES)
+        if isinstance(known.seen, dict):
+            if next(iter(known.seen.values()), micros) <= oldest:
+                known.drop_until(oldest)
+            if len(known.seen) > SPARE_VALUES:
+                known.keep(max(self.most or 0, self.least or 0) + SPARE_VALUES)
         if self.attach_related:
             known.keep_event(values, seen.event)
         return fresh
@@ -219,26 +254,26 @@ class Cardinality:
         if known.late:
             known.put_in_order()
             known.drop_until(known.newest - self.timeframe)
-        return len(known.seen)
+        return len(known)
 
     def _too_few(self, state: Counted, now: int, least: int) -> Iterator[Hit]:
         for key in state.due.due(now):
             known = state.by_key[key]
-            before = len(known.seen)
+            before = len(known)
             known.put_in_order()
             known.drop_until(now - self.timeframe)
-            state.held -= before - len(known.seen)
+            state.held -= before - len(known)
             if known.judged_at > now:
                 self._judge_at(state, key, known, known.judged_at)
-            elif len(known.seen) >= least:
+            elif len(known) >= least:
                 # Not before so many are too old that too few are left.
-                self._judge_at(state, key, known, list(known.seen.values())[-least] + self.timeframe)
+                self._judge_at(state, key, known, list(known.times().values())[-least] + self.timeframe)
             else:
                 yield Hit.at(key, now)
                 self._after_match(state, key, known, now)
 
     def _after_match(self, state: Counted, key: Key, known: Values, now: int) -> None:
-        if known.seen or not self.keyed:
+        if len(known) or not self.keyed:
             self._judge_at(state, key, known, now + self.timeframe)
         else:
             self._forget(state, key)
@@ -249,7 +284,7 @@ class Cardinality:
 
     def _forget(self, state: Counted, key: Key) -> None:
         known = state.by_key.pop(key)
-        state.held -= len(known.seen)
+        state.held -= len(known)
         if known.slot is not None:
             state.due.drop(key, known.slot)
 

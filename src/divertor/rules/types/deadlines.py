@@ -21,10 +21,15 @@ class Deadlines:
     slots: dict[int, dict[Key, None]] = field(default_factory=dict)
     #: Slots before this one are empty.
     first: int = 0
+    #: The slot that was set last.
+    latest: int = 0
 
     def set(self, key: Key, moment: int) -> int:
         """Have the key looked at when `moment` has come; returns its slot, for `drop`."""
         slot = moment // self.grain
+        if slot == self.latest:
+            slot = self.latest  # many keys keep their slot: let it be one number, not one for each
+        self.latest = slot
         if not self.slots or slot < self.first:
             self.first = slot
         self.slots.setdefault(slot, {})[key] = None

@@ -16,6 +16,7 @@ also names what an earlier one of the same event named.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence as Values
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice, product
@@ -40,8 +41,8 @@ _MICROSECOND = timedelta(microseconds=1)
 #: What is looked at together: one field, or several of a composite.
 Fields: TypeAlias = tuple[str, ...]
 
-#: A field's number and a value, or the values of a composite.
-Term: TypeAlias = tuple[int | str, ...]
+#: A value, after its field's number where a rule has several; a composite's number and its values.
+Term: TypeAlias = str | tuple[int | str, ...]
 
 
 @dataclass(slots=True)
@@ -103,14 +104,18 @@ class NewTerm:
             is_new = self._is_new(state, term, seen.micros) or is_new
         return "new_field" if is_new else ""
 
-    def _terms(self, document: Document, number: int, names: Fields) -> list[Term]:
+    def _terms(self, document: Document, number: int, names: Fields) -> Values[Term]:
         if self.compatible:
             values = [document.get(name) for name in names]
-            return [(number, *map(_as_python, values))] if all(values) else []
-        choices = [_different(document, name) for name in names]
-        if len(choices) == 1:
-            return [(number, value) for value in choices[0]]
-        return [(number, *values) for values in islice(product(*choices), MAX_TERMS_OF_EVENT + 1)]
+            if not all(values):
+                return []
+            choices = [[_as_python(value)] for value in values]
+        else:
+            choices = [_different(document, name) for name in names]
+        if len(choices) > 1:
+            return [(number, *values) for values in islice(product(*choices), MAX_TERMS_OF_EVENT + 1)]
+        # A tuple for each of a million terms would take as much as their times and their places together.
+        return choices[0] if len(self.fields) == 1 else [f"{number} {value}" for value in choices[0]]
 
     def _is_new(self, state: Terms, term: Term, micros: int) -> bool:
         # Taken out and put back, so that the dict stays in the order in which terms were seen.

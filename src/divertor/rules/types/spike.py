@@ -15,10 +15,9 @@ time. Compatible mode is ElastAlert's reading (`polling.py`).
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,24 +28,32 @@ from divertor.rules.types.deadlines import Deadlines, grain_of
 from divertor.rules.types.polling import Entry, PolledSpikes, SpikeJudge, mean, times_of, total
 from divertor.rules.types.readers import choice
 from divertor.rules.types.remembered import MAX_KEYS, longest_idle
-from divertor.rules.types.tracks import Cursor, Load, Track, cut, moved, plus
+from divertor.rules.types.tracks import (
+    SINCE,
+    SLOT,
+    TIMES,
+    TOUCHED,
+    Cursor,
+    Few,
+    Load,
+    Track,
+    Tracks,
+    cut,
+    few_of,
+    join,
+    moved,
+    plus,
+    track_of,
+)
 
 #: Entries of one key; beyond it neighbours are joined.
 MAX_ENTRIES = 65_536
 
+#: Events up to which a key that cannot have risen yet is kept as bare numbers.
+MOST_FEW = 16
+
 _MILLIONTHS = 1_000_000
 _MICROSECOND = timedelta(microseconds=1)
-
-
-@dataclass(slots=True)
-class Tracks:
-    """The state: tracks by key, the longest idle first; first events of keys that are idle; who is due."""
-
-    deadlines: Deadlines
-    by_key: dict[Key, Track] = field(default_factory=dict)
-    idle: dict[Key, int] = field(default_factory=dict)
-    since: int | None = None
-    forgotten: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,9 @@ class Spike:
     def step(self, state: Tracks, seen: Observation, now: int) -> list[Hit]:
         moment = seen.micros
         track = state.by_key.get(seen.key)
-        if track is None or track.loads is not None or moment <= track.times[-1]:
+        if not isinstance(track, Track):
+            return self._step_of_few(state, track, seen, now)
+        if track.loads is not None or moment <= track.times[-1]:
             return self._step_slowly(state, seen, now)
         # What nearly every event is: the newest of a known key, one among others.
         if now - track.touched > self.timeframe:
@@ -95,12 +104,33 @@ class Spike:
             return []
         return self._judge_rise(state, track, cursor, seen)
 
+    def _step_of_few(self, state: Tracks, few: Few | None, seen: Observation, now: int) -> list[Hit]:
+        """An event of a key that is new, or had too few events for a rise."""
+        if few is None and self._can_be_few():
+            since, slot = self._meet(state, seen.key, seen.micros)
+            state.by_key[seen.key] = few_of(since, now, slot, seen.micros)
+            return []
+        if few is not None:
+            if seen.micros >= few[-1] and len(few) - TIMES + 1 < min(self.height, MOST_FEW):
+                if now - few[TOUCHED] > self.timeframe:
+                    self._put_last(state, seen.key, few)
+                few[TOUCHED] = now
+                few.append(seen.micros)
+                return []
+            state.by_key[seen.key] = track_of(few)
+        return self._step_slowly(state, seen, now)
+
+    def _can_be_few(self) -> bool:
+        """Whether less than `height` events say nothing. Means may rise with any, and a fall is looked for
+        from the first on."""
+        return self.field is None and not self.down and self.height > 1
+
     def _step_slowly(self, state: Tracks, seen: Observation, now: int) -> list[Hit]:
         load = None if self.field is None else self._load(seen)
         if self.field is not None and load is None:
             return []
         track = state.by_key.get(seen.key)
-        if track is None:
+        if not isinstance(track, Track):
             track = self._new_track(state, seen.key, seen.micros, now)
         self._put_last(state, seen.key, track)
         track.touched = now
@@ -141,7 +171,7 @@ class Spike:
         track.quiet = cursor.moment + 2 * self.timeframe
         return [Hit.of(seen, fields=_fields(current, reference))]
 
-    def _put_last(self, state: Tracks, key: Key, track: Track) -> None:
+    def _put_last(self, state: Tracks, key: Key, track: Track | Few) -> None:
         """Keep keys in order of last use, near enough: one in use is moved once a timeframe."""
         state.by_key.pop(key, None)
         state.by_key[key] = track
@@ -154,9 +184,12 @@ class Spike:
             track = state.by_key.get(key)
             if track is None:
                 continue
+            if not isinstance(track, Track):
+                self._look_at_few(state, key, track, now)
+                continue
             hits += self._falls(state, key, track, now)
             if track.touched + 2 * self.timeframe <= now:
-                self._forget(state, key, track)
+                self._forget(state, key, track.since)
             else:
                 track.slot = state.deadlines.set(key, self._deadline(track, now))
         hits.sort(key=lambda hit: hit.micros)
@@ -166,6 +199,8 @@ class Spike:
         track = state.by_key.get(key)
         if track is None:
             return None if self.field is not None else 1.0
+        if not isinstance(track, Track):
+            track = track_of(track)
         cursor = Cursor(now - 3 * self.timeframe)
         self._move(track, cursor, now)
         current, reference = self._numbers(track, cursor)
@@ -186,21 +221,24 @@ class Spike:
         return None if value is None else (1, round(value * _MILLIONTHS))
 
     def _new_track(self, state: Tracks, key: Key, moment: int, now: int) -> Track:
-        if state.since is None:
-            state.since = moment
-        if len(state.by_key) >= self.max_keys:
-            for one in longest_idle(state.by_key):
-                state.deadlines.drop(one, state.by_key.pop(one).slot)
-                state.forgotten += 1
-        since = state.idle.pop(key, moment)
-        track = Track(since, now, 0)
+        since, slot = self._meet(state, key, moment)
+        track = state.by_key[key] = Track(since, now, 0, slot)
         if self.down:
             track.fall = Cursor(moment - 1)
         if self.field is not None:
             track.loads = []
-        track.slot = state.deadlines.set(key, moment + self.timeframe)
-        state.by_key[key] = track
         return track
+
+    def _meet(self, state: Tracks, key: Key, moment: int) -> tuple[int, int]:
+        """Make room for a new key; its first event, and the slot of its deadline."""
+        if state.since is None:
+            state.since = moment
+        if len(state.by_key) >= self.max_keys:
+            for one in longest_idle(state.by_key):
+                track = state.by_key.pop(one)
+                state.deadlines.drop(one, track.slot if isinstance(track, Track) else track[SLOT])
+                state.forgotten += 1
+        return state.idle.pop(key, moment), state.deadlines.set(key, moment + self.timeframe)
 
     def _insert(self, track: Track, moment: int, load: Load | None) -> bool:
         """Put an event in its place; False when it is too old to be in any window."""
@@ -330,27 +368,25 @@ class Spike:
         leaving = None if track.fall is None else self._next_leaving(track, track.fall)
         return forget if leaving is None else min(forget, leaving)
 
-    def _forget(self, state: Tracks, key: Key, track: Track) -> None:
+    def _look_at_few(self, state: Tracks, key: Key, few: Few, now: int) -> None:
+        forget = few[TOUCHED] + 2 * self.timeframe
+        if forget <= now:
+            self._forget(state, key, few[SINCE])
+        else:
+            few[SLOT] = state.deadlines.set(key, forget)
+
+    def _forget(self, state: Tracks, key: Key, since: int) -> None:
         del state.by_key[key]
         if not self.keyed or self.new_data:
             return
-        state.idle[key] = track.since
+        state.idle[key] = since
         if len(state.idle) > self.max_keys:
             for one in longest_idle(state.idle):
                 del state.idle[one]
 
     def _join(self, track: Track) -> None:
         """Let entries that are near each other be one, at the last one's time."""
-        grain = max(1, 4 * self.timeframe // self.max_entries)
-        while len(track.times) > self.max_entries * 3 // 4:
-            loads = track.loads or [(1, 0)] * len(track.times)
-            joined: dict[int, tuple[int, Load]] = {}
-            for time, load in zip(track.times, loads, strict=True):
-                _before, sum_ = joined.get(time // grain, (0, (0, 0)))
-                joined[time // grain] = (time, plus(sum_, load))
-            track.times = array("q", [time for time, _load in joined.values()])
-            track.loads = [load for _time, load in joined.values()]
-            grain *= 2
+        join(track, self.max_entries * 3 // 4, max(1, 4 * self.timeframe // self.max_entries))
         for cursor in (track.rise, track.fall):
             if cursor is not None:
                 moment = cursor.moment
