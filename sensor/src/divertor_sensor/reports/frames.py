@@ -134,7 +134,7 @@ def _line(file: str, number: int) -> str:
         return linecache.getline(file, number)
     try:
         with tokenize.open(file) as source:
-            return next(islice(source, max(0, number - 1), None), "")
+            return next(islice(source, number - 1, None), "") if number > 0 else ""
     except (OSError, ValueError, SyntaxError):  # no such file, or none of Python's
         return ""
 

@@ -287,7 +287,7 @@ def _after_fork() -> None:
 def _at_exit() -> None:
     deadline = time.monotonic() + EXIT_WAIT
     for reporter in _all():
-        if not reporter.flush(max(0.0, deadline - time.monotonic())):
+        if not reporter.flush(max(0.0, deadline - time.monotonic())) and reporter.unsent():
             LOG.error("%d reports are lost: the process ends before they are sent", reporter.unsent())
 
 
