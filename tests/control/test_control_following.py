@@ -19,7 +19,7 @@ from divertor.alerts import Alerter
 from divertor.bus import Bus, State
 from divertor.control.checkpoints import SMALL, Checkpoints
 from divertor.control.judging import Judge
-from divertor.control.leading import LEASE, Lead
+from divertor.control.leading import KIND, LEASE, NAME, Lead
 from divertor.control.rules import COUNTED, Rules
 from divertor.errors import UnavailableError
 from divertor.model.events import Event
@@ -244,6 +244,20 @@ async def test_a_disk_that_refuses_says_why_and_keeps_no_half_checkpoint(tmp_pat
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not os.listdir(tmp_path)
     await kept.write(judge)
+
+
+async def test_without_a_last_checkpoint_another_worker_leads_at_once_all_the_same(
+    broker: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "plane.checkpoint.new").mkdir()
+    async with worker(broker, tmp_path) as here:
+        await here.bus.publish(events(1, 3))
+        await here.judged()
+    bus = await Bus.connect(broker.url, broker.password, "test")
+    lead = await State(bus).get(KIND, NAME)
+    await bus.close()
+    assert lead is not None and lead.value["until"] == 0.0
+    assert "no last checkpoint" in caplog.text and "Is a directory" in caplog.text
 
 
 async def test_a_child_that_writes_does_not_outlive_the_worker(tmp_path: Path) -> None:

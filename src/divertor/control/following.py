@@ -154,7 +154,10 @@ class Worker:
         """
         if self._bus.connected:
             await self._tell()
-            await self._checkpoint()
+            try:
+                await self._checkpoint()
+            except UnavailableError as problem:
+                log.error("no last checkpoint: %s", problem)
             await self._lead.resign()
 
     async def _begin(self) -> int:
@@ -237,15 +240,17 @@ class Worker:
     # --- checkpoints ------------------------------------------------------------------------------------
 
     async def _keep_checkpoints(self) -> None:
-        written = -1
+        written, trouble = -1, ""
         while True:
             begun = time.monotonic()
             if self._judge.seq != written:
                 try:
                     if await self._checkpoint():
-                        written = self._judge.seq
+                        written, trouble = self._judge.seq, ""
                 except UnavailableError as problem:
-                    log.error("no checkpoint: %s", problem)
+                    if str(problem) != trouble:
+                        log.error("no checkpoint: %s", problem)
+                    trouble = str(problem)
             took = time.monotonic() - begun
             await asyncio.sleep(max(CHECKPOINT, _REST * took if took > CHECKPOINT / _REST else 0.0))
 
