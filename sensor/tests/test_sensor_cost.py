@@ -1,4 +1,6 @@
-"""What attackers can make the sensor cost its host: memory that stays, reports that wait, bodies that take long."""
+"""What attackers can make the sensor cost its host: memory that stays, reports that wait, bodies that take
+long.
+"""
 
 from __future__ import annotations
 
@@ -100,11 +102,9 @@ def test_the_source_lines_of_a_report_do_not_fill_the_interpreters_cache() -> No
     assert frame.source.startswith('"""') and json.decoder.__file__ not in linecache.cache
 
 
-@pytest.mark.parametrize(
-    ("file", "line"), [("/nowhere.py", 1), (__file__, 100_000), (__file__, 0), ("\0", 1)]
-)
+@pytest.mark.parametrize(("file", "line"), [("/nowhere", 1), (__file__, 100_000), (__file__, 0), ("\0", 1)])
 def test_a_line_that_is_not_there_is_empty(file: str, line: int) -> None:
-    assert with_source((Frame(file, line, "f"),))[0].source in ("", with_source(FRAMES)[0].source)
+    assert with_source((Frame(file, line, "f"),))[0].source == ""
 
 
 def test_a_secret_is_found_among_few_words_and_among_many() -> None:
