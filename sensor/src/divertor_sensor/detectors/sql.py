@@ -66,9 +66,12 @@ _MAX_BEFORE = 64
 
 
 def select(value: str) -> list[str]:
-    """The lower-cased forms of an input that could change a statement; plain words and numbers cannot."""
+    """The lower-cased forms of an input that could change a statement; plain words and numbers cannot. Pieces of
+    an input with an apostrophe are left to `judge`.
+    """
     texts: list[str] = []
     ends: list[str] = []
+    is_quoted = "'" in value
     for form in derived_values(value):
         if _PLAIN.fullmatch(form) or _SHORT_PUNCTUATION.fullmatch(form):
             continue
@@ -76,9 +79,10 @@ def select(value: str) -> list[str]:
             continue
         lowered = form.lower()
         texts.append(lowered)
-        ends = ends or tails(lowered)
+        if not is_quoted:
+            ends = ends or tails(lowered)
     texts += ends
-    if "'" in value or not value.isascii():
+    if not is_quoted and not value.isascii():
         texts += squeezed(value.lower())
     if "\\" in value and '"' in value:
         # Doubled quotes protect no literal that knows backslashes.
@@ -94,7 +98,31 @@ def judge(
     :raises Spent: there is too much to look at.
     """
     text = statement.lower()
-    lexed: Lexed | None = None
+    finding, lexed = _judged(dialect, statement, text, None, candidates, work)
+    quoted = [candidate for candidate in candidates if "'" in candidate.text]
+    if not quoted or (finding is not None and finding.hostile):
+        return UNTOUCHED if lexed is None else Judgement(True, finding)
+    # The pieces of these come last: most attacks stand there whole.
+    pieces = _pieces_of(quoted, work)
+    other, lexed = _judged(dialect, statement, text, lexed, pieces, work)
+    finding, touched = worst(finding, other), lexed is not None
+    if "'" in text and (finding is None or not finding.hostile):
+        lexed = lexed or _lex(dialect, statement, text, work)
+        breaking = breaking_piece(lexed, [*quoted, *pieces], work)
+        if breaking is not None:
+            return Judgement(True, Finding(breaking.origin, True))
+    return Judgement(True, finding) if touched else UNTOUCHED
+
+
+def _judged(
+    dialect: Dialect,
+    statement: str,
+    text: str,
+    lexed: Lexed | None,
+    candidates: Sequence[Candidate],
+    work: Work,
+) -> tuple[Finding | None, Lexed | None]:
+    """The worst that a candidate does, and the statement, lexed if one was in there."""
     finding: Finding | None = None
     work.spend(len(candidates) * (2 + len(text) // _SEARCH))
     for candidate in candidates:
@@ -105,25 +133,19 @@ def judge(
             lexed = _lex(dialect, statement, text, work)
         finding = worst(finding, _worst_occurrence(dialect, lexed, candidate, at, work))
         if finding is not None and finding.hostile:
-            return Judgement(True, finding)
-    touched = lexed is not None
-    piece = _breaking_piece(dialect, lexed, statement, text, candidates, work)
-    if piece is not None:
-        return Judgement(True, Finding(piece.origin, True))
-    return Judgement(True, finding) if touched else UNTOUCHED
+            break
+    return finding, lexed
 
 
-def _breaking_piece(
-    dialect: Dialect,
-    lexed: Lexed | None,
-    statement: str,
-    text: str,
-    candidates: Sequence[Candidate],
-    work: Work,
-) -> Candidate | None:
-    if "'" not in text or not any("'" in candidate.text for candidate in candidates):
-        return None
-    return breaking_piece(lexed or _lex(dialect, statement, text, work), candidates, work)
+def _pieces_of(candidates: Sequence[Candidate], work: Work) -> list[Candidate]:
+    """What `select` leaves out: the pieces of inputs with an apostrophe."""
+    pieces: list[Candidate] = []
+    for value, origin in {each.origin.value: each.origin for each in candidates}.items():
+        if "'" in value:
+            work.spend(2 * len(value))
+            lowered = value.lower()
+            pieces += [Candidate(text, origin) for text in (*tails(lowered), *squeezed(lowered))]
+    return pieces
 
 
 def _lex(dialect: Dialect, statement: str, text: str, work: Work) -> Lexed:
