@@ -97,7 +97,7 @@ async def test_one_is_dropped_and_it_is_told_who_did_it(
     assert (await admin.get(f"{API}/alerts/{waiting[0]}")).status_code == 404
     assert (await admin.delete(f"{API}/alerts/{waiting[0]}")).status_code == 404
     (event,) = (await admin.get(f"{API}/events?tags=archiving:drop")).json()
-    assert event["body"]["message"] == f"admin dropped alert {waiting[0]}"
+    assert event["body"]["message"] == f"admin dropped the alert {waiting[0]}"
     assert event["body"]["revision"]["first"][0]["rule"] == "many"
 
 
@@ -107,7 +107,7 @@ async def test_all_of_a_rule_are_dropped_at_once(admin: httpx.AsyncClient, waiti
     assert [each["rule"] for each in (await admin.get(f"{API}/alerts")).json()] == ["old"]
     (event,) = (await admin.get(f"{API}/events?tags=archiving:drop")).json()
     assert (
-        event["body"]["message"] == "admin dropped alert rule many"
+        event["body"]["message"] == "admin dropped 2 alerts: rule many"
         and event["body"]["revision"]["count"] == 2
     )
 
@@ -125,7 +125,7 @@ async def test_one_is_tried_now(admin: httpx.AsyncClient, waiting: list[str]) ->
     answer = await admin.post(f"{API}/alerts/{waiting[1]}/retry")
     assert answer.json()["next_try"] == "2026-01-31T12:00:00.000000Z"
     (event,) = (await admin.get(f"{API}/events?tags=archiving:retry")).json()
-    assert event["body"]["message"] == f"admin retried alert {waiting[1]}"
+    assert event["body"]["message"] == f"admin retried the alert {waiting[1]}"
 
 
 async def test_all_of_an_alerter_are_tried_now(admin: httpx.AsyncClient, waiting: list[str]) -> None:

@@ -19,6 +19,7 @@ COMMANDS = [
     *(["isolations", "rm", "x"], ["isolations", "add", "--address", "1.2.3.4", "--cookie", "a=b"]),
     ["isolations", "show", "x"],
     *(["detections"], ["detections", "show"], ["events"], ["events", "tail"], ["rules"]),
+    *(["rules", "show", "x"], ["alerts"], ["alerts", "drop", "x"], ["alerts", "retry", "--all"]),
 ]
 WRONG = [
     ["nonsense"],
@@ -30,6 +31,9 @@ WRONG = [
     ["isolations", "add", "--bearer"],
     ["isolations", "import"],
     ["detections", "list", "--limit", "0"],
+    ["alerts", "drop"],
+    ["alerts", "drop", "x", "--all"],
+    ["alerts", "list", "--status", "nonsense"],
 ]
 
 
@@ -52,14 +56,14 @@ def test_a_wrong_call_ends_with_2(command: list[str]) -> None:
 
 
 def test_every_case_ran() -> None:
-    assert (len(COMMANDS), len(WRONG)) == (17, 9)
+    assert (len(COMMANDS), len(WRONG)) == (21, 12)
 
 
 @pytest.mark.parametrize(
     "command", [*COMMANDS, ["up"], ["demo"], ["version"], ["rules", "test"]], ids=" ".join
 )
 def test_every_command_takes_json(command: list[str]) -> None:
-    groups = {"deployments", "gateways", "isolations", "detections", "events", "rules"}
+    groups = {"deployments", "gateways", "isolations", "detections", "events", "rules", "alerts"}
     whole = [*command, "list"] if command[-1] in groups else command
     assert "--json" in CliRunner().invoke(app, [*whole, "--help"]).stdout
 

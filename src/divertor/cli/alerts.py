@@ -28,8 +28,8 @@ class Status(StrEnum):
     FAILING = "failing"
 
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID…]", help="One or more ids, or how they begin.")]
-RuleName = Annotated[str, typer.Option("--rule", metavar="NAME", help="Only of this rule; it may be gone.")]
+Ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help="One or more ids, or how they begin.")]
+RuleName = Annotated[str, typer.Option("--rule", metavar="NAME", help="Only of this rule, removed or not.")]
 Alerter = Annotated[str, typer.Option(metavar="NAME", help="Only by this alerter, such as slack.")]
 Alarm = Annotated[str, typer.Option(metavar="ID", help="Only about this alarm.")]
 How = Annotated[
@@ -83,8 +83,9 @@ def drop(
     """Give up what waits: it is never delivered. What is being sent right now may arrive all the same."""
     from divertor.cli.client import open_api
 
+    _require_choice(ids, any((rule, alerter, alarm, status, everything)))
     with open_api(state) as api:
-        which = _chosen(api, ids, rule, alerter, alarm, status, everything)
+        which = _which(api, rule, alerter, alarm, status) or {"all": "true"}
         if ids:
             whole = [whole_id(api, "/alerts", id) for id in ids]
             _ask(len(whole), "", yes)
@@ -116,8 +117,9 @@ def retry(
     """Try now what waits, instead of when its pause is over; first what has to arrive before it."""
     from divertor.cli.client import open_api
 
+    _require_choice(ids, any((rule, alerter, alarm, status, everything)))
     with open_api(state) as api:
-        which = _chosen(api, ids, rule, alerter, alarm, status, everything)
+        which = _which(api, rule, alerter, alarm, status) or {"all": "true"}
         if ids:
             for id in [whole_id(api, "/alerts", id) for id in ids]:
                 api.send("POST", f"/alerts/{quote(id, safe='')}/retry")
@@ -133,25 +135,12 @@ def retry(
         console().print(styled(f"The other {done['left']:,} are tried as planned."))
 
 
-def _chosen(
-    api: Api,
-    ids: list[str] | None,
-    rule: str,
-    alerter: str,
-    alarm: str,
-    status: Status | None,
-    everything: bool,
-) -> dict[str, str]:
-    """What the API is asked for.
-
-    :raises typer.BadParameter: nothing is chosen, or in two ways.
-    """
-    which = _which(api, rule, alerter, alarm, status)
-    if ids and (which or everything):
+def _require_choice(ids: list[str] | None, narrowed: bool) -> None:
+    """:raises typer.BadParameter: nothing is chosen, or in two ways."""
+    if ids and narrowed:
         raise typer.BadParameter("ids, or --rule, --alerter, --alarm, --status or --all; not both")
-    if not ids and not which and not everything:
+    if not ids and not narrowed:
         raise typer.BadParameter("say which: ids, --rule, --alerter, --alarm, --status or --all")
-    return which or {"all": "true"}
 
 
 def _which(api: Api, rule: str, alerter: str, alarm: str, status: Status | None) -> dict[str, str]:
@@ -185,8 +174,9 @@ def _drop_all(api: Api, which: Mapping[str, str]) -> int:
 
 
 def _row(alert: Mapping[str, Any], now: datetime) -> list[object]:
-    status = str(alert.get("state"))
-    to = " ".join(str(alert.get(name) or "") for name in ("alerter", "target")).strip()
+    status, target = str(alert.get("state")), str(alert.get("target") or "")
+    to = f"{alert.get('alerter')} {target}".strip()
+    why = str(alert.get("error") or "").removeprefix(target).strip()  # it often begins with where it goes
     return [
         str(alert.get("id"))[:SHOWN],
         f"{alert.get('rule')} (removed)" if alert.get("rule_gone") else alert.get("rule"),
@@ -194,7 +184,7 @@ def _row(alert: Mapping[str, Any], now: datetime) -> list[object]:
         short_span(alert.get("created"), now),
         alert.get("attempts"),
         styled(_next(alert, now), _STYLES.get(status, "")),
-        alert.get("error"),
+        why,
     ]
 
 

@@ -14,16 +14,22 @@ _PAST = {"drop": "dropped", "retry": "retried"}
 
 
 def archive_event(
-    now: datetime, kind: str, name: str, verb: str, by: str, revision: Mapping[str, Any] | None
+    now: datetime,
+    kind: str,
+    name: str,
+    verb: str,
+    by: str,
+    revision: Mapping[str, Any] | None,
+    *,
+    what: str = "",
 ) -> Event:
-    """A revision of an artifact; Vamp's tags (`archiving:create`, `breeds:NAME`)."""
+    """A revision of an artifact; Vamp's tags (`archiving:create`, `breeds:NAME`). `what` says in other words
+    than kind and name what was changed.
+    """
     tags = (f"archiving:{verb}", f"{kind}:{name}")
-    body = {
-        "by": by,
-        "message": f"{by} {_PAST.get(verb, verb + 'd')} {kind.removesuffix('s')} {name}",
-        "revision": revision,
-    }
-    return _event(now, "archive", tags, body)
+    done = _PAST.get(verb, f"{verb}d")
+    what = what or f"{kind.removesuffix('s')} {name}"
+    return _event(now, "archive", tags, {"by": by, "message": f"{by} {done} {what}", "revision": revision})
 
 
 def routing_event(now: datetime, gateway: str, by: str, changes: list[str]) -> Event:

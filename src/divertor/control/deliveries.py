@@ -159,8 +159,9 @@ class Deliveries:
             {"id": one.key, "rule": one.lane.rule, "alerter": one.lane.alerter, "error": one.error}
             for one in chosen[:_NAMED]
         ]
-        what = {"count": len(chosen), "first": first}
-        await self._publish([archive_event(self._wall(), "alerts", name, verb, by, what)])
+        revision = {"count": len(chosen), "first": first}
+        what = f"{len(chosen):,} alerts: {name}" if len(chosen) > 1 else f"the alert {chosen[0].key}"
+        await self._publish([archive_event(self._wall(), "alerts", name, verb, by, revision, what=what)])
 
 
 def _age(waiting: Waiting) -> tuple[float, str]:

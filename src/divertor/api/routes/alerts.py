@@ -20,7 +20,7 @@ router = APIRouter(prefix="/alerts", tags=["alarms"])
 
 
 async def _wanted(
-    rule: Annotated[str, Query(max_length=200, description="Only of this rule; it may be gone.")] = "",
+    rule: Annotated[str, Query(max_length=200, description="Only of this rule, removed or not.")] = "",
     alerter: Annotated[str, Query(max_length=200, description="Only by this alerter.")] = "",
     alarm: Annotated[str, Query(max_length=64, description="Only about this alarm, by its id.")] = "",
     state: Annotated[
