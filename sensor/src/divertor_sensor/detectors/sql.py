@@ -66,8 +66,8 @@ _MAX_BEFORE = 64
 
 
 def select(value: str) -> list[str]:
-    """The lower-cased forms of an input that could change a statement; plain words and numbers cannot. Pieces of
-    an input with an apostrophe are left to `judge`.
+    """The lower-cased forms of an input that could change a statement; plain words and numbers cannot. Pieces
+    of an input with an apostrophe are left to `judge`.
     """
     texts: list[str] = []
     ends: list[str] = []
