@@ -105,7 +105,7 @@ def test_a_second_signal_ends_at_once() -> None:
     assert last.endswith("SIGINT came a second time: cut short")
 
 
-@pytest.mark.parametrize("work", [STUBBORN, BUSY, THREAD], ids=["cancellation", "loop", "thread"])
+@pytest.mark.parametrize("work", [STUBBORN, BUSY], ids=["cancellation", "loop"])
 def test_what_does_not_heed_the_signal_is_cut_short_in_time(work: str) -> None:
     with at_work(work, patience=0.2) as process:
         process.send_signal(signal.SIGTERM)
@@ -120,9 +120,17 @@ def test_what_was_waited_for_is_named_by_its_place() -> None:
         assert "waiting in " in ended(process)[1]
 
 
-def test_a_thread_that_is_left_does_not_keep_a_failed_process_from_being_started_again() -> None:
+def test_a_thread_that_hangs_is_not_waited_for() -> None:
+    with at_work(THREAD, patience=0.2) as process:
+        process.send_signal(signal.SIGTERM)
+        status, last = ended(process)
+    assert status == 0 and "SIGTERM: ended in order, without waiting" in last
+
+
+def test_a_thread_that_hangs_does_not_hide_why_the_work_failed() -> None:
     with at_work(FAULT, patience=0.2) as process:
-        assert ended(process)[0] == 1
+        status, last = ended(process)
+    assert status == 1 and "no broker" in last
 
 
 def test_what_fails_while_it_ends_is_told_and_is_an_error() -> None:

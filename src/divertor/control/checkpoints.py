@@ -12,8 +12,9 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from divertor.control.judging import Judge
@@ -41,6 +42,8 @@ class Checkpoints:
         self._path = folder / f"{name}{SUFFIX}"
         self._draft = folder / f"{name}{SUFFIX}.new"
         self._size = SMALL + 1  # the first may be large: nobody knows yet
+        # Its own: those that the process shares may all hang with somebody's delivery.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         #: Seconds for which the last one kept the events waiting.
         self.paused = 0.0
 
@@ -70,7 +73,7 @@ class Checkpoints:
         if self._size <= SMALL:
             content = list(packed(mark, parts_of(judge.engine.snapshot())))
             self.paused = time.perf_counter() - begun
-            await asyncio.to_thread(self._write, content)
+            await self._in_thread(lambda: self._write(content))
         else:
             child = self._fork(lambda: packed(mark, parts_of(judge.engine.snapshot())))
             self.paused = time.perf_counter() - begun
@@ -81,7 +84,10 @@ class Checkpoints:
 
         :raises UnavailableError: the disk refuses.
         """
-        await asyncio.to_thread(self._replace)
+        await self._in_thread(self._replace)
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def read(self, epoch: str, last: int) -> Checkpoint | None:
         """The checkpoint, or, if there is none, the furthest of another worker; None: of the stream `epoch`,
@@ -150,21 +156,44 @@ class Checkpoints:
             os._exit(code)
 
     async def _wait_for(self, child: int) -> None:
-        ended = asyncio.ensure_future(asyncio.to_thread(os.waitpid, child, 0))
-        try:
-            async with asyncio.timeout(PATIENCE):
-                _pid, status = await asyncio.shield(ended)
-        except (TimeoutError, asyncio.CancelledError) as problem:
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-            await ended
-            if isinstance(problem, TimeoutError):
+        """No thread waits for it: those of the process may all hang with somebody's delivery."""
+        with _end_of(child) as ended:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await ended
+            except TimeoutError:
                 raise UnavailableError(f"{self._draft}: not written within {PATIENCE:g} s") from None
-            raise
-        if status:
-            code = os.waitstatus_to_exitcode(status)
+            finally:
+                if not ended.done() or ended.cancelled():
+                    os.kill(child, signal.SIGKILL)
+                    self._thread.submit(_exit_code, child)  # however long it takes to let go of its memory
+        if code := _exit_code(child):
             why = os.strerror(code) if 0 < code < _FAULT else f"it could not be written ({code})"
             raise UnavailableError(f"{self._draft}: {why}")
+
+
+@contextmanager
+def _end_of(child: int) -> Iterator[asyncio.Future[None]]:
+    """Done when the process has ended."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    descriptor = os.pidfd_open(child)
+    loop.add_reader(descriptor, _resolve, ended)
+    try:
+        yield ended
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _exit_code(child: int) -> int:
+    """What it ended with; a signal's number negated."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def _write_private(path: Path, content: Iterable[bytes]) -> None:

@@ -30,6 +30,8 @@ log = logging.getLogger("divertor")
 
 #: Seconds from the first signal to the end of the process; the supervisor kills after ten.
 PATIENCE = 9.0
+#: Seconds that threads may still take when the work itself has ended: a delivery that hangs is made again.
+LEFT = 1.0
 #: Places that are named when something did not end, and bytes written about them: what a pipe takes whole.
 _MOST_PLACES = 10
 _PIPE = 4096
@@ -40,8 +42,8 @@ def run(work: Callable[[], Coroutine[Any, Any, None]], patience: float = PATIENC
 
     The exit status: 0, everything ended in order; 1, something expected went wrong, and standard error tells.
     Cut short, by a second signal or `patience` seconds after the first, the process ends with 128 + the
-    signal's number, as if that had killed it; with 1 when `work` ended by itself and what it left running
-    does not. What is not expected is a bug of ours and is raised.
+    signal's number, as if that had killed it. Threads that `work` left behind are not waited for: they change
+    nothing of the exit status. What is not expected is a bug of ours and is raised.
     """
     ending = _Ending(patience)
     try:
@@ -106,9 +108,11 @@ class _Ending:
         if self.number:
             self._cut(f"{signal.Signals(number).name} came a second time", number)
         self.number = number
-        self._wind_up()
+        if self._clock is None:
+            self._wind_up(self._patience, self._late)
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop)
+            with suppress(RuntimeError):  # the loop is closed: it has ended already
+                self._loop.call_soon_threadsafe(self._stop)
 
     def over(self) -> None:
         """Nothing is left to wait for."""
@@ -129,24 +133,36 @@ class _Ending:
         try:
             await work()
         finally:
-            self._wind_up()  # threads and tasks that are left have to end as well
+            self.over()
+            self._wind_up(min(LEFT, self._patience), self._leave)
 
     def _stop(self) -> None:
         assert self._work is not None
         log.info("%s: ending, within %g s", signal.Signals(self.number).name, self._patience)
         self._work.cancel()
 
-    def _wind_up(self) -> None:
-        if self._clock is None:
-            self._clock = threading.Timer(self._patience, self._late)
-            self._clock.daemon = True
-            self._clock.start()
+    def _wind_up(self, patience: float, late: Callable[[], None]) -> None:
+        self._clock = threading.Timer(patience, late)
+        self._clock.daemon = True
+        self._clock.start()
 
     def _late(self) -> None:
         waiting = ""
         with suppress(Exception):  # looked at from outside, while it changes: the end matters more
             waiting = self._waiting()
         self._cut(f"not ended within {self._patience:g} s{waiting}", self.number)
+
+    def _leave(self) -> None:
+        """The work has ended; a thread that still waits for somebody, or a task, is left to its fate."""
+        work, left = self._work, "without waiting for what was still under way"
+        if work is not None and work.done() and not work.cancelled() and (problem := work.exception()):
+            _say("ERROR", f"{problem!r}; ended {left}")
+            os._exit(1)
+        _say(
+            "INFO",
+            f"{signal.Signals(self.number).name}: ended in order, {left}" if self.number else f"ended {left}",
+        )
+        os._exit(0)
 
     def _waiting(self) -> str:
         """What is still being waited for, by place in the code."""
@@ -155,7 +171,7 @@ class _Ending:
         return f", waiting in {', '.join(places)}" if places else ""
 
     def _cut(self, why: str, number: int) -> NoReturn:
-        _say(f"{why}: cut short")
+        _say("ERROR", f"{why}: cut short")
         os._exit(128 + number if number else 1)
 
 
@@ -175,9 +191,9 @@ def _first(of: Any, *names: str) -> Any:
     return next((each for each in found if each is not None), None)
 
 
-def _say(text: str) -> None:
+def _say(level: str, text: str) -> None:
     """The last line, past the log, whose lock somebody may hold; left out where nobody takes it."""
-    line = f"{time.strftime('%Y-%m-%d %H:%M:%S')},000 ERROR divertor: {text}\n".encode("ascii", "replace")
+    line = f"{time.strftime('%Y-%m-%d %H:%M:%S')},000 {level} divertor: {text}\n".encode("ascii", "replace")
     try:
         if select.select([], [2], [], 0)[1]:
             os.write(2, line[-_PIPE:])
