@@ -24,7 +24,7 @@ def lint(
     hints: Annotated[bool, typer.Option(help="Tell what has no effect and what is called otherwise.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Tell all that is wrong with rules, or may be, and where. Exits with 1 on an error, or without a rule."""
+    """Tell all that is wrong with rules, or may be, and where. Exits with 1 on an error, or without rules."""
     files, found = _lint_all(paths)
     shown = [problem for problem in found if hints or problem.severity != "hint"]
     counts = Counter(problem.severity.value for problem in found)

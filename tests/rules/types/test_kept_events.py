@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from divertor.model.events import Event, micros_of
 from divertor.rules import Engine, Match, load_rule
 from divertor.rules.document import Document
-from divertor.rules.types import frequency
+from divertor.rules.types import cardinality, frequency
 from divertor.rules.types.contract import Observation
-from divertor.rules.types.kept import LEFT_OUT, Kept, size_of
+from divertor.rules.types.kept import LEFT_OUT, Kept, Latest, size_of
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 RULE = "name: r\ntype: frequency\nindex: logs\nnum_events: 4\ntimeframe: {minutes: 5}\nalert: debug\n"
@@ -95,6 +95,45 @@ def test_what_is_kept_is_what_it_says(steps: list[tuple[int, int, int, bool]]) -
         assert kept.events[: kept.slim] == [None] * kept.slim and None not in kept.events[kept.slim :]
         assert kept.times == sorted(kept.times) and len(kept.times) == len(kept.events) <= number + 1
         assert kept.size <= room or (spared and kept.slim == len(kept.events) - 1)
+
+
+DIFFERENT = (
+    "name: r\ntype: cardinality\nindex: logs\ncardinality_field: n\nmax_cardinality: 3\nalert: debug\n"
+)
+DIFFERENT += "timeframe: {minutes: 5}\nattach_related: true\nquery_key: user\nrealert: {minutes: 0}\n"
+
+
+def test_large_events_of_different_values_count_and_the_match_says_how_many_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cardinality, "MAX_SIZE_OF_KEY", 600)
+    (match,) = found(Engine([load_rule(DIFFERENT, "r")]), [event(number, 60) for number in range(4)])
+    assert shown(match) == ([2], 2) and match.document["n"] == 3
+
+
+def test_the_room_for_different_values_is_bounded_over_all_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cardinality, "MAX_SIZE", 3000)
+    engine = Engine([load_rule(DIFFERENT, "r")])
+    assert found(engine, [event(number, 100, f"u{number % 50}") for number in range(150)]) == []
+    state = engine.state("r")
+    assert 0 < state.kept_size <= 3000 and state.forgotten == 0
+    matches = found(engine, [event(150 + number, 100, f"u{number}") for number in range(50)])
+    assert len(matches) == 50 and shown(matches[-1]) == ([], 3)
+    engine.advance(START + timedelta(hours=1))
+    assert state.kept_size == 0
+
+
+@given(st.lists(st.tuples(st.sets(st.sampled_from("abcdef")), st.integers(0, 100), st.integers(0, 1500))))
+def test_the_latest_events_are_what_they_say(steps: list[tuple[set[str], int, int]]) -> None:
+    latest = Latest()
+    for number, (values, size, room) in enumerate(steps):
+        latest.put(sorted(values), event(number, size), room)
+        held = {value: one for value, one in latest.events.items() if one is not None}
+        assert latest.size == sum(latest.sizes.values()) == sum(map(size_of, held.values())) <= room
+        assert latest.sizes.keys() == held.keys()
+        if number % 5 == 4:
+            latest.keep("abc")
+            assert latest.size == sum(latest.sizes.values()) and set(latest.events) <= set("abc")
 
 
 def test_what_json_has_no_word_for_has_a_size_too() -> None:

@@ -25,6 +25,7 @@ from divertor.rules.reading.options import Option, boolean, integer, span, text
 from divertor.rules.types.contract import Hit, Key, Observation, RuleType, Settings, Side, TypeDeclaration
 from divertor.rules.types.deadlines import Deadlines, grain_of
 from divertor.rules.types.frequency import minute
+from divertor.rules.types.kept import MAX_SIZE, MAX_SIZE_OF_KEY, Latest
 from divertor.rules.types.remembered import MAX_KEYS, compact, idle, longest_idle
 
 MAX_CARDINALITY = 1_000_000
@@ -56,7 +57,7 @@ class Values:
     seen: dict[str, int] | str | None = None
     late: bool = False
     #: The last event of each value, when matches are to show them.
-    events: dict[str, Event] | None = None
+    events: Latest | None = None
 
     def __len__(self) -> int:
         """How many values are remembered."""
@@ -115,21 +116,21 @@ class Values:
             self.seen = dict(sorted(self.times().items(), key=lambda item: item[1]))
             self.late = False
 
-    def keep_event(self, values: list[str], event: Event) -> None:
-        events, times = {} if self.events is None else self.events, self.times()
-        for value in values:
-            if value in times:
-                events[value] = event
+    def keep_event(self, values: list[str], event: Event, most: int) -> None:
+        """As far as `most` bytes are enough for all of them."""
+        events, times = self.events or Latest(), self.times()
+        events.put([value for value in values if value in times], event, most)
         # What is forgotten goes now and then, all at once.
         if len(events) > 2 * len(times) + 16:
-            events = {value: kept for value, kept in events.items() if value in times}
+            events.keep(times)
         self.events = events
 
-    def others(self, event: Event) -> tuple[Event, ...]:
-        """The events of the values but this one, the longest ago first."""
-        events = self.events or {}
-        found = (events.get(value) for value in self.times())
-        return tuple({one.id: one for one in found if one is not None and one is not event}.values())
+    def hit(self, seen: Observation, values: list[str]) -> Hit:
+        """With the events of the values but these, the longest ago first."""
+        own = set(values)
+        events, fields = (self.events or Latest()).of(value for value in self.times() if value not in own)
+        related = tuple(event for event in events if event is not seen.event)
+        return Hit.of(seen, related=related, fields=fields)
 
     def keep(self, most: int) -> None:
         while isinstance(self.seen, dict) and len(self.seen) > most:
@@ -140,12 +141,13 @@ class Values:
 @dataclass(slots=True)
 class Counted:
     """The state: values by key, the longest idle first; which keys are to be judged when; how many values are
-    held in all.
+    held in all, and how many bytes of their events.
     """
 
     due: Deadlines
     by_key: dict[Key, Values] = field(default_factory=dict)
     held: int = 0
+    kept_size: int = 0
     forgotten: int = 0
 
 
@@ -177,11 +179,13 @@ class Cardinality:
         known, texts = self._of_key(state, seen, now), [compact(value) for value in values]
         if len(texts) == 1 and known.sees_again(texts[0], seen.micros, self.timeframe):
             if self.attach_related:
-                known.keep_event(texts, seen.event)
+                _keep_event(state, known, texts, seen.event)
             return []
         mapping = known.seen
         before = len(mapping) if isinstance(mapping, dict) else mapping is not None
         fresh = self._add_all(known, texts, seen)
+        if self.attach_related:
+            _keep_event(state, known, texts, seen.event)
         mapping = known.seen
         after = len(mapping) if isinstance(mapping, dict) else mapping is not None
         most, fires = self.most, False
@@ -193,7 +197,7 @@ class Cardinality:
             self._bound(state)
         if not fires:
             return []
-        return [Hit.of(seen, related=known.others(seen.event) if self.attach_related else None)]
+        return [known.hit(seen, texts) if self.attach_related else Hit.of(seen)]
 
     def tick(self, state: Counted, now: int) -> list[Hit]:
         if self.least is not None:
@@ -226,7 +230,7 @@ class Cardinality:
     def _of_key(self, state: Counted, seen: Observation, now: int) -> Values:
         known = state.by_key.pop(seen.key, None)
         if known is not None and self.least is None and self._is_over(known, now):
-            state.held -= len(known)
+            _let_go(state, known)
             known = None
         if known is None:
             known = Values(seen.micros)
@@ -246,8 +250,6 @@ class Cardinality:
                 known.drop_until(oldest)
             if len(known.seen) > SPARE_VALUES:
                 known.keep(max(self.most or 0, self.least or 0) + SPARE_VALUES)
-        if self.attach_related:
-            known.keep_event(values, seen.event)
         return fresh
 
     def _count(self, known: Values) -> int:
@@ -284,7 +286,7 @@ class Cardinality:
 
     def _forget(self, state: Counted, key: Key) -> None:
         known = state.by_key.pop(key)
-        state.held -= len(known)
+        _let_go(state, known)
         if known.slot is not None:
             state.due.drop(key, known.slot)
 
@@ -294,6 +296,21 @@ class Cardinality:
             for key in longest_idle(state.by_key):
                 self._forget(state, key)
                 state.forgotten += 1
+
+
+def _keep_event(state: Counted, known: Values, values: list[str], event: Event) -> None:
+    """The event is to be shown as the last one of these values, as far as there is room."""
+    before = 0 if known.events is None else known.events.size
+    others = state.kept_size - before
+    known.keep_event(values, event, min(MAX_SIZE_OF_KEY, MAX_SIZE - others))
+    state.kept_size = others + (0 if known.events is None else known.events.size)
+
+
+def _let_go(state: Counted, known: Values) -> None:
+    """A key is forgotten."""
+    state.held -= len(known)
+    if known.events is not None:
+        state.kept_size -= known.events.size
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ whoever sends large events neither fills the memory nor hides behind them.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from msgspec.json import Encoder
 
 from divertor.model.events import Event
 from divertor.rules.types.contract import Observation
+from divertor.rules.types.remembered import longest_idle
 
 #: Bytes that the events kept for one key may have, as JSON, and those of one rule.
 MAX_SIZE_OF_KEY = 1_500_000
@@ -65,6 +67,48 @@ class Kept:
         others = tuple(one for one in self.events if one is not None and one is not event)
         left_out = len(self.events) - len(others) - 1
         return others, {LEFT_OUT: left_out} if left_out else {}
+
+
+@dataclass(slots=True)
+class Latest:
+    """The last event of each value, the one that was put longest ago first; None: it was left out. `sizes`
+    are the bytes of the others, `size` all of them together; an event counts once for each of its values.
+    """
+
+    events: dict[str, Event | None] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+
+    def __len__(self) -> int:
+        """How many values are known."""
+        return len(self.events)
+
+    def put(self, values: Iterable[str], event: Event, most: int) -> None:
+        """The event is the last one of these; then the oldest are left out until `most` bytes are enough."""
+        bytes_ = size_of(event)
+        for value in values:
+            self.size += bytes_ - self.sizes.pop(value, 0)
+            self.events.pop(value, None)
+            self.events[value], self.sizes[value] = event, bytes_
+        while self.size > most and self.sizes:
+            for value in longest_idle(self.sizes):
+                self.size -= self.sizes.pop(value)
+                self.events[value] = None
+
+    def keep(self, values: Container[str]) -> None:
+        """Forget all others."""
+        self.events = {value: event for value, event in self.events.items() if value in values}
+        self.sizes = {value: bytes_ for value, bytes_ in self.sizes.items() if value in values}
+        self.size = sum(self.sizes.values())
+
+    def of(self, values: Iterable[str]) -> tuple[tuple[Event, ...], dict[str, Any]]:
+        """The events of these values, each once, in their order; and what the match says when there are
+        values whose event was left out.
+        """
+        found = [self.events[value] for value in values if value in self.events]
+        events = {event.id: event for event in found if event is not None}
+        left_out = sum(event is None for event in found)
+        return tuple(events.values()), {LEFT_OUT: left_out} if left_out else {}
 
 
 def size_of(event: Event) -> int:
