@@ -45,6 +45,8 @@ _SETTLE = 5.0
 #: Seconds that the end may take.
 _LAST = 2.0
 _PAGE = 1000
+#: Seconds of judging after which others have a turn: who reports an attack, asks the API, renews the lead.
+_TURN = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,9 @@ class Worker:
         self._pending = 0
         self._started = asyncio.Event()
         self._rebuilding = ""
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self._wanted: tuple[Rule, ...] | None = None
 
     # --- what it judges by ------------------------------------------------------------------------------
 
@@ -94,9 +99,16 @@ class Worker:
         return self._judge
 
     def use(self, rules: Iterable[Rule]) -> None:
-        """Judge by these rules from now on; what did not change keeps its windows."""
-        self._judge.engine.replace(rules)
-        self._reader.forget()
+        """Judge by these rules from now on, or from the next batch; what did not change keeps its windows."""
+        self._wanted = tuple(rules)
+        if not self._judge.midway:
+            self._change()
+
+    def _change(self) -> None:
+        if self._wanted is not None:
+            self._judge.engine.replace(self._wanted)
+            self._reader.forget()
+            self._wanted = None
 
     def control(self, controls: Controls) -> None:
         """What is silenced and acknowledged from now on."""
@@ -155,7 +167,8 @@ class Worker:
         if self._bus.connected:
             await self._tell()
             try:
-                await self._checkpoint()
+                if not self._judge.midway:  # otherwise the batch is judged again, from the checkpoint before
+                    await self._checkpoint()
             except UnavailableError as problem:
                 log.error("no last checkpoint: %s", problem)
             await self._lead.resign()
@@ -189,12 +202,27 @@ class Worker:
                 if batch.epoch != self._judge.epoch:
                     self._again_until = 0  # the broker was wiped: nothing of it was ever dispatched
                 self._pending = batch.pending
-                found = self._judge.take(batch)
+                found = await self._judged(batch)
                 self._untold.append(Told(batch.epoch, batch.seq, self._judge.now, found))
                 await self._tell()
                 await asyncio.sleep(0)  # a long backlog must not keep everybody else waiting
         finally:
             await batches.aclose()
+
+    async def _judged(self, batch: Batch) -> list[Notification]:
+        """What a batch gave. A tick that finds very much must not keep everybody else waiting either; but no
+        checkpoint is made meanwhile, and no rule changes."""
+        found: list[Notification] = []
+        self._whole.clear()
+        began = time.monotonic()
+        for step in self._judge.taking(batch):
+            found += step
+            if time.monotonic() - began > _TURN:
+                await asyncio.sleep(0)
+                began = time.monotonic()
+        self._change()
+        self._whole.set()
+        return found
 
     async def _tell(self) -> None:
         """Put what was found into the outbox; a worker that does not lead keeps it until the leader has."""
@@ -256,6 +284,8 @@ class Worker:
 
     async def _checkpoint(self) -> bool:
         """Write one, and let it count when the outbox has all that was found before it."""
+        while self._judge.midway:
+            await self._whole.wait()
         mark = await self._checkpoints.write(self._judge)
         with suppress(TimeoutError):
             async with asyncio.timeout(_SETTLE):

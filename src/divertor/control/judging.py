@@ -4,12 +4,16 @@ Time is the stream's own: an event is judged at the time it was received, and th
 boundaries of that time, right before the first event beyond one. When nothing happens, a batch without
 events says that time passed. So a process that begins at a checkpoint makes the same notifications, with the
 same ids, as the one that died. No broker, no clock, no file.
+
+A tick may find very much: thousands of keys that fall silent in one second. So a batch can be judged in steps
+(`taking`), between which its owner lets others have their turn. Steps change nothing of what is found. But in
+between, the judge is neither before the batch nor behind it, and there is no mark of it (`midway`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from divertor.bus import Batch
@@ -46,6 +50,8 @@ class Judge:
         self._found = found
         self.epoch = ""
         self.seq = 0
+        #: A batch was begun and not judged to its end: what is remembered is of no place in the stream.
+        self.midway = False
         self._now = 0
         self._ticked = 0
 
@@ -56,7 +62,11 @@ class Judge:
 
     def take(self, batch: Batch) -> list[Notification]:
         """Judge a batch."""
-        found: list[Notification] = []
+        return [one for step in self.taking(batch) for one in step]
+
+    def taking(self, batch: Batch) -> Iterator[list[Notification]]:
+        """Judge a batch step by step: what each step found. The next batch comes after the last step."""
+        self.midway = True
         seen, judge = self.tally.seen, self.engine.judge
         latest = batch.stored + _AHEAD if batch.stored else None
         for event in batch.events:
@@ -64,7 +74,7 @@ class Judge:
             if latest is not None and moment > latest:
                 moment = latest
             if moment > self._now:
-                found += self._pass_to(moment)
+                yield from self._pass_to(moment)
             seen[event.indices] = self._now
             try:
                 matches = judge(event, self._now)
@@ -73,16 +83,18 @@ class Judge:
                 log.exception("event %s could not be judged", event.id)
                 continue
             if matches:
-                found += self._gathered(matches, self.now)
+                yield self._gathered(matches, self.now)
         if not batch.events:
-            found += self._pass_to(batch.stored)
+            yield from self._pass_to(batch.stored)
         self.epoch, self.seq = batch.epoch, batch.seq
         self.tally.begin(self._now)
         self.tally.bound()
-        return found
+        self.midway = False
 
     def mark(self) -> Mark:
-        """Where it stands."""
+        """Where it stands; not to be asked for while it is midway in a batch."""
+        if self.midway:
+            raise RuntimeError("a mark in the midst of a batch")
         return Mark(self.epoch, self.seq, self._now, self._ticked, self.gatherer.dump(), self.tally.to_json())
 
     def restore(self, found: Checkpoint) -> tuple[str, ...]:
@@ -125,28 +137,22 @@ class Judge:
             log.error("what was counted cannot be read: %s", problem)
             return Tally()
 
-    def _pass_to(self, moment: int) -> list[Notification]:
+    def _pass_to(self, moment: int) -> Iterable[list[Notification]]:
         """Time goes on, never back; at each boundary on the way, the engine ticks."""
         if moment <= self._now:
-            return []
+            return ()
         boundary = moment // _TICK * _TICK
         begun = self._ticked or boundary - _TICK
         self._now = moment
-        if begun == boundary:
-            return []
-        found: list[Notification] = []
-        for ticked in range(max(begun, boundary - _MAX_TICKS * _TICK) + _TICK, boundary + 1, _TICK):
-            self._ticked = ticked
-            found += self._tick(moment_of(ticked))
-        return found
+        return () if begun == boundary else self._ticks(begun, boundary)
 
-    def _tick(self, now: datetime) -> list[Notification]:
-        try:
-            matches = self.engine.advance(now)
-        except Exception:
-            log.exception("the rules could not be told that time passed")
-            matches = []
-        return self._gathered(matches, now) + self.gatherer.due(now)
+    def _ticks(self, begun: int, boundary: int) -> Iterator[list[Notification]]:
+        for ticked in range(max(begun, boundary - _MAX_TICKS * _TICK) + _TICK, boundary + 1, _TICK):
+            self._ticked, now = ticked, moment_of(ticked)
+            portions = self.engine.advancing(now)
+            while (matches := _next_of(portions)) is not None:
+                yield self._gathered(matches, now)
+            yield self.gatherer.due(now)
 
     def _gathered(self, matches: Iterable[Match], now: datetime) -> list[Notification]:
         found: list[Notification] = []
@@ -157,3 +163,12 @@ class Judge:
             if prepared is not None:
                 found += self.gatherer.take(prepared, now)
         return found
+
+
+def _next_of(portions: Iterator[list[Match]]) -> list[Match] | None:
+    """None at the end, which is also where a tick fails."""
+    try:
+        return next(portions, None)
+    except Exception:
+        log.exception("the rules could not be told that time passed")
+        return None

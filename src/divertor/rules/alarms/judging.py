@@ -67,14 +67,21 @@ class Alarms:
         """Which of the hits that a tick caused are alerts, what waited long enough, and which alarms are
         over.
         """
-        verdicts = self.decide(rule, state, hits, now)
+        return [*self.decide(rule, state, hits, now), *self.passed(rule, state, now)]
+
+    def knows(self, rule: str) -> bool:
+        """Whether anything is remembered of a rule that a tick may change."""
+        return rule in self._tracks.by_rule
+
+    def passed(self, rule: Rule, state: Any, now: int) -> Iterator[Verdict]:
+        """What a tick brings besides hits: what waited long enough, and which alarms are over. Nothing else
+        may be asked of the rule before this has come to its end.
+        """
         tracks = self._tracks.by_rule.get(rule.name)
-        if tracks is None:
-            return verdicts
-        tracks.ticked = now
-        verdicts.extend(self._due(rule, state, tracks, now))
-        verdicts.extend(self._over(rule, state, tracks, now))
-        return verdicts
+        if tracks is not None:
+            tracks.ticked = now
+            yield from self._due(rule, state, tracks, now)
+            yield from self._over(rule, state, tracks, now)
 
     def forget(self, now: int) -> None:
         """Let go of what no longer matters."""

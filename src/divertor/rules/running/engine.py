@@ -8,10 +8,11 @@ same ids. It is not thread-safe; one engine belongs to one task.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from itertools import islice
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -33,6 +34,10 @@ _MAX_POLLS = 100_000
 
 #: Up to so many filters are simply tried one after the other.
 _FEW = 2
+
+#: Hits of one rule, and rules, after which a tick can be interrupted.
+PORTION = 200
+_RULES_AT_ONCE = 100
 
 #: Microseconds between two looks at what may be forgotten of alarms.
 _FORGET = 10_000_000
@@ -88,6 +93,7 @@ class _Running:
     polled: int | None = None
     health: Health = Health()
     step: Callable[[Any, Observation, int], list[Hit]] = field(init=False)
+    tick: Callable[[Any, int], list[Hit]] = field(init=False)
     every: int = field(init=False)
     delay: int = field(init=False)
     lateness: int | None = field(init=False)
@@ -95,7 +101,7 @@ class _Running:
 
     def __post_init__(self) -> None:
         clock, lateness = self.rule.clock, self.rule.alarm.max_lateness
-        self.step = self.rule.behaviour.step
+        self.step, self.tick = self.rule.behaviour.step, self.rule.behaviour.tick
         self.every = max(1, clock.run_every // _MICROSECOND) if clock.compatible else 0
         self.delay = clock.query_delay // _MICROSECOND
         self.lateness = None if lateness is None else lateness // _MICROSECOND
@@ -246,8 +252,8 @@ class Engine:
             return []
         document = Document(event.read, event, event.roots)
         passed = route.passed(document)
-        if not passed:
-            return []
+        if len(passed) == 1:
+            return self._judge_one(passed[0], event, document, moment)
         matches: list[Match] = []
         known: dict[View, Observation] = {}
         last: View | None = None
@@ -268,6 +274,19 @@ class Engine:
                 running.fault(problem)
         return matches
 
+    def _judge_one(self, running: _Running, event: Event, document: Document, now: int) -> list[Match]:
+        """The usual case, without what several rules share."""
+        try:
+            seen = running.view.observe(event, document)
+            if running.is_special:
+                return self._judge_specially(running, seen, now)
+            running.hits += 1
+            hits = running.step(running.state, seen, now)
+            return self._decided(running, hits, now) if hits else []
+        except Exception as problem:  # as above
+            running.fault(problem)
+            return []
+
     def warm(self, event: Event) -> None:
         """Take a past event in as if pushed when it was received: state changes, nobody is told."""
         self.push(event, event.received)
@@ -277,17 +296,29 @@ class Engine:
 
         A rule sees the time its `query_delay` ago; a compatible one only at multiples of its `run_every`.
         """
+        return [match for part in self.advancing(now) for match in part]
+
+    def advancing(self, now: datetime) -> Iterator[list[Match]]:
+        """`advance` in portions, for whoever cannot be kept waiting while thousands of keys fall silent.
+
+        Until the last portion the engine is in the midst of a tick: others may look at it, but nothing may be
+        asked of it, and it is not to be saved.
+        """
         moment = micros_of(now)
         if moment - self._forgot >= _FORGET or moment < self._forgot:
             self.alarms.forget(moment)
             self._forgot = moment
         matches: list[Match] = []
-        for running in self._running:
-            if running.every:
-                matches += self._poll(running, moment)
-            else:
-                matches += self._tick(running, moment)
-        return matches
+        for number, running in enumerate(self._running, 1):
+            for part in self._poll(running, moment) if running.every else self._tick(running, moment):
+                matches += part
+                if len(matches) >= PORTION:
+                    yield matches
+                    matches = []
+            if number % _RULES_AT_ONCE == 0:
+                yield matches
+                matches = []
+        yield matches
 
     def _route(self, indices: tuple[str, ...]) -> _Route:
         if len(self._routes) >= _MAX_ROUTES:
@@ -299,7 +330,7 @@ class Engine:
 
     def _judge_specially(self, running: _Running, seen: Observation, now: int) -> list[Match]:
         """A rule that is polled, or that some events come too late for or at the wrong time."""
-        matches = self._poll(running, now) if running.every else []
+        matches = [match for part in self._poll(running, now) for match in part] if running.every else []
         if running.is_late(seen, now) or running.is_between(seen):
             return matches
         running.hits += 1
@@ -311,29 +342,37 @@ class Engine:
         verdicts = self.alarms.decide(running.rule, running.state, hits, now)
         return _told(running, verdicts) if verdicts else []
 
-    def _tick(self, running: _Running, now: int, at: int | None = None) -> Sequence[Match]:
+    def _tick(self, running: _Running, now: int, at: int | None = None) -> Iterable[list[Match]]:
         """`at`: the time the rule's type sees, which is its delay ago unless it is a poll's."""
         try:
-            seen_at = now - running.delay if at is None else at
-            hits = running.rule.behaviour.tick(running.state, seen_at)
-            running.matches += len(hits)
-            verdicts = self.alarms.tick(running.rule, running.state, hits, now)
-            return _told(running, verdicts) if verdicts else ()
+            hits = running.tick(running.state, now - running.delay if at is None else at)
         except Exception as problem:  # as for events
             running.fault(problem)
             return ()
+        return self._in_portions(running, hits, now) if hits or self.alarms.knows(running.rule.name) else ()
 
-    def _poll(self, running: _Running, now: int) -> list[Match]:
+    def _in_portions(self, running: _Running, hits: Sequence[Hit], now: int) -> Iterator[list[Match]]:
+        """What becomes of a tick's hits, of what waited, and of alarms that are over."""
+        running.matches += len(hits)
+        try:
+            for first in range(0, len(hits), PORTION):
+                portion = hits[first : first + PORTION]
+                yield _told(running, self.alarms.decide(running.rule, running.state, portion, now))
+            passed = self.alarms.passed(running.rule, running.state, now)
+            while verdicts := list(islice(passed, PORTION)):
+                yield _told(running, verdicts)
+        except Exception as problem:  # as for events
+            running.fault(problem)
+
+    def _poll(self, running: _Running, now: int) -> Iterator[list[Match]]:
         """The polls of a compatible rule that were due since the last one."""
         last = _poll_after(running, now) - running.every
         if running.polled is None:
             running.polled = last
         first = max(running.polled + running.every, last - _MAX_POLLS * running.every)
-        matches: list[Match] = []
         for poll in range(first, last + 1, running.every):
             running.polled = poll
-            matches += self._tick(running, poll + running.delay, poll)
-        return matches
+            yield from self._tick(running, poll + running.delay, poll)
 
 
 def _poll_after(running: _Running, now: int) -> int:
