@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +33,20 @@ async def test_what_is_dropped_is_never_sent(broker: Any, match: Matches) -> Non
         await here.drain()
         here.clock.advance(1000)
         assert alerter.attempts == 1 and await here.dispatcher.drop([waiting]) == 0
+
+
+async def test_what_is_dropped_while_it_is_sent_ends_well(broker: Any, match: Matches) -> None:
+    gate = asyncio.Event()
+    alerter = Scripted(DOWN, gate=gate)
+    async with desk(broker, {"debug": alerter}) as here:
+        await here.dispatch(several(match(), 2, alarm="one"))
+        await here.until(lambda: alerter.attempts, step=0)
+        first = min(here.dispatcher.waiting(), key=lambda each: each.order)
+        assert here.dispatcher.progress(first)[0]
+        assert await here.dispatcher.drop([first]) == 1
+        gate.set()
+        await here.drain()
+        assert [told.first.id[-1] for told in alerter.told] == ["1"]
 
 
 async def test_what_was_dropped_is_not_put_there_again(broker: Any, match: Matches) -> None:

@@ -49,8 +49,10 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        size = int(parse_qs(urlsplit(self.path).query).get("per_page", ["100"])[0])
-        self._answer(200, self.server.alerts[:size])
+        asked = parse_qs(urlsplit(self.path).query)
+        size, alerter = int(asked.get("per_page", ["100"])[0]), asked.get("alerter", [""])[0]
+        found = [each for each in self.server.alerts if alerter in ("", each["alerter"])]
+        self._answer(200, found[:size], len(found))
 
     def do_POST(self) -> None:
         self._answer(200, {"retried": len(self.server.alerts), "left": self.server.left[0]})
@@ -63,12 +65,12 @@ class Handler(BaseHTTPRequestHandler):
         left = self.server.left.pop(0) if self.server.left else 0
         return {"dropped": len(self.server.alerts), "left": left}
 
-    def _answer(self, status: int, data: Any) -> None:
+    def _answer(self, status: int, data: Any, total: int = 0) -> None:
         self.server.asked.append((self.command, self.path))
         body = b"" if data is None else json.dumps(data).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(body)))
-        self.send_header("x-total-count", str(len(self.server.alerts)))
+        self.send_header("x-total-count", str(total))
         self.end_headers()
         self.wfile.write(body)
 
@@ -142,6 +144,14 @@ def test_all_of_a_rule_are_dropped_however_many_requests_it_takes(server: Server
     dropped = run("drop", "--rule", "many", "--yes", "--json")
     assert json.loads(dropped.stdout) == {"dropped": 6}
     assert [path for method, path in server.asked if method == "DELETE"] == ["/api/v1/alerts?rule=many"] * 2
+
+
+def test_it_is_said_when_somebody_would_not_be_isolated(server: Server) -> None:
+    asked = run("drop", "--rule", "many", typed="n\n").stderr
+    assert "Drop 3 alerts that wait (rule many)? Nobody" in asked
+    server.alerts.append(alert("c1", alerter="isolate"))
+    asked = run("drop", "--rule", "many", typed="n\n").stderr
+    assert "Drop 4 alerts that wait (rule many), 1 of which isolate somebody?" in asked
 
 
 def test_dropping_nothing_asks_nothing(server: Server) -> None:

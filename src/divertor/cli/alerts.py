@@ -40,6 +40,7 @@ Everything = Annotated[bool, typer.Option("--all", help="Everything that waits."
 
 #: Deliveries that are shown unless more are asked for.
 _SHOWN = 50
+_ISOLATE = "isolate"
 _STYLES = {"failing": "red", "sending": "green"}
 
 
@@ -94,8 +95,8 @@ def drop(
             dropped = len(whole)
         else:
             _, total = api.get_some("/alerts", which, 1)
-            if total:
-                _ask(total, _words(which), yes)
+            if total and not yes:
+                _ask(total, _words(which) + _isolations(api, which), yes)
             dropped = _drop_all(api, which) if total else 0
     if as_json:
         print_json({"dropped": dropped})
@@ -152,6 +153,14 @@ def _which(api: Api, rule: str, alerter: str, alarm: str, status: Status | None)
 def _words(which: Mapping[str, str]) -> str:
     said = [f"{name} {value}" for name, value in which.items() if name != "all"]
     return f" ({', '.join(said)})" if said else ""
+
+
+def _isolations(api: Api, which: Mapping[str, str]) -> str:
+    """How many of them are no messages: whoever waits to be isolated goes on."""
+    if which.get("alerter", _ISOLATE) != _ISOLATE:
+        return ""
+    _, count = api.get_some("/alerts", {**which, "alerter": _ISOLATE}, 1)
+    return f", {count:,} of which isolate somebody" if count else ""
 
 
 def _ask(count: int, words: str, yes: bool) -> None:

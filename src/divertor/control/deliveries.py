@@ -6,7 +6,8 @@ words, and what a person decides is written into the outbox, where every process
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
 from typing import Any
@@ -21,6 +22,8 @@ from divertor.rules import Rule
 
 #: Deliveries that the event of a request names.
 _NAMED = 20
+#: Deliveries that are looked at before others may do something.
+_AT_ONCE = 5_000
 
 
 class Deliveries:
@@ -46,7 +49,7 @@ class Deliveries:
 
         :raises UnavailableError: what waits is not known yet, or the broker does not answer.
         """
-        found = list(self._found(wanted))
+        found = await self._found(wanted)
         page = nsmallest(offset + limit, found, key=_age)[offset:]
         targets: dict[Lane, str] = {}
         for waiting in page:
@@ -67,7 +70,7 @@ class Deliveries:
 
         :raises UnavailableError: as for `page`; some may be given up.
         """
-        found = list(self._found(wanted))
+        found = await self._found(wanted)
         chosen = nsmallest(MOST_DROPPED, found, key=_age)
         count = await self._dispatcher.drop(chosen)
         await self._tell("drop", str(wanted), chosen, by)
@@ -78,7 +81,7 @@ class Deliveries:
 
         :raises UnavailableError: as for `page`; some may be tried.
         """
-        found = list(self._found(wanted))
+        found = await self._found(wanted)
         chosen = nsmallest(MOST_TRIED, found, key=_age)
         await self._dispatcher.hurry(chosen)
         await self._tell("retry", str(wanted), chosen, by)
@@ -104,17 +107,24 @@ class Deliveries:
         waiting = self._dispatcher.known(id) or waiting  # what it was, should it have arrived
         return self._shown(waiting, await self._dispatcher.destination(waiting))
 
-    def _found(self, wanted: Wanted) -> Iterator[Waiting]:
+    async def _found(self, wanted: Wanted) -> list[Waiting]:
         self._require_synced()
-        for waiting in self._dispatcher.waiting():
-            lane = waiting.lane
-            fits = (
-                wanted.rule in ("", lane.rule)
-                and wanted.alerter in ("", lane.alerter)
-                and wanted.alarm in ("", waiting.alarm)
-            )
-            if fits and wanted.state in (None, self._state(waiting)):
-                yield waiting
+        found: list[Waiting] = []
+        for number, waiting in enumerate(self._dispatcher.waiting(), 1):
+            if self._fits(waiting, wanted):
+                found.append(waiting)
+            if not number % _AT_ONCE:
+                await asyncio.sleep(0)  # hundreds of thousands may wait, and attacks do not
+        return found
+
+    def _fits(self, waiting: Waiting, wanted: Wanted) -> bool:
+        lane = waiting.lane
+        return (
+            wanted.rule in ("", lane.rule)
+            and wanted.alerter in ("", lane.alerter)
+            and wanted.alarm in ("", waiting.alarm)
+            and (wanted.state is None or wanted.state == self._state(waiting))
+        )
 
     def _known(self, id: str) -> Waiting:
         self._require_synced()
