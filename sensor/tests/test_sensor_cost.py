@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from queue import Queue
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import given, settings
@@ -41,8 +42,10 @@ from divertor_sensor.request import Head, Request
 from divertor_sensor.sensor import Sensor
 from divertor_sensor.settings import Settings
 from divertor_sensor.sources.derived import readings
+from divertor_sensor.sources.escapes import PORTION, unquoted
 from divertor_sensor.sources.inputs import Input
 from divertor_sensor.sources.parts import Keep, Part, cookie_part, header_parts, path_part, query_part
+from divertor_sensor.sources.raw import raw_text
 from divertor_sensor.work import BUDGET, Spent, Work
 
 MakeSensor = Callable[..., Sensor]
@@ -294,3 +297,32 @@ def test_no_more_readings_of_a_long_text_are_made_than_a_budget_pays_for(length:
 
 def test_all_readings_of_a_text_that_can_be_judged_are_made() -> None:
     assert len(readings(random.Random(3).randbytes(100_000))) > 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([b"%", b"2", b"7", b"%27", b"%%", b"a", b"%z", b"\xff"]), max_size=12))
+def test_escapes_are_undone_as_in_one_piece_wherever_a_portion_ends(around: list[bytes]) -> None:
+    middle = b"".join(around)
+    for before in range(PORTION - len(middle) - 2, PORTION + 2, 3):
+        raw = b"x" * before + middle + b"y" * 10
+        assert unquoted(raw) == unquote_to_bytes(raw)
+
+
+def test_a_long_body_reads_in_lower_case_as_a_short_one_does() -> None:
+    body = "ÀB%41\\u0041\0 É".encode()
+    short, long = raw_text("", "", {}, body), raw_text("", "", {}, body * 20_000)
+    for line, repeated in zip(short.split("\n"), long.split("\n"), strict=True):
+        assert repeated == line * 20_000
+
+
+@pytest.mark.parametrize("body", [random.Random(5).randbytes(MIB), b"a=" + b"%27+or+" * 140_000])
+def test_a_mebibyte_of_anything_takes_bounded_memory(make_sensor: MakeSensor, body: bytes) -> None:
+    asked = Request(make_sensor(), lambda: Head("POST", "/", "", {}, ""))
+    asked.body.record(body)
+    tracemalloc.start()
+    with pytest.raises(Spent):
+        asked.candidates(sql.DETECTOR)
+    asked.is_unrelated(["nothing of the kind"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 48 * MIB

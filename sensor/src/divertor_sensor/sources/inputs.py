@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import unquote_plus, unquote_to_bytes
+from urllib.parse import unquote_plus
 
 from divertor_sensor.sources.derived import base64_text, readings, text_readings
 from divertor_sensor.sources.documents import read_brackets
+from divertor_sensor.sources.escapes import unquoted
 from divertor_sensor.sources.nested import may_hold, read_nested, read_token
 
 MAX_INPUTS = 2048
@@ -118,8 +119,8 @@ def _decoded(text: str) -> list[str]:
         kept = [text]
     else:
         raw = text.encode("latin-1" if max(text) <= "\xff" else "utf-8", "surrogateescape")
-        found = readings(unquote_to_bytes(raw.replace(b"+", b" ")))
-        kept = readings(unquote_to_bytes(raw)) if b"+" in raw else found
+        found = readings(unquoted(raw.replace(b"+", b" ")))
+        kept = readings(unquoted(raw)) if b"+" in raw else found
     # Words with a plus between them do nothing anywhere.
     if kept == found or kept[0].replace("+", "").isalnum():
         return found
