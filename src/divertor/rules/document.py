@@ -65,7 +65,7 @@ class Path:
     it has nothing at the path.
     """
 
-    __slots__ = ("only", "own", "roots", "steps")
+    __slots__ = ("only", "own", "plain", "roots", "steps")
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.steps = tuple(_step(names, size) for size in range(len(names), 0, -1))
@@ -75,6 +75,8 @@ class Path:
         #: The key, when there is nothing more to it: the usual case.
         self.only = names[0] if len(names) == 1 and not lists else None
         self.own = not OWN.isdisjoint(self.roots)
+        #: The same, when it is none of the event's own either.
+        self.plain = None if self.own else self.only
 
 
 def _step(names: tuple[str, ...], size: int) -> tuple[str, tuple[str, int] | None, Path | None]:
@@ -103,8 +105,7 @@ def roots(path: str) -> frozenset[str]:
 
 def is_plain(path: str) -> bool:
     """Whether the path is simply a key of an event's body."""
-    cut = compiled(path)
-    return cut.only is not None and not cut.own and not path.endswith(".keyword")
+    return compiled(path).plain is not None and not path.endswith(".keyword")
 
 
 def lookup(document: Mapping[str, Any], path: str) -> Any:
@@ -241,9 +242,11 @@ class Document(Struct, gc=False, eq=False):
     def get(self, path: str) -> Any:
         """`lookup(fields, path)`, without making `fields` when the event or its body has the answer."""
         cut = compiled(path)
-        if not cut.own and cut.only is not None:
-            found = self.body.get(cut.only)  # the usual case
-            if found is None and self.roots is not None and cut.only not in self.roots:
+        if cut.plain is not None:
+            found = self.body.get(cut.plain)  # the usual case
+            if found is not None:
+                return found
+            if self.roots is not None and cut.plain not in self.roots:
                 found = self._at(cut)
         elif path == "type" and self.event is not None:
             return self.event.type
@@ -276,10 +279,10 @@ class Document(Struct, gc=False, eq=False):
         known = self._values.get(path)
         if known is None:
             found = self.get(path)
-            if found is None:
-                known = ()
+            if found.__class__ is str or isinstance(found, _SCALARS):
+                known = (found,)
             else:
-                known = (found,) if isinstance(found, _SCALARS) else tuple(_list_items(found))
+                known = tuple(_list_items(found))
             self._values[path] = known
         return known
 

@@ -124,7 +124,9 @@ def word_or_whole_exactly(text: str) -> ValueTest:
     exact = whole_value(text)
 
     def test(value: Any, document: Document) -> bool:
-        return exact(value, document) or (isinstance(value, str) and text in document.words(value))
+        if isinstance(value, str):
+            return value == text or text in document.words(value)
+        return exact(value, document)
 
     return test
 

@@ -30,6 +30,11 @@ MAX_FILE = 64 * 2**20
 #: Entries that have to be tried one after the other.
 MAX_PATTERNS = 1000
 
+#: Texts up to so many characters are likely to come again: what was said of so many is remembered. Events are
+#: chosen by attackers, so both are bounded.
+_SHORT = 64
+_REMEMBERED = 16_384
+
 _FILE = "!file"
 
 #: How many bits an address has.
@@ -48,9 +53,23 @@ class Entries:
     numbers: frozenset[float] = frozenset()
     networks: dict[tuple[int, int], frozenset[int]] = field(default_factory=dict)
     patterns: tuple[Covers, ...] = ()
+    #: What was asked lately.
+    _known: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def has(self, value: Any) -> bool:
         """Whether the list has a scalar, as it is or as it would be spelled."""
+        known = self._known.get(value) if value.__class__ is str else None
+        return self._remember(value) if known is None else known
+
+    def _remember(self, value: Any) -> bool:
+        found = self._has(value)
+        if value.__class__ is str and len(value) <= _SHORT:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[value] = found
+        return found
+
+    def _has(self, value: Any) -> bool:
         text = value if value.__class__ is str else scalar_text(value)
         if text in self.texts or (text is not value and _is_number(value) and value in self.numbers):
             return True

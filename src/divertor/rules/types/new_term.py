@@ -27,7 +27,7 @@ from divertor.model.fields import fail, items_of, text_of
 from divertor.rules.document import Document
 from divertor.rules.reading.options import Option, boolean, span
 from divertor.rules.types.contract import Hit, Observation, Settings, TypeDeclaration
-from divertor.rules.types.remembered import compact, idle, longest_idle
+from divertor.rules.types.remembered import MAX_VALUE, compact, idle, longest_idle
 
 #: Terms of one rule that are remembered.
 MAX_TERMS = 1_000_000
@@ -109,7 +109,7 @@ class NewTerm:
             values = [document.get(name) for name in names]
             if not all(values):
                 return []
-            choices = [[_as_python(value)] for value in values]
+            choices: list[Values[str]] = [[_as_python(value)] for value in values]
         else:
             choices = [_different(document, name) for name in names]
         if len(choices) > 1:
@@ -136,9 +136,12 @@ class NewTerm:
         return Hit(seen.key, seen.micros, cause, seen.event, fields)
 
 
-def _different(document: Document, name: str) -> list[str]:
+def _different(document: Document, name: str) -> Values[str]:
     """The values of a field, each once."""
-    found = [compact(value) for value in document.values(name) if value != ""]
+    values = document.values(name)
+    if len(values) == 1 and values[0].__class__ is str and 0 < len(values[0]) <= MAX_VALUE:
+        return values  # the usual case: nothing to leave out, nothing to spell
+    found = [compact(value) for value in values if value != ""]
     return found if len(found) < 2 else list(dict.fromkeys(found))
 
 
