@@ -159,6 +159,42 @@ def test_the_page_of_an_old_styled_app_is_looked_at_too(make_sensor: MakeSensor)
     assert (sent.status, sent.body) == ("307", b"")
 
 
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [
+        ([("X-A", "b")], True),
+        ([("Content-Type", "*/*")], True),
+        ([("Content-Type", "application/unknown; charset=utf-8")], True),
+        ([("Content-Type", "application/atom+xml")], True),
+        ([("X-A", "b"), ("X-Content-Type-Options", "nosniff")], False),
+        ([("Content-Type", "application/octet-stream")], False),
+    ],
+)
+def test_what_a_browser_takes_for_a_page_is_one(
+    headers: list[tuple[str, str]], found: bool, make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    get(page(headers), make_sensor(), f"q={quote_plus(SCRIPT)}")
+    assert [each.type for each in kept] == ["xss"] * found
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "text", "found"),
+    [
+        ("X-Accel-Redirect", "/internal/{}", "../secret.txt", True),
+        ("X-Accel-Redirect", "/internal/{}", "a/b.txt", False),
+        ("X-Accel-Redirect", "{}", "/internal/a.txt", False),
+        ("X-Sendfile", "/srv/files/{}", "../secret.txt", True),
+        ("X-Sendfile", "{}", "/etc/passwd", True),
+        ("X-Sendfile", "/srv/files/{}", "a.txt", False),
+    ],
+)
+def test_a_file_that_the_server_in_front_sends_is_judged_by_its_path(
+    name: str, template: str, text: str, found: bool, make_sensor: MakeSensor, kept: list[Detection]
+) -> None:
+    get(redirecting(template, name), make_sensor(), f"q={quote_plus(text)}")
+    assert [each.type for each in kept] == ["path_traversal"] * found
+
+
 def test_a_page_is_looked_at_up_to_a_bound(make_sensor: MakeSensor, kept: list[Detection]) -> None:
     app = page(HTML, "<p>" + "x" * LIMIT + "{}</p>")
     assert get(app, make_sensor(), "q=" + quote_plus(SCRIPT)).status == "200" and not kept

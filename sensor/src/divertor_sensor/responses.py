@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from divertor_sensor.detectors import Candidate, Detector, Finding, header, redirect, xss
+from divertor_sensor.detectors import Candidate, Detector, Finding, header, path, redirect, xss
 from divertor_sensor.findings import Kind, conclude
 from divertor_sensor.request import Request
 from divertor_sensor.work import Spent, Work
@@ -44,7 +44,12 @@ _BODY_MARKUP = re.compile(
 )
 #: The headers that somebody else's browser can be made to send.
 _SENDABLE = frozenset({"referer", "x-forwarded-host", "user-agent"})
-_NAMED = frozenset({"content-type", "content-encoding", "location", "refresh"})
+_NAMED = frozenset(
+    {"content-type", "content-encoding", "location", "refresh", "x-content-type-options"}
+    | {"x-accel-redirect", "x-sendfile"}
+)
+#: What browsers look into, to see whether it is a page (WHATWG MIME Sniffing, 7).
+_UNKNOWN = ("", "*/*", "unknown/unknown", "application/unknown")
 #: Labels below which anybody can have a name, as in `co.uk`.
 _REGISTRIES = frozenset("co com org net edu gov ac or ne go gob nom asso".split())
 _BREAKS = frozenset("\r\n\0")
@@ -141,9 +146,11 @@ def check_head(request: Request, headers: Iterable[tuple[str, str]], raw: Raw) -
 
 
 def _check_head(request: Request, headers: Iterable[tuple[str, str]], raw: Raw) -> Page | None:
-    content_type = ""
-    is_plain = True
+    content_type: str | None = None
+    options = ""
+    is_plain, is_read = True, False
     for given, value in headers:
+        is_read = True
         if not (value.isprintable() and given.isprintable()) and not _BREAKS.isdisjoint(given + value):
             _check_line(request, f"{given}: {value}")
         name = given.lower()
@@ -153,17 +160,33 @@ def _check_head(request: Request, headers: Iterable[tuple[str, str]], raw: Raw) 
             content_type = value
         elif name == "content-encoding":
             is_plain = value.strip().lower() == "identity"
+        elif name == "x-content-type-options":
+            options = value.strip().lower()
+        elif name.startswith("x-"):
+            _check_file(request, given, value)
         else:
             _check_address(request, given, value)
-    if not is_plain or not _is_page(content_type) or not _may_change_a_page(request, raw):
+    # Where no header could be read, there may be a type.
+    if content_type is None and is_read:
+        content_type = ""
+    if not is_plain or content_type is None or not _is_page(content_type, options):
         return None
-    return Page(request, _charset(content_type))
+    return Page(request, _charset(content_type)) if _may_change_a_page(request, raw) else None
 
 
 def _check_line(request: Request, line: str) -> None:
     finding = header.judge(line, request.candidates(header.DETECTOR), Work()).finding
     if finding is not None:
         _conclude(request, header.DETECTOR, "response header", line, finding)
+
+
+def _check_file(request: Request, name: str, value: str) -> None:
+    """A file that the server in front is asked to send; for nginx the path is that of a location."""
+    if name.lower() == "x-accel-redirect" and ".." not in value:
+        return
+    finding = path.judge(value, request.candidates(path.DETECTOR), Work()).finding
+    if finding is not None:
+        _conclude(request, path.DETECTOR, f"response header {name}", value, finding)
 
 
 def _check_address(request: Request, name: str, value: str) -> None:
@@ -216,8 +239,12 @@ def _host(address: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _is_page(content_type: str) -> bool:
-    return content_type.strip().lower().startswith(_PAGES)
+def _is_page(content_type: str, options: str) -> bool:
+    """Whether a browser reads it as HTML or XML; without a type it does unless it is told not to guess."""
+    kind = content_type.strip().lower()
+    if kind.partition(";")[0].rstrip() in _UNKNOWN:
+        return options != "nosniff"
+    return kind.startswith(_PAGES) or "+xml" in kind
 
 
 @lru_cache(maxsize=256)
