@@ -8,7 +8,18 @@ from collections.abc import Callable
 
 import pytest
 
-from divertor_sensor.detectors import Candidate, Detector, path, redirect, shell, sql, ssrf, template, xss
+from divertor_sensor.detectors import (
+    Candidate,
+    Detector,
+    ldap,
+    path,
+    redirect,
+    shell,
+    sql,
+    ssrf,
+    template,
+    xss,
+)
 from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Work
 
@@ -123,6 +134,9 @@ OTHERS: dict[str, tuple[Detector, Takes, str, str]] = {
     "page, attribute": (xss.DETECTOR, lambda value: value[4:], '<p id="{}">x', 'ann " onclick=alert(1) x="'),
     "redirect, a state": (redirect.DETECTOR, lambda value: value[2:], "{}", "a|https://evil.example/"),
     "redirect, last word": (redirect.DETECTOR, lambda value: value[2:], "{}", "a //evil.example"),
+    "filter, of an address": (ldap.DETECTOR, lambda value: value[:9], "(uid={})", "*)(uid=*)@example.org"),
+    "filter, of a domain": (ldap.DETECTOR, lambda value: value[4:], "(&(uid={})(pw=x))", "DOM\\x)(|(uid=*"),
+    "filter, first name": (ldap.DETECTOR, lambda value: value[:4], "(&(cn={})(pw=x))", "*)(& smith"),
     "URL in brackets": (ssrf.DETECTOR, lambda value: value[5:-1], "{}", "<URL:file:///etc/passwd>"),
 }
 #: Honest ones, as above.
@@ -133,6 +147,7 @@ OTHERS_HONEST: dict[str, tuple[Detector, str, str]] = {
     "path, a link": (path.DETECTOR, "/srv/static/img/a.png", "![i](../img/a.png) text"),
     "path, inside": (path.DETECTOR, "/srv/files/x/../a.txt", "see x/../a.txt"),
     "template, half a tag": (template.DETECTOR, "Hello {{ name }}", "what is {{"),
+    "filter, in words": (ldap.DETECTOR, "(cn=Bob (the builder))", "Bob (the builder) at (x)"),
     "page, escaped": (xss.DETECTOR, "<p>a &lt;b onclick=x&gt;</p>", "a <b onclick=x>"),
     "page, feet": (xss.DETECTOR, '<script>var a = "6\' 2\\" tall";</script>', "6' 2\" tall"),
     "redirect, of a client": (
@@ -183,5 +198,5 @@ def test_many_pieces_take_time_in_proportion_to_their_length(part: str) -> None:
 
 
 def test_the_examples_are_all_there() -> None:
-    assert (len(OTHERS), len(OTHERS_HONEST)) == (24, 9)
+    assert (len(OTHERS), len(OTHERS_HONEST)) == (27, 10)
     assert (len(SQL), len(HONEST)) == (26, 7) and all(re.search(r"\{\}", each[1]) for each in SQL.values())

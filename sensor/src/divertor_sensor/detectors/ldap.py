@@ -16,7 +16,7 @@ A statement is a filter, or a name behind `NAME`. What it does not do: know whic
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
 from divertor_sensor.sources.derived import derived_values
@@ -32,14 +32,29 @@ _SIGN = re.compile(r'[()*\0=&|!<>~\\,+;"#]')
 _OPERATORS = re.compile(r"[=&|!*~<>]")
 #: A parenthesis or wildcard as RFC 4515 has it escaped: who does so has not taken a bare one from an input.
 _ESCAPE = re.compile(r"\\2[89aA]")
+#: A parenthesis beside an operator: no text has these by chance.
+_STRUCTURE = re.compile(r"[()][&|!]|[=*][()]|[()][^()=]*+=")
+_LONGEST = 4096
+_SEPARATORS = "@\\/ ,:;|"
 _ATTRIBUTE = re.compile(r"\s*[\w.;-]*\s*")
 _NEW_PART = re.compile(r"(?<!\\)[,+;]\s*+[\w.-]++\s*+=")
 _SEPARATOR = re.compile(r"(?<!\\)[,+;]")
 
 
 def select(value: str) -> list[str]:
-    """The forms of an input that hold a sign of a filter or a name."""
-    return [form for form in derived_values(value) if _SIGN.search(form)]
+    """The forms of an input that hold a sign of a filter or a name, and pieces of it that are no value."""
+    forms = [form for form in derived_values(value) if _SIGN.search(form)]
+    if len(value) > _LONGEST or not _STRUCTURE.search(value):
+        return forms
+    return [*forms, *_pieces(value)]
+
+
+def _pieces(value: str) -> Iterator[str]:
+    """What an app takes of a name: before or behind a domain's sign, a blank, or another separator."""
+    for separator in _SEPARATORS:
+        if separator in value:
+            ends = (*value.partition(separator)[::2], *value.rpartition(separator)[::2])
+            yield from (piece.strip() for piece in ends if _STRUCTURE.search(piece))
 
 
 def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgement:
