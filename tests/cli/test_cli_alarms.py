@@ -56,7 +56,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[tuple[str, str, Any]] = []
-        self.empty = self.twice = False
+        self.empty = self.twice = self.waiting = False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -79,6 +79,8 @@ class Handler(BaseHTTPRequestHandler):
     def _list(self) -> Any:
         if "/alarms/" in self.path:
             return ALARM
+        if "/alerts" in self.path:
+            return [{}] if self.server.waiting else []
         if "/events" in self.path:
             return [TOLD] if f"alert.alarm%3A{ALARM['id']}" in self.path else []
         alarms = [ALARM, {**ALARM, "id": "a1" + "1" * 30}] if self.server.twice else [ALARM]
@@ -136,6 +138,12 @@ def test_an_alarm_is_shown_with_who_looks_after_it(server: Server) -> None:
 def test_an_alarm_is_shown_with_what_was_told_of_it(server: Server) -> None:
     last = run("alarms", "show", "a1").stdout.splitlines()[-1]
     assert last == "2026-01-01 00:05:01  slack: Resolved: many\\x1b (delivered)"
+
+
+def test_an_alarm_of_which_something_was_not_delivered_yet_says_so(server: Server) -> None:
+    server.waiting = True
+    last = run("alarms", "show", "a1").stdout.splitlines()[-1]
+    assert last == "1 more to be delivered; see `divertor alerts`"
 
 
 def test_the_beginning_of_an_id_is_enough_if_only_one_begins_so(server: Server) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import typer
 
+from divertor.cli.alerts import waiting
 from divertor.cli.ids import SHOWN, remove_all, whole_id
 from divertor.cli.options import AsJson, State, listing
 from divertor.cli.text import console, print_json, print_table, short_time, styled
@@ -66,6 +67,7 @@ def show(
     with open_api(state) as api:
         found = api.get(f"/alarms/{quote(_whole(api, id), safe='')}")
         told = [] if as_json else _told(api, found)
+        more = 0 if as_json else waiting(api, alarm=str(found.get("id")))
     if as_json:
         print_json(found)
         return
@@ -74,6 +76,8 @@ def show(
         screen.print(styled(f"{name:13}", "dim"), styled(value))
     for event in reversed(told):
         screen.print(styled(f"{short_time(event.get('timestamp'))}  {_message(event)}"))
+    if more:
+        screen.print(styled(f"{more:,} more to be delivered; see `divertor alerts`", "yellow"))
 
 
 @group.command("ack")

@@ -136,6 +136,16 @@ def retry(
         console().print(styled(f"The other {done['left']:,} are tried as planned."))
 
 
+def waiting(api: Api, **which: str) -> int:
+    """How many of these wait, for whoever tells of something else; 0 while the stack does not know."""
+    from divertor.errors import UnavailableError
+
+    try:
+        return api.get_some("/alerts", which, 1)[1]
+    except UnavailableError:
+        return 0
+
+
 def _require_choice(ids: list[str] | None, narrowed: bool) -> None:
     """:raises typer.BadParameter: nothing is chosen, or in two ways."""
     if ids and narrowed:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from divertor.cli.alerts import waiting
 from divertor.cli.backtest import backtest
 from divertor.cli.explain import explain
 from divertor.cli.health import details, quiet, trouble, unheard
@@ -81,10 +82,10 @@ def show(
         if as_json:
             print_json(found)
             return
-        _, waiting = api.get_some("/alerts", {"rule": name}, 1)
+        more = waiting(api, rule=name)
         stopped = api.get("/status").get("stopped_rules") or {}
     screen = console()
-    for label, value in details(found, waiting, trouble(found, stopped), datetime.now(UTC)):
+    for label, value in details(found, more, trouble(found, stopped), datetime.now(UTC)):
         screen.print(styled(f"{label:11}", "dim"), styled(value))
 
 

@@ -43,6 +43,7 @@ from divertor.rules.alarms.controls import Controls
 from divertor.rules.reading.files import load_stored
 from divertor.rules.reading.lists import readers
 from divertor.rules.rule import AlarmOptions
+from divertor.rules.running.engine import Health
 
 if TYPE_CHECKING:
     from divertor.store import EventStore
@@ -136,8 +137,8 @@ class Rules:
 
     def list(self) -> Sequence[RuleStatus]:
         """All rules, by name."""
-        events = cache(self._tally.last_event)
-        return [self._status(self._rules[name], events) for name in sorted(self._rules)]
+        events, health = cache(self._tally.last_event), self.engine.health()
+        return [self._status(self._rules[name], events, health) for name in sorted(self._rules)]
 
     def get(self, name: str) -> RuleStatus:
         """One rule.
@@ -146,7 +147,7 @@ class Rules:
         """
         if name not in self._rules:
             raise NotFoundError(f"no rule {name!r}")
-        return self._status(self._rules[name], self._tally.last_event)
+        return self._status(self._rules[name], self._tally.last_event, self.engine.health())
 
     async def put(self, name: str, text: str, by: str) -> Rule:
         """Stores a rule file and uses it from now on; the old one stays if this one is not understood.
@@ -329,17 +330,15 @@ class Rules:
         """What was counted, here or by whom judges elsewhere."""
         return self.worker.judge.tally if self._judges else self._elsewhere
 
-    def _status(self, rule: Rule, last_event: Callable[[tuple[str, ...]], int]) -> RuleStatus:
+    def _status(
+        self, rule: Rule, last_event: Callable[[tuple[str, ...]], int], health: Mapping[str, Health]
+    ) -> RuleStatus:
         tally, name = self._tally, rule.name
         matches, last = tally.matches.get(name, (0, 0))
-        error = self._book.why_refused(rule) or self._fault(name) or self._errors.get(name, "")
+        error = self._book.why_refused(rule) or _fault(health.get(name)) or self._errors.get(name, "")
         times = (last, tally.since, last_event(rule.index), tally.watched)
         last_match, since, event, watched = (moment_of(each) if each else None for each in times)
         return RuleStatus(rule, matches, last_match, error, since, event, watched)
-
-    def _fault(self, name: str) -> str:
-        health = self.engine.health().get(name)
-        return f"raised {health.faults} times, last {health.fault}" if health and health.faults else ""
 
     def _ended(self, outcome: Outcome) -> None:
         """Called by the dispatcher; must not wait."""
@@ -349,6 +348,10 @@ class Rules:
         if not outcome.again and _depth(outcome.notification.first) <= MAX_DEPTH:
             with contextlib.suppress(asyncio.QueueFull):
                 self._outcomes.put_nowait(_alert_event(outcome, self._wall()))
+
+
+def _fault(health: Health | None) -> str:
+    return f"raised {health.faults} times, last {health.fault}" if health and health.faults else ""
 
 
 def _is_quick(rule: Rule) -> bool:
