@@ -13,6 +13,7 @@ from tests.control.test_control_judging import START, batches, rules, stored_at,
 
 from divertor.bus import Batch
 from divertor.control import following
+from divertor.control.enriching import Enriching
 from divertor.control.judging import Judge
 from divertor.model.events import Event
 from divertor.rules import Rule, load_rule
@@ -117,3 +118,14 @@ async def test_others_have_their_turn_while_very_many_keys_fall_silent(
         assert turns >= 5
         assert rules_then == {1} and not follows.judge.engine.rules
         assert here.rules.get("silent").matches == KEYS
+
+
+@pytest.mark.anyio
+async def test_others_have_their_turn_while_very_many_notifications_are_finished() -> None:
+    judge, turns = Judge(silent()), 0
+    finishing = asyncio.ensure_future(Enriching(None).told(judge.take(met(judge))))
+    while not finishing.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert len(finishing.result()) == 2 * KEYS
+    assert turns >= 4

@@ -34,6 +34,8 @@ _ABANDONED = 60.0
 #: Notifications of our own that are kept at hand, so that they need not be read before they are sent.
 _AT_HAND = 1000
 _SWEEP = 1.0
+#: Notifications that are made ready in one go.
+_AT_A_TIME = 500
 #: Deliveries that wait and are known here, about 1 KB each; the rest waits in the broker until there is room.
 MOST_KNOWN = 200_000
 
@@ -114,6 +116,8 @@ class Dispatcher:
         parcels: list[Parcel] = []
         for number, notification in enumerate(notifications):
             parcels.extend(self._parcels(notification, (seq, number), at))
+            if number % _AT_A_TIME == _AT_A_TIME - 1:
+                await asyncio.sleep(0)  # thousands that come about at once must not hold everything up
         isolations = [parcel for parcel in parcels if parcel.lane.alerter == ISOLATE]
         isolated = [await self._isolate(parcel, again) for parcel in isolations if parcel.holder]
         rest = [parcel for parcel in parcels if parcel.lane.alerter != ISOLATE or not parcel.holder]

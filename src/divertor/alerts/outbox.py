@@ -113,13 +113,14 @@ class Outbox:
         by_alarm: dict[tuple[Lane, str], list[Parcel]] = defaultdict(list)
         for parcel in parcels:
             by_alarm[parcel.lane, parcel.notification.alarm].append(parcel)
-        slots = asyncio.Semaphore(AT_ONCE)
+        left = iter(by_alarm.values())  # a task takes the next alarm's: thousands need no task each
 
-        async def in_order(several: list[Parcel]) -> list[Waiting]:
-            async with slots:
-                return [found for parcel in several if (found := await self._put(parcel)) is not None]
+        async def put_some() -> list[Waiting]:
+            return [
+                found for each in left for parcel in each if (found := await self._put(parcel)) is not None
+            ]
 
-        put = await asyncio.gather(*(in_order(several) for several in by_alarm.values()))
+        put = await asyncio.gather(*(put_some() for _ in range(min(AT_ONCE, len(by_alarm)))))
         return [waiting for several in put for waiting in several]
 
     async def knows(self, key: str) -> bool:

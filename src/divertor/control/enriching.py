@@ -38,6 +38,8 @@ MAX_COUNTED = 20
 #: Seconds to wait for the store to have the event of a match: it writes what gathers, and judging is quicker.
 STORED = 2.0
 _LOOK = 0.05
+#: Notifications that are finished in one go.
+_AT_A_TIME = 500
 _PAGE = 1000
 
 
@@ -59,7 +61,9 @@ class Enriching:
     async def told(self, notifications: Iterable[Notification]) -> list[Notification]:
         """Notifications as they are told, without those all of whose matches are dropped."""
         out: list[Notification] = []
-        for notification in notifications:
+        for number, notification in enumerate(notifications, 1):
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)  # thousands that come about at once must not hold everything up
             matches = await self._finished(notification)
             if matches:
                 out.append(replace(notification, matches=matches))
