@@ -133,6 +133,18 @@ class _Group:
     test: Predicate
     members: tuple[_Running, ...]
 
+    def passed(self, document: Document) -> Sequence[_Running]:
+        """The rules, if the filter lets the event through."""
+        try:
+            return self.members if self.test(document) else ()
+        except Exception as problem:  # a boundary: what a filter trips over must not end the watch
+            self.fault(problem)
+            return ()
+
+    def fault(self, problem: Exception) -> None:
+        for running in self.members:
+            running.fault(problem)
+
 
 @dataclass(frozen=True, slots=True)
 class _Route:
@@ -144,8 +156,6 @@ class _Route:
     def passed(self, document: Document) -> Sequence[_Running]:
         """The rules whose filters let the event through, in order."""
         groups, index = self.groups, self.index
-        if len(groups) == 1:
-            return self._passed_one(groups[0], document)
         passed: list[_Group] = []
         for place in range(len(groups)) if index is None else index.candidates(document):
             group = groups[place]
@@ -153,19 +163,10 @@ class _Route:
                 if group.test(document):
                     passed.append(group)
             except Exception as problem:  # a boundary: what one filter trips over must not end the others
-                for running in group.members:
-                    running.fault(problem)
+                group.fault(problem)
         if len(passed) == 1:
             return passed[0].members
         return sorted((running for group in passed for running in group.members), key=_PLACE)
-
-    def _passed_one(self, group: _Group, document: Document) -> Sequence[_Running]:
-        try:
-            return group.members if group.test(document) else ()
-        except Exception as problem:  # as above
-            for running in group.members:
-                running.fault(problem)
-            return ()
 
 
 _PLACE = attrgetter("place")
@@ -248,10 +249,11 @@ class Engine:
     def judge(self, event: Event, moment: int) -> list[Match]:
         """As `push`; the time in microseconds since the epoch."""
         route = self._routes.get(event.indices) or self._route(event.indices)
-        if not route.groups:
+        groups = route.groups
+        if not groups:
             return []
         document = Document(event.read, event, event.roots)
-        passed = route.passed(document)
+        passed = groups[0].passed(document) if len(groups) == 1 else route.passed(document)
         if len(passed) == 1:
             return self._judge_one(passed[0], event, document, moment)
         matches: list[Match] = []

@@ -14,6 +14,8 @@ from typing import Any
 
 from divertor.rules.document import MAX_DEPTH
 
+_PLAIN = frozenset({str, bool, int})
+
 #: What a hit has beside its source, and an alert always shows.
 _ALWAYS = ("_id", "_index", "@timestamp")
 
@@ -31,6 +33,8 @@ def _plain_mapping(value: Mapping[str, Any], depth: int) -> dict[str, Any]:
 
 def plain(value: Any, depth: int = 0) -> Any:
     """The value as JSON can hold it; what lies deeper than anybody looks is an ellipsis."""
+    if value is None or value.__class__ in _PLAIN:
+        return value  # first, because most values are
     if isinstance(value, Mapping):
         return _plain_mapping(value, depth) if depth < MAX_DEPTH else "…"
     if isinstance(value, list | tuple):

@@ -110,11 +110,13 @@ class NewTerm:
             if not all(values):
                 return []
             choices: list[Values[str]] = [[_as_python(value)] for value in values]
+        elif len(names) == 1 == len(self.fields):
+            # A tuple for each of a million terms would take as much as their times and their places together.
+            return _different(document, names[0])
         else:
             choices = [_different(document, name) for name in names]
         if len(choices) > 1:
             return [(number, *values) for values in islice(product(*choices), MAX_TERMS_OF_EVENT + 1)]
-        # A tuple for each of a million terms would take as much as their times and their places together.
         return choices[0] if len(self.fields) == 1 else [f"{number} {value}" for value in choices[0]]
 
     def _is_new(self, state: Terms, term: Term, micros: int) -> bool:
