@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from tests.cli.answering import answering
 from typer.testing import CliRunner, Result
 
-from divertor.cli import client
-from divertor.cli.client import Api
 from divertor.cli.main import app
 
 ALARM = {
@@ -102,14 +100,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        url = f"http://127.0.0.1:{made.server_address[1]}"
-        monkeypatch.setattr(client, "open_api", lambda state: Api(url, "t"))
+    with answering(Server(), monkeypatch) as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
 def run(*arguments: str) -> Result:

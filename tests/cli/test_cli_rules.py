@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.cli.answering import answering
 from typer.testing import CliRunner, Result
 
-from divertor.cli import client
 from divertor.cli.main import app
 
 RULE = """\
@@ -138,14 +137,8 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A stack that answers so."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        monkeypatch.setattr(client, "open_api", lambda state: client.Api(url, "t"))
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), Answers), monkeypatch):
         yield
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
