@@ -197,6 +197,17 @@ def test_many_pieces_take_time_in_proportion_to_their_length(part: str) -> None:
     assert taken[1] < 16 * taken[0] + 0.2
 
 
+def test_a_table_that_is_read_line_by_line_costs_little_for_each_line() -> None:
+    lines = [f"{number};O'Brien and 'sons' or so {number}" for number in range(4_000)]
+    origin = Input("form", "f", "\n".join(lines))
+    candidates = [Candidate(text, origin) for text in sql.select(origin.value)]
+    work = Work()
+    for line in lines[:500]:
+        statement = QUOTED.replace("{}", line.partition(";")[2].replace("'", "''"))
+        work.earn(len(statement))
+        assert sql.judge(statement, candidates, work).finding is None
+
+
 def test_the_examples_are_all_there() -> None:
     assert (len(OTHERS), len(OTHERS_HONEST)) == (27, 10)
     assert (len(SQL), len(HONEST)) == (26, 7) and all(re.search(r"\{\}", each[1]) for each in SQL.values())

@@ -35,7 +35,7 @@ from divertor_sensor.detectors import sql_lexing as lexing
 from divertor_sensor.detectors.skeleton import skeleton
 from divertor_sensor.detectors.sql_grammar import goes_on, unquoted_severity
 from divertor_sensor.detectors.sql_lexing import Dialect, Lexed, Shield
-from divertor_sensor.detectors.sql_pieces import breaking_piece, squeezed, tails
+from divertor_sensor.detectors.sql_pieces import LONGEST, breaking_piece, squeezed, tails
 from divertor_sensor.sources.derived import derived_values
 from divertor_sensor.work import Work
 
@@ -141,7 +141,7 @@ def _pieces_of(candidates: Sequence[Candidate], work: Work) -> list[Candidate]:
     """What `select` leaves out: the pieces of inputs with an apostrophe."""
     pieces: list[Candidate] = []
     for value, origin in {each.origin.value: each.origin for each in candidates}.items():
-        if "'" in value:
+        if "'" in value and len(value) <= LONGEST:
             work.spend(2 * len(value))
             lowered = value.lower()
             pieces += [Candidate(text, origin) for text in (*tails(lowered), *squeezed(lowered))]

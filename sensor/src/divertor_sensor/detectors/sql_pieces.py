@@ -43,7 +43,12 @@ _LEVER_HINTS = (
 )
 _NUMBER_BEFORE = re.compile(rf"\d++(?:\.\d++)?+{_BLANK}\Z")
 _MAX_NUMBER = 32
-_LONGEST = 16 * 1024
+#: Of a longer text only the quoted pieces are looked for, and only in itself.
+LONGEST = 16 * 1024
+#: What was looked for and not found, in which text, by their hashes: a table that is read line by line asks
+#: the same again and again.
+_absent: set[tuple[int, int]] = set()
+_MAX_ABSENT = 1024
 _QUOTE_MARKS = str.maketrans("\u2018\u2019\u02bc\u00b4\u2032", "'''''")
 
 
@@ -51,7 +56,7 @@ def tails(form: str) -> list[str]:
     """The ends of a text in lower case from where an attack that needs no apostrophe may begin, or from the
     number before that: from the first such place on, and from the last.
     """
-    if len(form) > _LONGEST or form.replace(" ", "").isalpha():
+    if len(form) > LONGEST or form.replace(" ", "").isalpha():
         return []
     if not any(map(form.__contains__, _LEVER_HINTS)):
         return []
@@ -71,7 +76,7 @@ def squeezed(value: str) -> list[str]:
     telephones and accounts), hyphens and underscores made blanks (names in addresses), typographic
     apostrophes made plain ones.
     """
-    if len(value) > _LONGEST:
+    if len(value) > LONGEST:
         return []
     plain = value if value.isascii() else value.translate(_QUOTE_MARKS)
     forms = {} if plain == value else {plain: None}
@@ -87,14 +92,32 @@ def breaking_piece(lexed: Lexed, candidates: Sequence[Candidate], work: Work) ->
 
     :raises Spent: there is too much to look at.
     """
-    quoted = [candidate for candidate in candidates if "'" in candidate.text]
-    length = sum(len(candidate.text) for candidate in quoted)
-    for piece in dict.fromkeys(_breaking(lexed, work)):
-        work.spend(4 * len(quoted) + length // SEARCH)
+    pieces = dict.fromkeys(_breaking(lexed, work))
+    quoted = [candidate for candidate in candidates if pieces and _is_looked_at(candidate)]
+    for piece in pieces:
+        work.spend(4 * len(quoted))
         for candidate in quoted:
-            if piece in candidate.text or _ends_in(candidate.text, piece):
+            if _holds(candidate.text, piece, work):
                 return candidate
     return None
+
+
+def _is_looked_at(candidate: Candidate) -> bool:
+    length = len(candidate.text)
+    return "'" in candidate.text and (length <= LONGEST or length == len(candidate.origin.value))
+
+
+def _holds(text: str, piece: str, work: Work) -> bool:
+    key = (hash(text), hash(piece))
+    if key in _absent:
+        return False
+    work.spend(len(text) // SEARCH)
+    if piece in text or _ends_in(text, piece):
+        return True
+    if len(_absent) >= _MAX_ABSENT:
+        _absent.clear()
+    _absent.add(key)
+    return False
 
 
 def _breaking(lexed: Lexed, work: Work) -> Iterator[str]:
