@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from divertor_sensor.faults import LOG, Faults
 from divertor_sensor.reports.detection import Detection, Outcome, Subject
 from divertor_sensor.reports.frames import Frame
-from divertor_sensor.reports.log import MAX_KINDS, PAUSE, Digest, LogReporter
+from divertor_sensor.reports.log import MAX_GROUPS, MAX_ROUTES, PAUSE, Digest, LogReporter
 
 SUBJECT = Subject("GET", "/shop", "10.0.0.9", "", "", "", "")
 FOUND = Detection(
@@ -118,16 +118,32 @@ def test_ever_new_paths_do_not_fill_the_log() -> None:
     digest = Digest()
     lines = [line for n in range(6000) for line in digest.note(on(f"/{n}"), n / 10)]
     lines += digest.due(1e9)
-    assert mentioned(lines) == 6000 and len(lines) <= 11 * (2 * MAX_KINDS + 1)
+    assert mentioned(lines) == 6000 and len(lines) <= 11 * (2 * MAX_ROUTES + 1)
+
+
+def test_who_makes_up_paths_hides_no_other_place() -> None:
+    digest = Digest()
+    for number in range(1000):
+        digest.note(on(f"/{number}"), 0.0)
+    elsewhere = replace(FOUND, frames=(Frame("/srv/shop.py", 99, "pay"),))
+    assert digest.note(elsewhere, 0.0) == [elsewhere.summary()]
+
+
+def test_places_without_end_do_not_fill_the_log() -> None:
+    digest = Digest()
+    found = [replace(FOUND, frames=(Frame("/srv/shop.py", line, "f"),)) for line in range(1000)]
+    lines = [line for each in found for line in digest.note(each, 0.0)]
+    assert len(lines) == MAX_GROUPS
+    assert digest.due(PAUSE) == [f"{1000 - MAX_GROUPS} more in the last 60 s of further kinds and places"]
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 40), st.floats(0, 50)), max_size=200))
-def test_no_finding_goes_unmentioned(found: list[tuple[int, float]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 200), st.floats(0, 30)), max_size=300))
+def test_no_finding_goes_unmentioned(found: list[tuple[int, int, float]]) -> None:
     digest, now, lines = Digest(), 0.0, []
-    for path, pause in found:
+    for path, line, pause in found:
         now += pause
-        lines += digest.note(on(f"/{path}"), now)
+        lines += digest.note(replace(on(f"/{path}"), frames=(Frame("/srv/shop.py", line, "f"),)), now)
     assert mentioned([*lines, *digest.due(now, 0.0)]) == len(found) and not digest.is_counting()
 
 

@@ -1,9 +1,10 @@
 """Findings in the log, where there is no collector: bounded, because attackers decide how many there are.
 
 The first finding of a kind at a place on a route has a line of its own at once. Its like are counted, and
-told as one line after `PAUSE` seconds, or when the process ends. So many kinds are told apart and no more; of
-the others there is one count. Nothing goes unmentioned. `Digest` decides, given the time; `LogReporter` is
-the edge: the log, the clock, the timer.
+told as one line after `PAUSE` seconds, or when the process ends. So many routes of a kind are told apart, and
+so many kinds, and no more; of the others there is one count. Nothing goes unmentioned, and who makes up paths
+hides no other place of the app. `Digest` decides, given the time; `LogReporter` is the edge: the log, the
+clock, the timer.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from divertor_sensor import context
 from divertor_sensor.faults import LOG
 from divertor_sensor.reports.detection import Detection, Report
 
-#: Seconds between two lines about the same, and the kinds told apart within them.
+#: Seconds between two lines about the same; the routes told apart of one kind within them, and the groups of
+#: kind and route in all.
 PAUSE = 60.0
-MAX_KINDS = 32
+MAX_ROUTES, MAX_GROUPS = 8, 128
 
 _reporters: weakref.WeakSet[LogReporter] = weakref.WeakSet()
 
@@ -41,34 +43,48 @@ class Digest:
     """Which findings have a line of their own, and the counts of the others. `now` is in steady seconds."""
 
     def __init__(self) -> None:
-        self._groups: dict[Hashable, _Group] = {}
-        self._others = _Group("of further kinds, places or paths", 0.0)
+        self._groups: dict[tuple[Hashable, Hashable], _Group] = {}
+        self._others = _Group("of further kinds and places", 0.0)
 
     def note(self, found: Detection, now: float) -> list[str]:
         """The lines to write for a finding, with those that are due anyway."""
         lines = self.due(now)
-        kind = _kind_of(found)
-        group = self._groups.get(kind)
-        if group is None and len(self._groups) < MAX_KINDS:
+        kind, route = _kind_of(found), (found.subject.method, found.subject.path[:200])
+        group = self._groups.get((kind, route))
+        if group is None and self._is_room(kind):
             line = found.summary()
-            self._groups[kind] = _Group(f"like this: {line}", now)
+            self._groups[kind, route] = _Group(f"like this: {line}", now)
             return [*lines, line]
-        group = group or self._others
-        if not group.count and group is self._others:
-            group.since = now
+        group = group or self._catch_all(kind, found, now)
         group.count += 1
         return lines
+
+    def _is_room(self, kind: Hashable) -> bool:
+        """Whether one more route of `kind` is told apart."""
+        routes = sum([known == kind for known, _ in self._groups])
+        return routes < MAX_ROUTES and len(self._groups) < MAX_GROUPS
+
+    def _catch_all(self, kind: Hashable, found: Detection, now: float) -> _Group:
+        """What counts the findings of `kind` on further routes."""
+        group = self._groups.get((kind, None))
+        if group is None and len(self._groups) < MAX_GROUPS:
+            text = f"on further routes, like this: {found.summary()}"
+            group = self._groups[kind, None] = _Group(text, now)
+        if group is None:
+            group = self._others
+            group.since = group.since if group.count else now
+        return group
 
     def due(self, now: float, pause: float = PAUSE) -> list[str]:
         """The lines about what was counted for `pause` seconds. What was quiet for as long is forgotten: its
         next finding has a line of its own.
         """
         lines: list[str] = []
-        for kind, group in list(self._groups.items()):
+        for key, group in list(self._groups.items()):
             if now - group.since >= pause:
                 lines += _told(group, now)
                 if not group.count:
-                    self._groups.pop(kind, None)
+                    self._groups.pop(key, None)
                 group.since, group.count = now, 0
         if self._others.count and now - self._others.since >= pause:
             lines += _told(self._others, now)
@@ -83,8 +99,7 @@ class Digest:
 def _kind_of(found: Detection) -> Hashable:
     first = found.frames[0] if found.frames else None
     place = first and (first.file, first.line)
-    route = (found.subject.method, found.subject.path[:200])
-    return found.type, found.signal, found.outcome, found.simulated, found.source, found.sink, place, route
+    return found.type, found.signal, found.outcome, found.simulated, found.source, found.sink, place
 
 
 def _told(group: _Group, now: float) -> Iterable[str]:
