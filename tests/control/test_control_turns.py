@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.control.test_control_judging import START, batches, rules, stored_at,
 
 from divertor.bus import Batch
 from divertor.control import following
+from divertor.control.checkpoints import Checkpoints
 from divertor.control.enriching import Enriching
 from divertor.control.judging import Judge
 from divertor.model.events import Event
@@ -33,10 +35,10 @@ def silent() -> list[Rule]:
     return [load_rule(text, "silent") for text in (SILENT, RECOVERING)]
 
 
-def met(judge: Judge) -> Batch:
+def met(judge: Judge, keys: int = KEYS) -> Batch:
     """A judge that knows so many keys; the batch with which they all fall silent."""
     events = tuple(
-        Event(f"e{key}", "log", START, START, ("logs",), (), None, {"user": f"u{key}"}) for key in range(KEYS)
+        Event(f"e{key}", "log", START, START, ("logs",), (), None, {"user": f"u{key}"}) for key in range(keys)
     )
     judge.take(Batch(1, events, 0, "e", stored_at(START)))
     return Batch(2, (), 0, "e", stored_at(START + timedelta(seconds=12)))
@@ -90,6 +92,27 @@ def test_what_dies_in_the_midst_of_a_tick_is_told_again_under_the_same_ids() -> 
     again = [one.id for one in saved.take(batch)]
     assert again[: len(begun)] == begun
     assert len(set(again)) == 2 * KEYS
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("keys", "children"), [(5, 0), (KEYS * 10, 1)], ids=["few", "many"])
+async def test_a_checkpoint_that_has_grown_at_once_is_left_to_a_child(
+    keys: int, children: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forked, judge, kept, fork = list[int](), Judge(silent()), Checkpoints(tmp_path, "one"), os.fork
+
+    def counted() -> int:
+        forked.append(1)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", counted)
+    kept._size = 100  # of the one before
+    judge.take(met(judge, keys))
+    await kept.write(judge)
+    await kept.commit()
+    found = kept.read("e", 10)
+    assert found is not None and len(found.snapshot.rules["silent"].state.silent) == keys
+    assert len(forked) == children
 
 
 @pytest.mark.anyio

@@ -15,11 +15,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from divertor.control.judging import Judge
 from divertor.errors import UnavailableError
-from divertor.rules.running.checkpoint import Checkpoint, DamagedError, Mark, packed, parts_of, unpacked
+from divertor.rules.running.checkpoint import (
+    Checkpoint,
+    DamagedError,
+    LargeError,
+    Mark,
+    packed,
+    parts_of,
+    unpacked,
+)
 from divertor.runtime.spawn import die_with
 
 log = logging.getLogger("divertor.rules")
@@ -70,14 +79,21 @@ class Checkpoints:
 
     async def _write_draft(self, mark: Mark, judge: Judge) -> None:
         begun = time.perf_counter()
-        if self._size <= SMALL:
-            content = list(packed(mark, parts_of(judge.engine.snapshot())))
+        content = self._content(mark, judge) if self._size <= SMALL else None
+        if content is not None:
             self.paused = time.perf_counter() - begun
-            await self._in_thread(lambda: self._write(content))
+            await self._in_thread(partial(self._write, content))
         else:
             child = self._fork(lambda: packed(mark, parts_of(judge.engine.snapshot())))
             self.paused = time.perf_counter() - begun
             await self._wait_for(child)
+
+    def _content(self, mark: Mark, judge: Judge) -> list[bytes] | None:
+        """A small checkpoint; None when much has come since the last one, so that it is small no more."""
+        try:
+            return list(packed(mark, parts_of(judge.engine.snapshot(), SMALL)))
+        except LargeError:
+            return None
 
     async def commit(self) -> None:
         """The draft is the checkpoint from now on.

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from hashlib import blake2b
+from math import inf
 from typing import Any
 
 from divertor.rules.alarms import Alarms
@@ -40,6 +41,10 @@ _PLAIN = {
 
 class DamagedError(ValueError):
     """Bytes that are no checkpoint of this version, or not as they were written."""
+
+
+class LargeError(Exception):
+    """There is more to write than was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +72,41 @@ class Checkpoint:
     alarms: bool
 
 
-def parts_of(snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
-    """Each part's name and bytes. One that cannot be pickled (a custom type's) is left out."""
-    yield _ALARMS, pickle.dumps(snapshot.alarms, 5)
+def parts_of(snapshot: Snapshot, most: float = inf) -> Iterator[tuple[str, bytes]]:
+    """Each part's name and bytes. One that cannot be pickled (a custom type's) is left out.
+
+    :raises LargeError: they have more than about `most` bytes, which shows before they are all written.
+    """
+    data = _pickled(snapshot.alarms, most)
+    yield _ALARMS, data
+    most -= len(data)
     for name, saved in snapshot.rules.items():
         try:
-            yield _RULE + name, pickle.dumps(saved, 5)
+            data = _pickled(saved, most)
         except (pickle.PicklingError, TypeError, AttributeError, RecursionError):
             continue
+        yield _RULE + name, data
+        most -= len(data)
+
+
+def _pickled(value: object, most: float) -> bytes:
+    file = _Bounded(most)
+    pickle.Pickler(file, 5).dump(value)
+    return file.getvalue()
+
+
+class _Bounded(io.BytesIO):
+    """Takes up to `most` bytes, and no more."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self._most = most
+
+    def write(self, data: Any) -> int:
+        """:raises LargeError: it is more."""
+        if self.tell() + len(data) > self._most:
+            raise LargeError
+        return super().write(data)
 
 
 def packed(mark: Mark, parts: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
