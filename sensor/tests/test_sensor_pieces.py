@@ -132,6 +132,8 @@ OTHERS: dict[str, tuple[Detector, Takes, str, str]] = {
     "page, last name": (xss.DETECTOR, lambda value: value[4:], "<p>{}</p>", "ann <script>alert(1)</script>"),
     "page, cut": (xss.DETECTOR, lambda value: value[:30], "<p>{}</p>", f"<svg onload=alert(1)>{'z' * 40}"),
     "page, attribute": (xss.DETECTOR, lambda value: value[4:], '<p id="{}">x', 'ann " onclick=alert(1) x="'),
+    "page, capitals": (xss.DETECTOR, str.upper, "<p>{}</p>", "<svg onload=&#97;lert(1)>"),
+    "page, a title": (xss.DETECTOR, str.title, "<p>{}</p>", "<svg onload=&#97;&#108;&#101;&#114;&#116;(1)>"),
     "redirect, a state": (redirect.DETECTOR, lambda value: value[2:], "{}", "a|https://evil.example/"),
     "redirect, last word": (redirect.DETECTOR, lambda value: value[2:], "{}", "a //evil.example"),
     "filter, of an address": (ldap.DETECTOR, lambda value: value[:9], "(uid={})", "*)(uid=*)@example.org"),
@@ -209,5 +211,5 @@ def test_a_table_that_is_read_line_by_line_costs_little_for_each_line() -> None:
 
 
 def test_the_examples_are_all_there() -> None:
-    assert (len(OTHERS), len(OTHERS_HONEST)) == (27, 10)
+    assert (len(OTHERS), len(OTHERS_HONEST)) == (29, 10)
     assert (len(SQL), len(HONEST)) == (26, 7) and all(re.search(r"\{\}", each[1]) for each in SQL.values())

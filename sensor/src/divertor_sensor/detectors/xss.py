@@ -7,8 +7,8 @@ the page does not escape, a vulnerability. Markup that was escaped is text.
 
 Of an input with elements, an app may have cut off what stands before and after them.
 
-What it does not do: find input that was changed on its way (in case, filtered), code that the
-page's own scripts later make of an input (DOM-based), or that a later request stores and repeats.
+What it does not do: find input that was changed on its way (filtered, say), code that the page's own scripts
+later make of an input (DOM-based), or that a later request stores and repeats.
 """
 
 from __future__ import annotations
@@ -85,13 +85,16 @@ def select(value: str) -> list[str]:
 
 
 def _pieces(value: str) -> Iterator[str]:
-    """The elements in a text, without what stands around them; and an event handler behind a quote."""
+    """The elements in a text, without what stands around them or in other letters; an event handler behind a
+    quote.
+    """
     if len(value) > _LONGEST:
         return
     first, last = value.find("<"), value.rfind(">")
     if 0 <= first < last:
-        yield value[first : last + 1]
-        yield value[first:]
+        yield from (value[first : last + 1], value[first:])
+        # Names of elements know no case, nor do character references: what they write is code in any.
+        yield from (value.upper(), value.title())
     handler = _HANDLER.search(value)
     if handler is not None:
         yield value[handler.start() :]
