@@ -254,19 +254,29 @@ def _plan(names: tuple[str, ...]) -> _Plan:
 def _candidates(detector: Detector, values: Sequence[Input], work: Work) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {}
     work.spend(8 * len(values))
-    # Paid before any work: what is too much as a whole is not begun.
+    long = _forms_of_long(detector, values, work)
     for origin in values:
-        if len(origin.value) > _SHORT_VALUE:
-            work.spend(_cost(origin.value))
-    for origin in values:
-        value = origin.value
-        texts = detector.select(value)
-        if len(value) > _SHORT_VALUE:
-            work.spend(sum(map(len, texts)))
-        for text in texts:
+        texts = long.get(origin.value) if long else None
+        for text in detector.select(origin.value) if texts is None else texts:
             if text not in found:
                 found[text] = Candidate(text, origin)
     return found
+
+
+def _forms_of_long(detector: Detector, values: Sequence[Input], work: Work) -> dict[str, Sequence[str]]:
+    """What `detector` looks for of the long values, which alone are paid for: where that is too much, it
+    shows before anything is done for the others, and often before anything is done at all.
+    """
+    long = [origin.value for origin in values if len(origin.value) > _SHORT_VALUE]
+    for value in long:
+        work.spend(_cost(value))
+    forms: dict[str, Sequence[str]] = {}
+    for value in long:
+        texts = forms.get(value)
+        if texts is None:
+            texts = forms[value] = detector.select(value)
+        work.spend(sum(map(len, texts)))
+    return forms
 
 
 def _cost(value: str) -> int:
