@@ -308,6 +308,12 @@ def test_escapes_are_undone_as_in_one_piece_wherever_a_portion_ends(around: list
         assert unquoted(raw) == unquote_to_bytes(raw)
 
 
+@pytest.mark.parametrize("often", [b"%27+or+", b"%", b"%%4", b"%zz%2", b"abc"])
+def test_what_stands_often_in_a_long_text_is_undone_as_what_stands_once(often: bytes) -> None:
+    raw = often * (3 * PORTION // len(often))
+    assert unquoted(raw) == unquote_to_bytes(raw)
+
+
 def test_a_long_body_reads_in_lower_case_as_a_short_one_does() -> None:
     body = "ÀB%41\\u0041\0 É".encode()
     short, long = raw_text("", "", {}, body), raw_text("", "", {}, body * 20_000)

@@ -81,7 +81,7 @@ class _Strings:
         else:
             for index, value in enumerate(node):
                 if isinstance(value, (str, list)):
-                    if self._nodes > _MAX_NODES:
+                    if self._nodes > _MAX_NODES or self._into.is_full():
                         return
                     self.walk(_at(name, index), value, depth + 1)
 
@@ -91,7 +91,7 @@ class _Strings:
             if not key.isidentifier():
                 self._into.add(self._source, inner, key)
             if isinstance(value, (str, list)):
-                if self._nodes > _MAX_NODES:
+                if self._nodes > _MAX_NODES or self._into.is_full():
                     return
                 self.walk(inner, value, depth + 1)
 
