@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import uvloop
 
 from divertor.bus import Batch, Bus, link
 from divertor.bus.connection import BATCH
@@ -299,6 +301,28 @@ async def test_a_broker_that_reads_nothing_delays_the_end_for_a_second_at_most(b
             await bus.close()
         ended = await asyncio.gather(*writing, return_exceptions=True)
     assert {type(each) for each in ended} == {UnavailableError}
+
+
+def test_connecting_that_is_cancelled_at_any_moment_ends_and_leaves_nothing_open(broker: Any) -> None:
+    """A worker that lost the cancellation, or a loop that cannot be closed for a socket, would never end."""
+
+    async def connect_until(step: int) -> bool:
+        """Whether it was cancelled; False: it was through."""
+        connecting = asyncio.ensure_future(Bus.connect(broker.url, broker.password, "test"))
+        for _ in range(step):
+            await asyncio.sleep(0)
+        threading.Event().wait(0.002)  # the loop stands still: the answer and the end come together
+        connecting.cancel()
+        done, _ = await asyncio.wait([connecting], timeout=10)
+        if not done or connecting.cancelled():
+            return bool(done)
+        await connecting.result().close()
+        return False
+
+    async def connect_again_and_again() -> int:
+        return sum([await connect_until(step) for step in range(1, 16)])
+
+    assert uvloop.run(connect_again_and_again()) > 10
 
 
 async def test_a_cancellation_is_not_lost_in_what_swallows_it() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -42,9 +42,9 @@ _NO_RESPONDERS = "503"
 #: JetStream error codes that mean "not yet": no quorum, still recovering, overloaded.
 _TRY_AGAIN = frozenset({10008, 10009, 10023})
 _PAUSE = 0.01
-#: Seconds between two attempts at a broker that turns us away, and that making the streams ready may take.
-_REFUSED_PAUSE = 0.1
+#: Seconds that making the streams ready may take, and an attempt to connect once nobody wants it any more.
 _SET_UP_PATIENCE = 10.0
+_ATTEMPT_PATIENCE = 0.25
 #: The library's own pings are not needed.
 _NEVER = 24 * 3600
 
@@ -326,7 +326,7 @@ class Link:
             client = self._client = Client()
             self._lost.clear()
             try:
-                await heed(self._open(client))
+                await _undisturbed(self._open(client))
                 return
             except Exception as problem:
                 # A boundary: whatever the library stumbles over, the next attempt is made.
@@ -334,7 +334,7 @@ class Link:
                 if not isinstance(problem, BROKEN):
                     log.exception("the broker could not be connected to")
                 await _discard(client)
-            await asyncio.sleep(_REFUSED_PAUSE)
+            await asyncio.sleep(RECONNECT_WAIT)
 
     async def _open(self, client: Client) -> None:
         async def lost() -> None:
@@ -350,7 +350,7 @@ class Link:
             user=USER,
             password=self._password,
             allow_reconnect=False,
-            max_reconnect_attempts=-1,  # of finding somebody who listens
+            max_reconnect_attempts=1,  # the library would try for ever, in one go
             reconnect_time_wait=RECONNECT_WAIT,  # type: ignore[arg-type]
             connect_timeout=2,
             ping_interval=_NEVER,
@@ -393,8 +393,8 @@ class Link:
             callback()
 
     def _note(self, problem: Exception) -> None:
-        if self._trouble and isinstance(problem, ConnectionResetError):
-            return  # it says less than what the broker said before it hung up
+        if self._trouble and isinstance(problem, ConnectionResetError | nats.errors.NoServersError):
+            return  # it says less than what was met before
         self._trouble = str(problem) or type(problem).__name__
 
 
@@ -412,6 +412,23 @@ async def heed(work: Awaitable[T]) -> T:
     finally:
         if task.cancelling() > before:
             raise asyncio.CancelledError
+
+
+async def _undisturbed(attempt: Coroutine[Any, Any, None]) -> None:
+    """As `await attempt`, but a cancellation waits a moment for the attempt to end by itself.
+
+    Cancelled when its socket has just connected, it would leave that behind where nobody can close it; and
+    uvloop does not close a loop that has such a socket, so the process would never end.
+    """
+    trying = asyncio.ensure_future(attempt)
+    trying.add_done_callback(_heard)
+    try:
+        await asyncio.wait({trying})
+    finally:
+        if not trying.done():
+            await asyncio.wait({trying}, timeout=_ATTEMPT_PATIENCE)
+            trying.cancel()
+    trying.result()
 
 
 async def _discard(client: Client) -> None:
