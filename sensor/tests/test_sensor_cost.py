@@ -20,7 +20,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor_sensor.detectors import Detector, sql, xss
+from divertor_sensor.detectors import Candidate, Detector, sql, ssrf, xss
+from divertor_sensor.detectors.skeleton import skeleton
 from divertor_sensor.faults import LOG
 from divertor_sensor.memory import StatementMemory
 from divertor_sensor.reports.detection import (
@@ -332,3 +333,24 @@ def test_a_mebibyte_of_anything_takes_bounded_memory(make_sensor: MakeSensor, bo
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 48 * MIB
+
+
+def test_an_input_that_is_taken_for_a_host_is_not_kept() -> None:
+    """An app that connects to `redis` in each request, and a client that sends `redis` among controls."""
+    tracemalloc.start()
+    for number in range(1, 20):
+        origin = Input("json", "q", "redis" + "\x01" * 200_000 + "\x02" * number)
+        candidates = [Candidate(text, origin) for text in ssrf.DETECTOR.select(origin.value)]
+        ssrf.is_named("redis", 6379, candidates)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2 * MIB
+
+
+def test_long_statements_are_not_kept_by_the_hundred() -> None:
+    tracemalloc.start()
+    for number in range(600):
+        assert skeleton(f"select {number} from t where a in ({', '.join(['1'] * 4000)})")
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < MIB

@@ -20,6 +20,7 @@ from functools import lru_cache
 
 #: A longer statement is left to the detector: splitting is linear, but what is split is kept for a while.
 _MAX_LENGTH = 16 * 1024
+_SHORT = 2048
 _BOUND = "'"
 #: What stands between literals, when no part of it could hide an apostrophe or open a literal of another
 #: kind: no comment, backslash, dollar sign or `#`; what a dialect takes for a quoted name closed and plain.
@@ -43,7 +44,8 @@ def skeleton(statement: str) -> str | None:
     if not len(pieces) & 1:
         return None
     left = _BOUND.join(pieces[::2])
-    return left if _is_plain(left) else None
+    is_plain = _is_plain(left) if len(left) <= _SHORT else _is_long_plain(left)
+    return left if is_plain else None
 
 
 def literals(statement: str) -> list[str]:
@@ -55,3 +57,7 @@ def literals(statement: str) -> list[str]:
 def _is_plain(left: str) -> bool:
     """Whether each piece between two literals is free of everything that could quote or comment."""
     return all(_BETWEEN.fullmatch(piece) is not None for piece in left.split(_BOUND))
+
+
+#: Few of those that are long: who decides on the length of a list decides on what is kept.
+_is_long_plain = lru_cache(maxsize=32)(_is_plain.__wrapped__)

@@ -95,11 +95,16 @@ class Named(NamedTuple):
     how: str
 
 
-@lru_cache(maxsize=2048)
 def canonical(host: str) -> str:
     """The one spelling of `host`: an address as `ipaddress` writes it (IPv4 inside IPv6 as IPv4), a name in
     lower case and ASCII without the last dot.
     """
+    # What is no host for its length is not kept: it is an input, as long as a request can be.
+    return (_canonical if len(host) <= _MAX_HOST else _canonical.__wrapped__)(host)
+
+
+@lru_cache(maxsize=2048)
+def _canonical(host: str) -> str:
     text = _plain(host)
     address = _ipv4(text) or _ipv6(text)
     if address is not None:
@@ -134,9 +139,13 @@ def is_inside(address: str) -> bool:
     return locality(address) == "inside"
 
 
-@lru_cache(maxsize=2048)
 def locality(host: str) -> str:
     """`inside` or `outside` for an address, and nothing for a name."""
+    return (_locality if len(host) <= _MAX_HOST else _locality.__wrapped__)(host)
+
+
+@lru_cache(maxsize=2048)
+def _locality(host: str) -> str:
     parsed = _parsed(host)
     if parsed is None:
         return ""
