@@ -22,7 +22,7 @@ from typing import Any
 from bench.rules.stream import START
 from divertor.alerts.contract import Delivery
 from divertor.alerts.debug import Debug
-from divertor.bus.decoding import decode
+from divertor.bus.decoding import Reader
 from divertor.rules import Engine, Notification, Rule
 
 #: Events in a message: what the ingest endpoint gathers within a few milliseconds at this pace.
@@ -36,6 +36,7 @@ def measure(rules: Sequence[Rule], data: Sequence[bytes], rate: float) -> dict[s
     log.setLevel(logging.INFO)
     log.propagate = False
     alerter = Debug(log)
+    decode = Reader().decode
     engine, lines = Engine(rules), [line for message in data for line in message.splitlines()]
     waits: list[float] = []
     # The first event with an index name has the rules for it put into an index; a service does that once.
