@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from divertor.bus import Bus, mend
+from divertor.bus import Bus, mend, mending
 from divertor.bus.mending import ROOM
-from divertor.errors import UnavailableError
+from divertor.errors import NotFoundError, UnavailableError
 from divertor.model.events import Event
 
 pytestmark = pytest.mark.anyio
@@ -37,12 +37,12 @@ async def test_it_is_restarted_and_stores_again(broker: Any) -> None:
         restarted.set()
 
     await refused(broker, bus)
-    mending = asyncio.create_task(mend(bus, lambda: ROOM, restart, interval=0.01))
+    task = asyncio.create_task(mend(bus, lambda: ROOM, restart, interval=0.01))
     async with asyncio.timeout(10):
         await restarted.wait()
         assert await bus.publish([SENT]) == 1
     assert not bus.refuses
-    mending.cancel()
+    task.cancel()
     await bus.close()
 
 
@@ -56,9 +56,27 @@ async def test_it_is_left_alone_while_the_disk_is_full_or_it_stores(broker: Any,
 
     if full:
         await refused(broker, bus)
-    mending = asyncio.create_task(mend(bus, lambda: 0 if full else ROOM, restart, interval=0.01))
+    task = asyncio.create_task(mend(bus, lambda: 0 if full else ROOM, restart, interval=0.01))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(restarted.wait(), 0.2)
-    mending.cancel()
+    task.cancel()
     broker.signal(signal.SIGCONT)
+    await bus.close()
+
+
+async def test_a_supervisor_that_refuses_is_asked_again(broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mending, "REST", 1)
+    bus = await Bus.connect(broker.url, broker.password, "test")
+    asked = asyncio.Queue[None]()
+
+    async def restart() -> None:
+        asked.put_nowait(None)
+        raise NotFoundError("there is no process named nats")
+
+    await refused(broker, bus)
+    task = asyncio.create_task(mend(bus, lambda: ROOM, restart, interval=0.01))
+    async with asyncio.timeout(10):
+        await asked.get()
+        await asked.get()
+    task.cancel()
     await bus.close()

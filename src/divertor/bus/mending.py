@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from divertor.bus.connection import Bus
-from divertor.errors import UnavailableError
+from divertor.errors import DivertorError
 
 log = logging.getLogger("divertor.bus")
 
@@ -36,11 +36,19 @@ async def mend(
     """
     while True:
         await asyncio.sleep(interval)
-        if not bus.refuses or free() < ROOM:
+        if not bus.refuses or not _has_room(free):
             continue
         log.error("the broker stores nothing more although there is room: it is started anew")
         try:
             await restart()
-        except UnavailableError as problem:
+        except DivertorError as problem:  # whatever it is: the next look may find it mended
             log.error("the broker cannot be started anew: %s", problem)
         await asyncio.sleep(interval * REST)
+
+
+def _has_room(free: Callable[[], int]) -> bool:
+    try:
+        return free() >= ROOM
+    except OSError as problem:
+        log.error("how much room the broker has is not known: %s", problem)
+        return False
