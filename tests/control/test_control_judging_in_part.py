@@ -79,6 +79,9 @@ OPTIONS = st.builds(
 )
 
 PATHS = (
+    "type.keyword",
+    "tags[0]",
+    "value.a",
     "a",
     "a.b",
     "a.b.keyword",
@@ -92,7 +95,7 @@ PATHS = (
     "_id",
     "é",
 )
-INDEX = FilterIndex([rule_filter(f"{path}:x") for path in PATHS if path != "l[1].b"])
+INDEX = FilterIndex([rule_filter(f"{path}:x") for path in PATHS if "[" not in path])
 
 LEAVES = st.sampled_from(("x", "X y", 5, 5.0, True, None, "2026-01-01T00:00:03Z", "\ud800", "é"))
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -101,7 +104,24 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     max_leaves=4,
 )
 BODIES = st.dictionaries(
-    st.sampled_from(("a", "a.b", "b", "c", "l", "l[1]", "at", "tags", "type", "value", "é", "_index")),
+    st.sampled_from(
+        (
+            "a",
+            "a.b",
+            "b",
+            "c",
+            "l",
+            "l[1]",
+            "at",
+            "tags",
+            "tags[0]",
+            "type",
+            "type.keyword",
+            "value",
+            "é",
+            "_index",
+        )
+    ),
     VALUES,
     max_size=4,
 )

@@ -265,14 +265,22 @@ class Document(Struct, gc=False, eq=False):
 
     def _at_own(self, event: Event, path: Path) -> Any:
         """A path that may begin with one of the event's own names."""
-        if path.only is None:
-            return _find(self.fields, path, 0)
-        found = _own(event, path.only)
+        if self.roots is not None and not path.roots - OWN <= self.roots:
+            self.complete(path.roots - OWN)
+        if path.only is not None:
+            found = self._own(event, path.only)
+            return None if found is _ABSENT else found
+        fields = {name: found for name in path.roots if (found := self._own(event, name)) is not _ABSENT}
+        return _find(fields, path, 0)
+
+    def _own(self, event: Event, name: str) -> Any:
+        """What `fields` has under a name that may be the event's own."""
+        found = _own(event, name)
         if found is not None:
             return found
-        if self.roots is not None and path.only not in self.roots:
-            self.complete(path.roots)
-        return self.body.get(path.only)
+        if self.roots is not None and name not in self.roots:
+            self.complete(frozenset((name,)))
+        return self.body.get(name, _ABSENT)
 
     def values(self, path: str) -> tuple[Any, ...]:
         """The scalars at a path, lists flattened; empty when there is none."""
