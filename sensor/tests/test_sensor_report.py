@@ -10,7 +10,8 @@ import pytest
 
 from divertor_sensor.reports.detection import Detection, Subject, export_request
 from divertor_sensor.reports.frames import Frame
-from divertor_sensor.reports.reporter import MAX_QUEUED, LogReporter, OtlpReporter, make_reporter
+from divertor_sensor.reports.log import LogReporter
+from divertor_sensor.reports.reporter import MAX_QUEUED, OtlpReporter, make_reporter
 from divertor_sensor.settings import Settings
 
 SUBJECT = Subject("POST", "/login", "10.0.0.9", "curl/8", "s-1", "session", "r-1")
