@@ -102,7 +102,7 @@ class Reader:
 
     def wish(self, roots: frozenset[str] | None) -> None:
         """An event was looked into for these names (None: all), and did not have them at hand."""
-        if roots is not None:
+        if roots is not None and not roots <= self._wished:
             self._wished |= roots
             self._missed = True
 
