@@ -11,7 +11,10 @@ import pytest
 from tests.alerts.desk import DOWN, Desk, Scripted, desk, several
 
 from divertor.alerts.destinations import shown
+from divertor.alerts.dispatcher import _together
 from divertor.alerts.lanes import Lane, Lanes, Waiting
+from divertor.alerts.outbox import AT_ONCE
+from divertor.errors import UnavailableError
 from divertor.rules import Match, load_rule
 
 pytestmark = pytest.mark.anyio
@@ -54,6 +57,21 @@ async def test_what_was_dropped_is_not_put_there_again(broker: Any, match: Match
         await here.dispatcher.drop(await failed(here, match()))
         await here.dispatch(several(match(), 1), again=True)
         assert here.dispatcher.waiting() == []
+
+
+async def test_when_one_cannot_be_dropped_the_others_are_not_dropped_afterwards() -> None:
+    lane, asked = Lane("r", 0, "post", 0), list[str]()
+
+    async def refused(waiting: Waiting) -> bool:
+        asked.append(waiting.key)
+        await asyncio.sleep(0)
+        raise UnavailableError("no broker")
+
+    with pytest.raises(UnavailableError):
+        await _together(refused, [Waiting(f"k{n}", 1, lane, "a", (n, 0), 0.0, 0.0) for n in range(1000)])
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert len(asked) == AT_ONCE
 
 
 async def test_what_another_process_holds_is_dropped_there(broker: Any, match: Matches) -> None:

@@ -381,11 +381,16 @@ class Dispatcher:
 
 
 async def _together(work: Callable[[Waiting], Awaitable[bool]], several: Sequence[Waiting]) -> list[bool]:
-    """Each of them, a number at a time."""
-    slots = asyncio.Semaphore(AT_ONCE)
+    """Each of them, a number at a time; when one fails, nothing goes on behind whoever is told so."""
+    left = iter(several)  # a task takes the next one: thousands need no task each
 
-    async def one(waiting: Waiting) -> bool:
-        async with slots:
-            return await work(waiting)
+    async def some() -> list[bool]:
+        return [await work(each) for each in left]
 
-    return await asyncio.gather(*(one(each) for each in several))
+    tasks = [asyncio.ensure_future(some()) for _ in range(min(AT_ONCE, len(several)))]
+    try:
+        done = await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return [each for one in done for each in one]
