@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.control.test_control_rules import Pager, until
 
 from divertor.alerts import Alerter
 from divertor.bus import Bus, State
+from divertor.control import following
 from divertor.control.checkpoints import SMALL, Checkpoints
 from divertor.control.judging import Judge
 from divertor.control.leading import KIND, LEASE, NAME, Lead
@@ -246,10 +248,32 @@ async def test_a_disk_that_refuses_says_why_and_keeps_no_half_checkpoint(tmp_pat
     await kept.write(judge)
 
 
-async def test_without_a_last_checkpoint_another_worker_leads_at_once_all_the_same(
-    broker: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_without_room_for_a_child_the_system_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "plane.checkpoint.new").mkdir()
+    def refused() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refused)
+    with pytest.raises(UnavailableError, match="temporarily unavailable"):
+        await Checkpoints(tmp_path, "one").write(Judge([]))
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [(os.mkdir, "Is a directory"), (os.mkfifo, "not written within 0.1 s")],
+    ids=["refused", "slow"],
+)
+async def test_without_a_last_checkpoint_another_worker_leads_at_once_all_the_same(
+    broker: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], None],
+    why: str,
+) -> None:
+    monkeypatch.setattr(following, "_LAST_CHECKPOINT", 0.1)
+    make(tmp_path / "plane.checkpoint.new")
     async with worker(broker, tmp_path) as here:
         await here.bus.publish(events(1, 3))
         await here.judged()
@@ -257,7 +281,7 @@ async def test_without_a_last_checkpoint_another_worker_leads_at_once_all_the_sa
     lead = await State(bus).get(KIND, NAME)
     await bus.close()
     assert lead is not None and lead.value["until"] == 0.0
-    assert "no last checkpoint" in caplog.text and "Is a directory" in caplog.text
+    assert "no last checkpoint" in caplog.text and why in caplog.text
 
 
 async def test_a_child_that_writes_does_not_outlive_the_worker(tmp_path: Path) -> None:

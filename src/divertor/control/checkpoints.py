@@ -64,7 +64,7 @@ class Checkpoints:
     async def write(self, judge: Judge) -> Mark:
         """Write a draft of what `judge` remembers now; `commit` makes it the checkpoint.
 
-        :raises UnavailableError: the disk refuses.
+        :raises UnavailableError: the disk refuses, or the system another process.
         """
         mark = judge.mark()
         try:
@@ -151,9 +151,14 @@ class Checkpoints:
 
         It dies with its parent, because it has a copy of all that is open there, the lock on a worker's name
         among it. Its exit code is the number of what the disk refused with.
+
+        :raises UnavailableError: there is no room for another process.
         """
         parent = os.getpid()
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError as problem:
+            raise UnavailableError(f"{self._draft}: {problem.strerror}") from problem
         if child:
             return child
         code = _FAULT

@@ -42,8 +42,9 @@ _REST = 20
 IDLE = 5
 #: Seconds that a checkpoint waits for what it stands on to be in the outbox.
 _SETTLE = 5.0
-#: Seconds that the end may take.
+#: Seconds that the end may take, and of these its checkpoint: a large one takes longer, and is left.
 _LAST = 2.0
+_LAST_CHECKPOINT = 1.5
 _PAGE = 1000
 #: Seconds of judging after which others have a turn: who reports an attack, asks the API, renews the lead.
 _TURN = 0.005
@@ -168,9 +169,12 @@ class Worker:
             await self._tell()
             try:
                 if not self._judge.midway:  # otherwise the batch is judged again, from the checkpoint before
-                    await self._checkpoint()
-            except UnavailableError as problem:
-                log.error("no last checkpoint: %s", problem)
+                    async with asyncio.timeout(_LAST_CHECKPOINT):
+                        await self._checkpoint()
+            except (UnavailableError, TimeoutError) as problem:
+                log.error(
+                    "no last checkpoint: %s", str(problem) or f"not written within {_LAST_CHECKPOINT:g} s"
+                )
             await self._lead.resign()
 
     async def _begin(self) -> int:
