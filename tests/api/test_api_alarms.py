@@ -81,7 +81,7 @@ async def test_what_is_no_alarm_is_not_found(admin: httpx.AsyncClient) -> None:
 async def test_an_alarm_that_is_over_cannot_be_acknowledged(stack: Stack, admin: httpx.AsyncClient) -> None:
     id = alarm(stack)
     assert stack.alarms is not None
-    stack.alarms.tick(load_rule(RULE, "r"), None, [], ZERO + 2 * 3_600_000_000)
+    list(stack.alarms.passed(load_rule(RULE, "r"), None, ZERO + 2 * 3_600_000_000))
     assert (await admin.post(f"{API}/alarms/{id}/ack")).status_code == 409
     assert (await admin.get(f"{API}/alarms?state=over")).json()[0]["state"] == "ended"
 

@@ -133,7 +133,7 @@ async def test_acknowledgements_end_with_their_alarms_or_their_time(broker: Any)
         here.now += timedelta(minutes=90)
         for key in ("eve", "ann"):
             here.fires(key)
-        here.alarms.tick(RULE, None, [], ZERO + 90 * 60_000_000)
+        list(here.alarms.passed(RULE, None, ZERO + 90 * 60_000_000))
         await here.control.sweep()
         assert list(await here.state.list(ACKS)) == [alarms["eve"]]
 
@@ -141,7 +141,7 @@ async def test_acknowledgements_end_with_their_alarms_or_their_time(broker: Any)
 async def test_an_alarm_that_is_over_cannot_be_acknowledged(broker: Any) -> None:
     async with world(broker) as here:
         alarm = here.fires("bob")
-        here.alarms.tick(RULE, None, [], ZERO + 2 * 3_600_000_000)
+        list(here.alarms.passed(RULE, None, ZERO + 2 * 3_600_000_000))
         with pytest.raises(ConflictError):
             await here.control.acknowledge(alarm, None, "me", "")
 

@@ -57,17 +57,11 @@ class Alarms:
         self.suppressed: dict[str, int] = {}
 
     def decide(self, rule: Rule, state: Any, hits: Sequence[Hit], now: int) -> list[Verdict]:
-        """Which of the hits that an event caused are alerts. `state` is the rule type's."""
+        """Which of the hits that an event or a tick caused are alerts. `state` is the rule type's."""
         if not hits:
             return []
         verdicts = [self._take(rule, state, hit, now) for hit in hits]
         return [verdict for verdict in verdicts if verdict is not None]
-
-    def tick(self, rule: Rule, state: Any, hits: Sequence[Hit], now: int) -> list[Verdict]:
-        """Which of the hits that a tick caused are alerts, what waited long enough, and which alarms are
-        over.
-        """
-        return [*self.decide(rule, state, hits, now), *self.passed(rule, state, now)]
 
     def knows(self, rule: str) -> bool:
         """Whether anything is remembered of a rule that a tick may change."""
