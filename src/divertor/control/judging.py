@@ -130,7 +130,7 @@ class Judge:
         self.engine.restore(Snapshot(rules, theirs.alarms if everything else mine.alarms))
 
     def _tally_of(self, mark: Mark) -> Tally:
-        """What was counted up to a checkpoint; a file of an earlier version does not say."""
+        """What was counted up to a checkpoint; nothing when it does not say."""
         try:
             return Tally.from_json(mark.tally) if mark.tally else Tally()
         except ValueError as problem:

@@ -39,7 +39,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         return _plain_mapping(value, depth) if depth < MAX_DEPTH else "…"
     if isinstance(value, list | tuple):
         return [plain(inner, depth + 1) for inner in value] if depth < MAX_DEPTH else "…"
-    if value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and isfinite(value)):
+    if isinstance(value, str | int) or (isinstance(value, float) and isfinite(value)):
         return value
     return str(value)
 
