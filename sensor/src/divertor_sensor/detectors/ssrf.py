@@ -62,7 +62,7 @@ _READS_FILES = frozenset({"file", "local_file", "local-file"})
 _WEB = frozenset({"http", "https", "ws", "wss"})
 _SEPARATORS = re.compile(r"[\t\r\n]")
 #: As urllib takes an address out of a text about one (RFC 3986, appendix C).
-_WRAPPED = re.compile(r"\s*<\s*(?:url:)?\s*([^<>]++)>\s*", re.IGNORECASE)
+_WRAPPED = re.compile(r"\s*+<\s*+(?:url:\s*+)?+([^<>]++)>\s*+", re.IGNORECASE)
 
 
 class Connection(NamedTuple):
