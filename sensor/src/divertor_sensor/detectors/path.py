@@ -44,7 +44,7 @@ def select(value: str) -> list[str]:
     if not _CAN_STEER.search(value):
         return []
     texts: list[str] = []
-    for form in _converted(derived_values(value)):
+    for form in dict.fromkeys(_converted(derived_values(value))):
         if len(form) > _MAX_LENGTH:
             form = posixpath.normpath(form)  # as pathlib does, of `/////etc`
         if len(form) > _MAX_LENGTH:
@@ -97,17 +97,24 @@ def judge(statement: str, candidates: Sequence[Candidate], work: Work) -> Judgem
         if at >= 0:
             touched = True
         # `zipfile` drops the steps from a name: what is left of it says nothing.
-        is_hidden = at < 0 and candidate.origin.source != "archive" and not _is_quoted(candidate)
-        if _decides(statement, candidate.text, at) or (is_hidden and _resolved(statement, candidate.text)):
+        is_hidden = at < 0 and candidate.origin.source != "archive"
+        if _decides(statement, candidate.text, at) or (
+            is_hidden and _resolved(statement, candidate.text) and not _is_quoted(candidate, work)
+        ):
             return Judgement(True, Finding(candidate.origin, True))
     return Judgement(True, None) if touched else UNTOUCHED
 
 
-def _is_quoted(candidate: Candidate) -> bool:
-    """Whether it is a piece of a longer text that speaks of it: that proves nothing of a path elsewhere."""
+def _is_quoted(candidate: Candidate, work: Work) -> bool:
+    """Whether it is a piece of a longer text that speaks of it: that proves nothing of a path elsewhere. What
+    is left when quotes, tags or control characters are removed is no piece.
+    """
     value = candidate.origin.value
     at = value.find(candidate.text)
-    return at > 0 and value[at - 1] not in _SEPARATORS
+    if at <= 0 or value[at - 1] in _SEPARATORS:
+        return False
+    work.spend(2 * len(value))
+    return candidate.text not in derived_values(value)
 
 
 def _decides(path: str, text: str, at: int) -> bool:
