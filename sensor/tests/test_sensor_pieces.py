@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from posixpath import normpath
 
 import pytest
 
@@ -90,6 +91,7 @@ HONEST: dict[str, tuple[str, str]] = {
     "a page": ("SELECT 1 FROM t WHERE a = 1 ORDER BY b limit 10 offset 20", "show me: limit 10 offset 20"),
     "a list": ("SELECT 1 FROM t WHERE a IN ('first name', 'id')", "['name', 'id']"),
     "a concatenation": ("SELECT 'a' || name || 'b', 'it''s' FROM t", "it's a || b"),
+    "the end of a statement": ("INSERT INTO t VALUES (?, 'x'); ", "alert('x');"),
     "two literals": ("SELECT 1 FROM t WHERE a = 'it''s x' AND b = 'y'", "it's x' AND"),
 }
 
@@ -121,6 +123,12 @@ OTHERS: dict[str, tuple[Detector, Takes, str, str]] = {
     ),
     "path, home": (path.DETECTOR, lambda value: f"/root{value[1:]}", "{}", "~/.bashrc"),
     "path, tidied": (path.DETECTOR, lambda value: f"/srv/{value[3:]}", "{}.txt", "../secret"),
+    "path, tidied and in quotes": (
+        path.DETECTOR,
+        lambda value: normpath(f"/srv/{value[1:-1]}"),
+        "{}",
+        '"../../etc/passwd"',
+    ),
     "template, last name": (template.DETECTOR, lambda value: value[4:], "Hello {}", "ann {{7*7}}"),
     "template, cut": (template.DETECTOR, lambda value: value[:20], "Hello {}", f"{{{{7*7}}}}{'z' * 40}"),
     "template, both": (
@@ -199,6 +207,21 @@ def test_many_pieces_take_time_in_proportion_to_their_length(part: str) -> None:
     assert taken[1] < 16 * taken[0] + 0.2
 
 
+@pytest.mark.parametrize(
+    ("select", "before", "part"),
+    [(sql.select, "", "or."), (sql.select, "", "and."), (ssrf.select, "<", " ")],
+)
+def test_what_begins_at_many_places_is_not_read_to_its_end_at_each(
+    select: Callable[[str], object], before: str, part: str
+) -> None:
+    taken = []
+    for length in (500, 4_000, 16_000):
+        started = time.process_time()
+        select(before + part * (length // len(part)) + "x")
+        taken.append(time.process_time() - started)
+        assert taken[-1] < 16 * taken[0] + 0.1
+
+
 def test_a_table_that_is_read_line_by_line_costs_little_for_each_line() -> None:
     lines = [f"{number};O'Brien and 'sons' or so {number}" for number in range(4_000)]
     origin = Input("form", "f", "\n".join(lines))
@@ -211,5 +234,5 @@ def test_a_table_that_is_read_line_by_line_costs_little_for_each_line() -> None:
 
 
 def test_the_examples_are_all_there() -> None:
-    assert (len(OTHERS), len(OTHERS_HONEST)) == (29, 10)
-    assert (len(SQL), len(HONEST)) == (26, 7) and all(re.search(r"\{\}", each[1]) for each in SQL.values())
+    assert (len(OTHERS), len(OTHERS_HONEST)) == (30, 10)
+    assert (len(SQL), len(HONEST)) == (26, 8) and all(re.search(r"\{\}", each[1]) for each in SQL.values())

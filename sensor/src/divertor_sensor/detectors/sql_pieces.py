@@ -19,6 +19,8 @@ from divertor_sensor.work import Work
 _JOINS = r"(?:x?or|and|between|case|except|glob|having|ilike|in|intersect|is|like|limit|not|regexp|union)"
 #: What can go on after the end of a literal: an operator, a comment, a further statement, a word that joins.
 _GOES_ON = re.compile(rf"'[\s)]*+([=<>|;*/+&^%!~#-]|{_JOINS}\b)")
+#: The end of a statement: many have it, and no attack goes on from there.
+_ENDS = re.compile(r"'[\s)]*+;\s*+\Z")
 #: Of that, as much as no text has by chance: a sign, or a joining word with what it joins.
 _ACTS = re.compile(rf"[=<>|;*/+&^%!~#-]|\b{_JOINS}\b\s*+(?:['\"(\d]|\w++\s++\w)")
 #: So many characters in common are no chance, nor are fewer at the end of an input.
@@ -28,10 +30,13 @@ _COMMENTS = frozenset({"--", "/*"})
 #: What follows the end of a literal is looked at up to here.
 _FAR = 1024
 _BLANK = r"(?:\s|/\*[^*]*+\*/)*+"
+#: A name, no longer than those of databases with a schema's and a table's: `or.or.or.` is not read to its end
+#: at each place.
+_NAME = r"[\w.]{1,256}+"
 #: Where an attack without an apostrophe begins.
 _LEVER = re.compile(
-    rf"\bor\b{_BLANK}(?:[\d(+~!@-]|(?:not|true|case)\b|[\w.]++{_BLANK}[=<>!])"
-    rf"|\band\b{_BLANK}(?:\(|[\w.]++{_BLANK}[=<>!(])|\bxor\b{_BLANK}[\w(]"
+    rf"\bor\b{_BLANK}(?:[\d(+~!@-]|(?:not|true|case)\b|{_NAME}{_BLANK}[=<>!])"
+    rf"|\band\b{_BLANK}(?:\(|{_NAME}{_BLANK}[=<>!(])|\bxor\b{_BLANK}[\w(]"
     rf"|\bunion\b{_BLANK}(?:(?:all|distinct)\b{_BLANK})?+[(s]|\({_BLANK}select\b|\bcase\b{_BLANK}when\b"
     rf"|;{_BLANK}(?:alter|attach|copy|create|delete|drop|exec|grant|insert|pragma|select|truncate|update)\b"
     r"|\b(?:benchmark|extractvalue|load_extension|load_file|pg_sleep|randomblob|sleep|updatexml)\s*+\("
@@ -126,7 +131,7 @@ def _breaking(lexed: Lexed, work: Work) -> Iterator[str]:
         if shield.kind != "quoted" or text[at] != "'":
             continue
         following = _GOES_ON.match(text, at)
-        if following is None:
+        if following is None or _ENDS.match(text, at):
             continue
         far = following.start(1) + _FAR
         acts = _ACTS.search(text, following.start(1), far)
