@@ -46,6 +46,23 @@ def test_a_site_that_makes_up_ever_new_statements_is_left_alone() -> None:
     assert memory.is_due(SITE, f"{STATEMENT} 999")
 
 
+def test_a_site_that_makes_up_ever_new_statements_makes_no_other_forgotten() -> None:
+    memory = StatementMemory()
+    memory.learn(SITE, STATEMENT)
+    for number in range(4_000):
+        memory.learn(("app.py", 2, 2), f"{STATEMENT} {number:0500}")
+    assert memory.knows(SITE, STATEMENT)
+
+
+def test_what_was_forgotten_for_its_length_is_examined_when_it_comes_twice() -> None:
+    memory = StatementMemory()
+    for _ in range(9):
+        memory.is_due(SITE, STATEMENT)
+    for number in range(80):
+        memory.learn(("app.py", number, 2), f"{STATEMENT} {number:016000}")
+    assert any([memory.is_due(SITE, STATEMENT) for _ in range(2)])
+
+
 def test_a_constant_of_a_function_on_the_stack_is_the_programs_own() -> None:
     held = "select 2 from t"
     assert is_constant("".join(["select 2", " from t"]), sys._getframe()) and held

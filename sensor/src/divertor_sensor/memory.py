@@ -123,13 +123,17 @@ class StatementMemory:
         if self._length >= _MAX_KEPT:
             self._sites.clear()
             self._skeletons.clear()
+            # What was seen often would be examined again only when it has come twice as often.
+            self._sightings.clear()
             self._length = 0
         known = places.get(place)
         if known is None:
             if len(places) >= _MAX_SITES:
+                self._length -= sum([sum(map(len, list(each))) for each in list(places.values())])
                 places.clear()
             known = places.setdefault(place, set())
         if len(known) >= _MAX_PER_SITE:
+            self._length -= sum(map(len, list(known)))
             known.clear()
         known.add(text)
         self._length += len(text)
