@@ -122,6 +122,13 @@ OTHERS: dict[str, tuple[Detector, Takes, str, str]] = {
         "http://h/?f=../secret.txt",
     ),
     "path, home": (path.DETECTOR, lambda value: f"/root{value[1:]}", "{}", "~/.bashrc"),
+    "path, home of somebody": (path.DETECTOR, lambda value: f"/home/{value[1:]}", "{}", "~ann/.bashrc"),
+    "path, home elsewhere": (
+        path.DETECTOR,
+        lambda value: f"/var/www{value[9:]}",
+        "{}",
+        "~www-data/html/config.php",
+    ),
     "path, tidied": (path.DETECTOR, lambda value: f"/srv/{value[3:]}", "{}.txt", "../secret"),
     "path, tidied and in quotes": (
         path.DETECTOR,
@@ -155,6 +162,7 @@ OTHERS_HONEST: dict[str, tuple[Detector, str, str]] = {
     "shell, a redirection": (shell.DETECTOR, "sort x > /dev/null 2>&1", "run it with > /dev/null 2>&1"),
     "shell, quoted and cut": (shell.DETECTOR, "echo 'abcdefgh; id' | sort", "abcdefgh; id & more"),
     "path, a link": (path.DETECTOR, "/srv/static/img/a.png", "![i](../img/a.png) text"),
+    "path, somebody's page": (path.DETECTOR, "/srv/app/templates/profile.html", "~ann/profile.html"),
     "path, inside": (path.DETECTOR, "/srv/files/x/../a.txt", "see x/../a.txt"),
     "template, half a tag": (template.DETECTOR, "Hello {{ name }}", "what is {{"),
     "filter, in words": (ldap.DETECTOR, "(cn=Bob (the builder))", "Bob (the builder) at (x)"),
@@ -234,5 +242,5 @@ def test_a_table_that_is_read_line_by_line_costs_little_for_each_line() -> None:
 
 
 def test_the_examples_are_all_there() -> None:
-    assert (len(OTHERS), len(OTHERS_HONEST)) == (30, 10)
+    assert (len(OTHERS), len(OTHERS_HONEST)) == (32, 11)
     assert (len(SQL), len(HONEST)) == (26, 8) and all(re.search(r"\{\}", each[1]) for each in SQL.values())

@@ -154,8 +154,7 @@ def _resolved(path: str, text: str) -> bool:
     if ".." in path or not path.startswith("/"):
         return False
     if _HOME.match(text):
-        name = posixpath.normpath(text[text.index("/") :])
-        return len(name) > _MIN_NAME and path.endswith(name)
+        return _is_at_home(path, text)
     if not _STEP.search(text):
         return False
     tidy = posixpath.normpath(text)
@@ -163,6 +162,17 @@ def _resolved(path: str, text: str) -> bool:
         return _absolute(path, tidy) if path.startswith(tidy) else False
     tail = _LEADING_STEPS.sub("/", tidy) if _LEADING_STEPS.match(tidy) else ""
     return len(tail) > _MIN_TAIL and ".." not in tail and _ends_in(path, tail)
+
+
+def _is_at_home(path: str, text: str) -> bool:
+    """Whether `path` is what `~/x` or `~user/x` stands for. A user's home is called like the user, mostly;
+    else several directories must be the same, as `/~user/x` is also a page of that user's.
+    """
+    user, _, rest = text[1:].partition("/")
+    name = posixpath.normpath(f"/{rest}")
+    if len(name) <= _MIN_NAME or not path.endswith(name):
+        return False
+    return not user or name.count("/") > 1 or path[: -len(name)].endswith(f"/{user}")
 
 
 def _ends_in(path: str, tail: str) -> bool:
