@@ -147,6 +147,7 @@ OTHERS: dict[str, tuple[Detector, Takes, str, str]] = {
     "page, last name": (xss.DETECTOR, lambda value: value[4:], "<p>{}</p>", "ann <script>alert(1)</script>"),
     "page, cut": (xss.DETECTOR, lambda value: value[:30], "<p>{}</p>", f"<svg onload=alert(1)>{'z' * 40}"),
     "page, attribute": (xss.DETECTOR, lambda value: value[4:], '<p id="{}">x', 'ann " onclick=alert(1) x="'),
+    "page, one tag": (xss.DETECTOR, lambda value: value[4:-4], "<p>{}</p>", "ann <img/onerror=f(1)> bob"),
     "page, capitals": (xss.DETECTOR, str.upper, "<p>{}</p>", "<svg onload=&#97;lert(1)>"),
     "page, a title": (xss.DETECTOR, str.title, "<p>{}</p>", "<svg onload=&#97;&#108;&#101;&#114;&#116;(1)>"),
     "redirect, a state": (redirect.DETECTOR, lambda value: value[2:], "{}", "a|https://evil.example/"),
@@ -167,6 +168,7 @@ OTHERS_HONEST: dict[str, tuple[Detector, str, str]] = {
     "template, half a tag": (template.DETECTOR, "Hello {{ name }}", "what is {{"),
     "filter, in words": (ldap.DETECTOR, "(cn=Bob (the builder))", "Bob (the builder) at (x)"),
     "page, escaped": (xss.DETECTOR, "<p>a &lt;b onclick=x&gt;</p>", "a <b onclick=x>"),
+    "page, a tag": (xss.DETECTOR, '<form method="post"><p>x', 'why does <form method="post"> fail'),
     "page, feet": (xss.DETECTOR, '<script>var a = "6\' 2\\" tall";</script>', "6' 2\" tall"),
     "redirect, of a client": (
         redirect.DETECTOR,
@@ -242,5 +244,5 @@ def test_a_table_that_is_read_line_by_line_costs_little_for_each_line() -> None:
 
 
 def test_the_examples_are_all_there() -> None:
-    assert (len(OTHERS), len(OTHERS_HONEST)) == (32, 11)
+    assert (len(OTHERS), len(OTHERS_HONEST)) == (33, 12)
     assert (len(SQL), len(HONEST)) == (26, 8) and all(re.search(r"\{\}", each[1]) for each in SQL.values())

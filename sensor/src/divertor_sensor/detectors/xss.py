@@ -51,6 +51,11 @@ _SPECIAL = re.compile(
     r"[<>\"'`]|(?:\A|[\t\n\f\r /])on[a-z]{3,}[\t\n\f\r ]*+=|\w[ \t]?\([ \t]?[^\s)]", re.IGNORECASE
 )
 _HANDLER = re.compile(r"[\"'][\t\n\f\r /]*+on[a-z]{3,}[\t\n\f\r ]*+=", re.IGNORECASE)
+#: An attribute without one of which a tag by itself does nothing: most pages have a `<form method="post">` of
+#: their own, and texts speak of it.
+_HARMFUL = re.compile(
+    r"[\s/\"'](?:on|src|href|xlink|action|form|data|from|to|values|http-equiv|style)", re.IGNORECASE
+)
 _LONGEST = 16 * 1024
 _ADDRESS = re.compile(
     r"(?:javascript|vbscript):|data:(?:text/(?:html|xml)|image/svg|application/xhtml)", re.I
@@ -92,7 +97,10 @@ def _pieces(value: str) -> Iterator[str]:
         return
     first, last = value.find("<"), value.rfind(">")
     if 0 <= first < last:
-        yield from (value[first : last + 1], value[first:])
+        elements = value[first : last + 1]
+        if elements.count("<") > 1 or _HARMFUL.search(elements):
+            yield elements
+        yield value[first:]
         # Names of elements know no case, nor do character references: what they write is code in any.
         yield from (value.upper(), value.title())
     handler = _HANDLER.search(value)
