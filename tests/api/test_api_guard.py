@@ -28,7 +28,7 @@ async def test_nothing_but_health_answers_without_a_token(bare: Any) -> None:
             (method, path): (await nobody.request(method, path)).status_code
             for method, path in operations(bare)
         }
-    assert len(statuses) == 80
+    assert len(statuses) == 86
     assert {key for key, status in statuses.items() if status != 401} == {("GET", "/api/v1/health")}
 
 

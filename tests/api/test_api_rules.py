@@ -96,3 +96,14 @@ async def test_a_mute_goes_before_a_silence_of_some_matches(admin: httpx.AsyncCl
     await admin.post("/api/v1/rules/many/mute", json={"for": "1h"})
     (found,) = (await admin.get("/api/v1/rules")).json()
     assert found["silenced"]["mute"] and found["silenced"]["by"] == "admin"
+
+
+async def test_rules_are_listed_while_the_broker_is_away(
+    admin: httpx.AsyncClient, broker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("divertor.bus.state.LIST_PATIENCE", 0.1)
+    await admin.put(PATH, content=RULE, headers=YAML)
+    broker.kill()
+    listed = await admin.get("/api/v1/rules")
+    assert listed.status_code == 200, listed.text
+    assert [(each["name"], each["silences_known"]) for each in listed.json()] == [("every detection", False)]

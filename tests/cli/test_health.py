@@ -60,7 +60,11 @@ def test_a_rule_of_an_older_stack_is_not_said_to_hear_nothing() -> None:
     ],
 )
 def test_what_keeps_a_rule_quiet_is_told_in_words(silence: dict[str, Any] | None, expected: str) -> None:
-    assert quiet(silence) == expected
+    assert quiet({"silenced": silence}) == expected
+
+
+def test_what_nobody_can_say_now_is_not_passed_over() -> None:
+    assert quiet({"silenced": None, "silences_known": False}) == "unknown: the broker is away"
 
 
 def test_what_stopped_a_rule_goes_before_what_ails_it() -> None:

@@ -133,6 +133,7 @@ class RuleShape(Shape):
     last_event: str | None = Field(description="When an event of its index last came.")
     watched_since: str | None = Field(description="From when on that is known.")
     silenced: QuietShape | None
+    silences_known: bool
     error: str
     source: str
     text: str

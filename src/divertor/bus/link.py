@@ -108,14 +108,15 @@ class Link:
                 await link._set_up()
         except TimeoutError:
             await link.close()
-            raise UnavailableError(link._unreachable(timeout)) from None
+            raise UnavailableError(link.unreachable(timeout)) from None
         except BaseException:
             await link.close()
             raise
         link._keeping = asyncio.create_task(link._keep())
         return link
 
-    def _unreachable(self, timeout: float) -> str:
+    def unreachable(self, timeout: float) -> str:
+        """What to say of a broker that has not answered for `timeout` seconds."""
         why = f" ({self._trouble})" if self._trouble else ""
         return f"the broker at {self._url} did not answer within {timeout:g} s{why}; is nats-server running?"
 
@@ -179,7 +180,7 @@ class Link:
             async with asyncio.timeout(timeout):
                 return await self._ask_until_answered(subject, payload, headers)
         except TimeoutError:
-            raise UnavailableError(self._unreachable(timeout)) from None
+            raise UnavailableError(self.unreachable(timeout)) from None
 
     async def store(
         self, subject: str, payload: bytes, headers: Mapping[str, str] | None, timeout: float = 5.0

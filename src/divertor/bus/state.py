@@ -6,6 +6,7 @@ cannot overwrite each other unseen.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
@@ -30,6 +31,8 @@ _PREFIX = f"$KV.{BUCKET}."
 #: A tombstone only has to outlive watchers that are looking; one that was away re-reads everything.
 _TOMBSTONE_SECONDS = 3600
 _WRONG_REVISION = 10071
+#: Seconds without a document after which a list is given up: following waits for the broker, who asks does not.
+LIST_PATIENCE = 5.0
 #: Largest document, in bytes of JSON.
 MAX_BYTES = 4 * 1024 * 1024
 
@@ -133,12 +136,17 @@ class State:
         """
         found: dict[str, Entry] = {}
         changes = self.watch(kind)
+        clock = asyncio.get_running_loop().time
         try:
-            async for item in changes:
-                if isinstance(item, Synced):
-                    break
-                if item.value is not None:
-                    found[item.name] = Entry(item.value, item.revision)
+            async with asyncio.timeout(LIST_PATIENCE) as waiting:
+                async for item in changes:
+                    if isinstance(item, Synced):
+                        break
+                    waiting.reschedule(clock() + LIST_PATIENCE)
+                    if item.value is not None:
+                        found[item.name] = Entry(item.value, item.revision)
+        except TimeoutError:
+            raise UnavailableError(self._link.unreachable(LIST_PATIENCE)) from None
         finally:
             await changes.aclose()
         return found

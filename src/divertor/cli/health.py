@@ -22,8 +22,11 @@ def trouble(rule: Mapping[str, Any], stopped: Mapping[str, str]) -> str:
     return "disabled" if rule.get("enabled") is False else str(rule.get("error") or "")
 
 
-def quiet(silence: Mapping[str, Any] | None) -> str:
+def quiet(rule: Mapping[str, Any]) -> str:
     """Until when people are not told of what a rule finds, and on whose word; "" when they are."""
+    if rule.get("silences_known") is False:
+        return "unknown: the broker is away"
+    silence = rule.get("silenced")
     if not silence:
         return ""
     what = "muted" if silence.get("mute") else "partly silenced" if silence.get("partly") else "silenced"
@@ -69,7 +72,7 @@ def details(rule: Mapping[str, Any], waiting: int, why: str, now: datetime) -> I
         ("last match", short_time(rule.get("last_match"))),
         ("alerts", alerts),
         ("realert", rule.get("realert")),
-        ("quiet", quiet(rule.get("silenced"))),
+        ("quiet", quiet(rule)),
         ("waiting", f"{words} to be delivered; see `divertor alerts`" if waiting else ""),
         ("trouble", why),
         ("hint", unheard(rule, now)),

@@ -52,7 +52,7 @@ def list_all(state: State = "", as_json: AsJson = False) -> None:
             each.get("type"),
             each.get("matches"),
             short_time(each.get("last_match")),
-            quiet(each.get("silenced")),
+            quiet(each),
             trouble(each, stopped) or styled(unheard(each, now), "yellow"),
         ]
         for each in found

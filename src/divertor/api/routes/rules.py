@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from divertor.api.context import Api, By, ValidateOnly
 from divertor.api.describe import body, errors
 from divertor.api.schemas import RuleShape
 from divertor.api.services import RuleStatus, Services
-from divertor.errors import InputError, Position
+from divertor.errors import InputError, Position, UnavailableError
 from divertor.model.events import format_time, moment_of
 from divertor.model.quantities import format_seconds
 from divertor.rules import Rule
@@ -40,8 +41,8 @@ alert: debug
 @router.get("", summary="List rules", response_model=list[RuleShape], responses=errors())
 async def list_rules(request: Request, api: Api, page: Paged) -> Response:
     found = page.of(rules := api.rules.list())
-    quiet = await api.alarms.quiet([each.rule.name for each in found])
-    told = [status_to_json(each, quiet.get(each.rule.name)) for each in found]
+    quiet = await _silences(api, [each.rule.name for each in found])
+    told = [status_to_json(each, quiet) for each in found]
     return answer(request, told, headers=page_headers(request, page, len(rules)))
 
 
@@ -91,11 +92,22 @@ async def delete_rule(name: str, api: Api, by: By) -> Response:
 
 
 async def _told(api: Services, name: str) -> dict[str, Any]:
-    return status_to_json(api.rules.get(name), (await api.alarms.quiet([name])).get(name))
+    return status_to_json(api.rules.get(name), await _silences(api, [name]))
 
 
-def status_to_json(status: RuleStatus, silence: Silence | None = None) -> dict[str, Any]:
-    """A rule, what became of it, and the silence that keeps people from being told."""
+async def _silences(api: Services, rules: Sequence[str]) -> Mapping[str, Silence] | None:
+    """The silence of each of those rules that has one. None: nobody knows, the broker is away; the rules
+    themselves are known all the same.
+    """
+    try:
+        return await api.alarms.quiet(rules)
+    except UnavailableError:
+        return None
+
+
+def status_to_json(status: RuleStatus, silences: Mapping[str, Silence] | None) -> dict[str, Any]:
+    """A rule, what became of it, and the silence that keeps people from being told, if that is known."""
+    silence = None if silences is None else silences.get(status.rule.name)
     return rule_to_json(status.rule) | {
         "matches": status.matches,
         "last_match": _time(status.last_match),
@@ -103,6 +115,7 @@ def status_to_json(status: RuleStatus, silence: Silence | None = None) -> dict[s
         "last_event": _time(status.last_event),
         "watched_since": _time(status.watched),
         "silenced": None if silence is None else _quiet_to_json(silence),
+        "silences_known": silences is not None,
         "error": status.error,
     }
 
@@ -139,6 +152,7 @@ def rule_to_json(rule: Rule) -> dict[str, Any]:
         "last_event": None,
         "watched_since": None,
         "silenced": None,
+        "silences_known": True,
         "error": "",
         "source": rule.source,
         "text": rule.text,
