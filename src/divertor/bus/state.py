@@ -31,7 +31,7 @@ _PREFIX = f"$KV.{BUCKET}."
 #: A tombstone only has to outlive watchers that are looking; one that was away re-reads everything.
 _TOMBSTONE_SECONDS = 3600
 _WRONG_REVISION = 10071
-#: Seconds without a document after which a list is given up: following waits for the broker, who asks does not.
+#: Seconds without a document after which a list is given up: who follows waits on, who asks does not.
 LIST_PATIENCE = 5.0
 #: Largest document, in bytes of JSON.
 MAX_BYTES = 4 * 1024 * 1024
