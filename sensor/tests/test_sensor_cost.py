@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divertor_sensor.detectors import Candidate, Detector, sql, ssrf, xss
+from divertor_sensor.detectors import Candidate, Detector, path, shell, sql, ssrf, template, xss
 from divertor_sensor.detectors.skeleton import skeleton
 from divertor_sensor.faults import LOG
 from divertor_sensor.memory import StatementMemory
@@ -280,6 +280,21 @@ def test_values_that_are_too_much_as_a_whole_are_not_begun_to_be_judged() -> Non
     with pytest.raises(Spent):
         part.searched(detector, Work())
     assert isinstance(detector, Detector) and asked == []
+
+
+@pytest.mark.parametrize("unit", ["é'", "%2e%2e%2f", "&lt;", "\ufdfa"])
+def test_many_short_values_that_stand_for_much_are_not_begun_to_be_judged(unit: str) -> None:
+    part = Part(inputs_of([f"{number}{unit * 200}"[:255] for number in range(2000)]))
+    with pytest.raises(Spent):
+        part.searched(replace(sql.DETECTOR, select=None), Work())  # type: ignore[arg-type]
+
+
+def test_many_names_of_people_are_judged_by_every_detector() -> None:
+    part = Part(inputs_of([f"Zoë O'Brien-Müller the {number}th" for number in range(2000)]))
+    work = Work()
+    for detector in (sql.DETECTOR, xss.DETECTOR, path.DETECTOR, shell.DETECTOR, template.DETECTOR):
+        part.searched(detector, work)
+    assert work.left > 0
 
 
 def inputs_of(values: list[str]) -> Any:

@@ -110,7 +110,8 @@ def litestar_app() -> Any:
     async def missing() -> None:
         raise NotFoundException
 
-    return litestar.Litestar([view, missing])
+    # Litestar would make the whole process log, and other tests with it.
+    return litestar.Litestar([view, missing], logging_config=None)
 
 
 def starlette_app() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,3 +42,18 @@ def test_an_encoded_traversal_is_recognised_after_decoding() -> None:
 
 def test_an_absolute_path_inside_another_directory_is_fine() -> None:
     assert finding("/srv/root/etc/passwd", "/etc/passwd") is None
+
+
+def test_steps_are_found_when_the_app_strips_the_slashes_before_them() -> None:
+    assert finding("../config.py", "/../config.py") is not None
+    assert finding("/srv/files/../config.py", "//../config.py") is not None
+
+
+def test_a_name_behind_a_tilde_is_an_ending_like_any_other_outside_a_home() -> None:
+    assert finding("/srv/app/templates/profile.html", "~/profile.html") is None
+    assert finding("/home/app/profile.html", "~/profile.html") is not None
+
+
+def test_the_home_of_the_app_is_a_home_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(path, "_OWN_HOME", "/var/lib/app")
+    assert finding("/var/lib/app/.netrc", "~/.netrc") is not None

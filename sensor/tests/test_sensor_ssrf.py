@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import re
 import time
+import unicodedata
 from collections.abc import Callable
 from types import ModuleType
 
@@ -201,3 +203,28 @@ def test_no_text_takes_more_than_linear_time(module: ModuleType) -> None:
         for statement in (f"({text})", f"dn: {text}", nosql.DOCUMENT + text, text):
             module.judge(statement, candidates, Work(10**9))
         assert time.process_time() - began < 1, text[:8]
+
+
+@pytest.mark.parametrize("value", ["se\0arch", "\x01search", "search\x1b "])
+def test_a_host_is_found_of_which_the_app_strips_what_cannot_be_seen(value: str) -> None:
+    assert finding(ssrf.statement_of("search", 9200, "10.0.0.7"), value) is not None
+
+
+@given(
+    st.lists(st.sampled_from(["a", "é", "ß", "ﷺ", ".", "-", "_", "\ufe0f", "中", "x" * 31, "é" * 29, "'"]))
+)
+@settings(max_examples=300, deadline=None)
+def test_every_international_name_is_encoded(pieces: list[str]) -> None:
+    text = unicodedata.normalize("NFKC", "".join(pieces)).strip(".")
+    try:
+        encoded = text.encode("idna").decode().lower()
+    except UnicodeError:
+        return
+    if len(text) <= 253 and re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,252}", encoded):
+        assert canonical(text) == encoded
+
+
+def test_what_can_be_no_name_is_not_encoded() -> None:
+    """Encoding takes long, and any text in another script is asked about."""
+    for text in ("é'" * 100, "é" * 200, f"{'é.' * 130}"):
+        assert canonical(text) == text.rstrip(".")

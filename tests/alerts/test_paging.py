@@ -60,6 +60,7 @@ def test_who_does_not_answer_is_tried_again(match: Matches, webhook: Any) -> Non
 def test_a_refusal_is_not_repeated_and_keeps_the_address_out_of_the_log(
     match: Matches, webhook: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     webhook.answers = [403]
     page(found(match, f"{webhook.url}/secret"))
     assert len(webhook.payloads) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -173,7 +174,10 @@ def _login(transport: Transport) -> tuple[str, str] | None:
 
 
 def new_client() -> WebClient:
-    """A client that takes no proxy or credentials from the environment."""
+    """A client that takes no proxy or credentials from the environment. Its library's lines about each
+    request are switched off: the address of a webhook is its password.
+    """
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     return WebClient()
 
 

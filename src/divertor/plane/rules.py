@@ -52,8 +52,6 @@ def run(layout: Layout, name: str = "", folder: str = "") -> int:
     os.umask(0o077)
     collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # One line per request to a webhook would tell its address.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     return ending.run(lambda: serve(layout, name, folder))
 
 

@@ -30,6 +30,8 @@ _MIN_TAIL = 3
 _MIN_NAME = 5
 _SUFFIX = re.compile(r"\.\w{1,5}")
 _HOME = re.compile(r"~[\w.-]*/")
+_HOMES = re.compile(r"/root|/(?:home|Users)/[^/]+")
+_OWN_HOME = posixpath.expanduser("~")
 #: Steps in a text, and the name they lead to.
 _STEPS_WITHIN = re.compile(r"(?<![./\\])\.\.[/\\][./\\]*+\w[\w./\\]*+")
 _MAX_PIECES = 4
@@ -72,6 +74,8 @@ def _converted(forms: Iterable[str]) -> Iterator[str]:
             yield _PARAMETERS.sub("", form)
         if "../" in form or "..\\" in form:
             yield from _steps_within(form)
+            if form[0] in "/\\":
+                yield form.lstrip("/\\")
 
 
 def _steps_within(form: str) -> Iterator[str]:
@@ -166,13 +170,17 @@ def _resolved(path: str, text: str) -> bool:
 
 def _is_at_home(path: str, text: str) -> bool:
     """Whether `path` is what `~/x` or `~user/x` stands for. A user's home is called like the user, mostly;
-    else several directories must be the same, as `/~user/x` is also a page of that user's.
+    else several directories must be the same, as `/~user/x` is also a page of that user's. Whose home is
+    where is not looked up: that may ask a server.
     """
     user, _, rest = text[1:].partition("/")
     name = posixpath.normpath(f"/{rest}")
     if len(name) <= _MIN_NAME or not path.endswith(name):
         return False
-    return not user or name.count("/") > 1 or path[: -len(name)].endswith(f"/{user}")
+    home = path[: -len(name)]
+    if not user:
+        return home == _OWN_HOME or _HOMES.fullmatch(home) is not None
+    return name.count("/") > 1 or home.endswith(f"/{user}")
 
 
 def _ends_in(path: str, tail: str) -> bool:

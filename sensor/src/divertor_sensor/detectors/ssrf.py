@@ -61,6 +61,7 @@ _SCHEME = re.compile(r"\s*(?:url:)?([a-z][a-z0-9+._-]{1,20}):", re.IGNORECASE)
 _READS_FILES = frozenset({"file", "local_file", "local-file"})
 _WEB = frozenset({"http", "https", "ws", "wss"})
 _SEPARATORS = re.compile(r"[\t\r\n]")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 #: As urllib takes an address out of a text about one (RFC 3986, appendix C).
 _WRAPPED = re.compile(r"\s*+<\s*+(?:url:\s*+)?+([^<>]++)>\s*+", re.IGNORECASE)
 
@@ -177,7 +178,9 @@ def _counts(origin: Input, address: str) -> bool:
 
 def _is_all_of(origin: Input, word: str) -> bool:
     """Whether an input is this word and nothing else, and not where words are named like services anyway."""
-    return origin.source not in _NAMED_LIKE_SERVICES and canonical(origin.value.strip()) == word
+    if origin.source in _NAMED_LIKE_SERVICES:
+        return False
+    return canonical(_CONTROLS.sub("", origin.value).strip()) == word
 
 
 def _judge_url(url: str, candidates: Sequence[Candidate]) -> Judgement:

@@ -80,7 +80,13 @@ _SCHEMED = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 _NUMBER = re.compile(r"0x[0-9a-f]{0,8}|[0-9]{1,11}")
 _NAME = re.compile(r"(?!-)[a-z0-9_.-]{1,253}")
 _DOTS = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": "."})
-_UNSEEN = re.compile("[\t\n\r\u00ad\u200b-\u200d\u2060\ufeff]")
+#: What parsers drop, and what names are without when they are encoded (RFC 3454, table B.1).
+_UNSEEN = re.compile("[\t\n\r\u00ad\u034f\u1806\u180b-\u180d\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff]")
+#: What can be an international name (RFC 1035, 2.3.4; encoding makes nothing shorter). Encoding one takes as
+#: long as many searches, and any text in another script is asked about.
+_INTERNATIONAL = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9_\x80-\U0010ffff-]{1,63}(?:\.[a-z0-9_\x80-\U0010ffff-]{1,63})*+", re.DOTALL
+)
 
 
 class Named(NamedTuple):
@@ -109,7 +115,7 @@ def _canonical(host: str) -> str:
     address = _ipv4(text) or _ipv6(text)
     if address is not None:
         return str(_embedded(address) or address)
-    if text.isascii() or len(text) > _MAX_HOST:
+    if text.isascii() or not _INTERNATIONAL.fullmatch(text):
         return text
     try:
         return text.encode("idna").decode("ascii")

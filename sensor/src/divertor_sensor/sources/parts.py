@@ -10,6 +10,7 @@ kept or not: a budget must not depend on who asked before. Which values a text h
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -35,8 +36,10 @@ _MAX_KEPT = 2048
 _MAX_HEADERS, _MAX_OTHERS = 1 << 20, 384 * 1024
 #: Bytes that a value takes beside its text, and a form of one; about.
 _VALUE, _FORM = 200, 250
-#: What shorter values cost is in the price of having a value.
-_SHORT_VALUE = 256
+#: What the characters of shorter values cost is in the price of having a value, in steps.
+_SHORT_VALUE, _A_VALUE = 256, 8
+#: What may be escaped or resolved takes as long as many characters that are not.
+_SIGNS, _A_SIGN = "'\"%&", 24
 #: Skeletons that one part is remembered to be clear of.
 _MAX_CLEAR = 64
 #: An input that an app cut is recognised by so many first characters (`divertor_sensor.detectors.sql`), one
@@ -253,7 +256,8 @@ def _plan(names: tuple[str, ...]) -> _Plan:
 
 def _candidates(detector: Detector, values: Sequence[Input], work: Work) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {}
-    work.spend(8 * len(values))
+    work.spend(_A_VALUE * len(values))
+    work.spend(_surcharge("".join([origin.value for origin in values if len(origin.value) <= _SHORT_VALUE])))
     long = _forms_of_long(detector, values, work)
     for origin in values:
         texts = long.get(origin.value) if long else None
@@ -264,8 +268,8 @@ def _candidates(detector: Detector, values: Sequence[Input], work: Work) -> dict
 
 
 def _forms_of_long(detector: Detector, values: Sequence[Input], work: Work) -> dict[str, Sequence[str]]:
-    """What `detector` looks for of the long values, which alone are paid for: where that is too much, it
-    shows before anything is done for the others, and often before anything is done at all.
+    """What `detector` looks for of the long values, whose every character is paid for: where that is too
+    much, it shows before anything is done for the others, and often before anything is done at all.
     """
     long = [origin.value for origin in values if len(origin.value) > _SHORT_VALUE]
     for value in long:
@@ -280,6 +284,11 @@ def _forms_of_long(detector: Detector, values: Sequence[Input], work: Work) -> d
 
 
 def _cost(value: str) -> int:
-    """What its forms may cost: a character that is escaped or resolved takes as long as many that are not."""
-    special = sum(map(value.count, "'\"%&"))
-    return len(value) * (1 if value.isascii() else NOT_ASCII) + 24 * special
+    """What the forms of a long value may cost."""
+    return len(value) * (1 if value.isascii() else NOT_ASCII) + _surcharge(value)
+
+
+def _surcharge(text: str) -> int:
+    """What the forms of a text may cost beside the price of its length: some characters stand for many."""
+    added = 0 if text.isascii() else len(unicodedata.normalize("NFKC", text)) - len(text)
+    return max(0, added) + _A_SIGN * sum(map(text.count, _SIGNS))
