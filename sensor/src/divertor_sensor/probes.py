@@ -213,27 +213,34 @@ def sign_of(raw: Raw, body: bytes, status: int) -> Sign | None:
     """The first sign of an attack in a request, or None. A path that only scanners ask for is one when the
     app has nothing there (`status` is an error of the client's, or 0 when it is not known).
     """
-    found = (
-        _kept(_in_query, raw.query)(raw.query)
-        or _kept(_in_text, raw.path)("path", raw.path)
-        or _kept(_in_text, raw.cookie)("cookie", raw.cookie)
-    )
-    if found is None and raw.agent:
-        found = _kept(_in_agent, raw.agent)(raw.agent)
-    if found is None and (400 <= status < 500 or not status) and _kept(_is_scanned, raw.path)(raw.path):
-        found = Sign("forced_browsing", "CWE-425", "path", "", raw.path[:LOOKED_AT])
+    query, path, cookie, _, agent = raw
+    found = _kept(_in_query, query)(query) if query else None
+    found = found or _kept(_in_head, path, cookie, agent)(path, cookie, agent)
+    if found is None and (400 <= status < 500 or not status) and _kept(_is_scanned, path)(path):
+        found = Sign("forced_browsing", "CWE-425", "path", "", path[:LOOKED_AT])
     return found or (_in_body(body[:LOOKED_AT]) if body else None)
 
 
-def _kept(look: Any, text: str) -> Any:
-    """`look`, which remembers its answers; for a long text, which would fill the memory, without doing so."""
-    return look if len(text) <= _MAX_KEPT else look.__wrapped__
+def _kept(look: Any, *texts: str) -> Any:
+    """`look`, which remembers its answers; for long texts, which would fill the memory, without doing so."""
+    return look if sum(map(len, texts)) <= _MAX_KEPT else look.__wrapped__
 
 
 @lru_cache(maxsize=256)
 def _in_query(query: str) -> Sign | None:
     query = query[:LOOKED_AT]
     return None if _is_plain(query) else _in_pairs("query", query)
+
+
+@lru_cache(maxsize=256)
+def _in_head(path: str, cookie: str, agent: str) -> Sign | None:
+    """In what a browser sends again and again."""
+    found: Sign | None = (
+        _kept(_in_text, path)("path", path)
+        or _kept(_in_text, cookie)("cookie", cookie)
+        or _kept(_in_agent, agent)(agent)
+    )
+    return found
 
 
 @lru_cache(maxsize=512)
@@ -295,7 +302,10 @@ def _is_plain(text: str) -> bool:
     """Whether nothing can be made of a text: words and signs that do nothing by themselves."""
     if not _PLAIN.fullmatch(text):
         return False
-    return not any(sign in text for sign in _NOT_PLAIN)
+    for sign in _NOT_PLAIN:  # a generator would cost more than the searches
+        if sign in text:
+            return False
+    return True
 
 
 def _in_pairs(source: str, text: str) -> Sign | None:

@@ -175,7 +175,7 @@ class Request:
 
     def has_findings(self) -> bool:
         """Whether an attack or a vulnerability was reported for this request."""
-        return any(kind != "error" for kind, _, _ in self._seen)
+        return bool(self._seen) and any(kind != "error" for kind, _, _ in self._seen)
 
     def inputs(self) -> Inputs:
         """Every value the request has brought so far; extracted again when more of the body was read."""

@@ -259,28 +259,29 @@ def _charset(content_type: str) -> str:
 
 def _may_change_a_page(request: Request, raw: Raw) -> bool:
     """Whether the request holds anything that could be more than text on a page."""
-    return (
-        _holds(_MARKUP, raw.query)
-        or _holds(_MARKUP, raw.path)
-        or _holds(_TAGS, raw.cookie)
-        or _holds(_TAGS, raw.referer)
-        or _holds(_TAGS, raw.agent)
-        or (request.body.size > 0 and _body_has_markup(request.body.content()))
-    )
+    query, path, cookie, referer, agent = raw
+    if query and (_has_markup if len(query) <= _MAX_KEPT else _has_markup.__wrapped__)(query):
+        return True
+    is_short = len(path) + len(cookie) + len(referer) + len(agent) <= _MAX_KEPT
+    if (_may_change if is_short else _may_change.__wrapped__)(path, cookie, referer, agent):
+        return True
+    return request.body.size > 0 and _body_has_markup(request.body.content())
+
+
+@lru_cache(maxsize=256)
+def _has_markup(text: str) -> bool:
+    return _holds(_MARKUP, text)
+
+
+@lru_cache(maxsize=256)
+def _may_change(path: str, cookie: str, referer: str, agent: str) -> bool:
+    """The same of what a browser sends again and again."""
+    return _holds(_MARKUP, path) or any(_holds(_TAGS, text) for text in (cookie, referer, agent))
 
 
 def _holds(pattern: re.Pattern[str], text: str) -> bool:
     """Whether a text holds what `pattern` looks for; of a very long one that is taken for granted."""
-    if not text:
-        return False
-    if len(text) <= _MAX_KEPT:
-        return _is_in(pattern, text)
     return len(text) > _MAX_ASKED or pattern.search(text) is not None
-
-
-@lru_cache(maxsize=512)
-def _is_in(pattern: re.Pattern[str], text: str) -> bool:
-    return pattern.search(text) is not None
 
 
 def _body_has_markup(body: bytes) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from divertor_sensor import context, runtime
 from divertor_sensor.faults import LOG
 from divertor_sensor.frameworks.asgi import DivertorASGI
-from divertor_sensor.frameworks.wsgi import DivertorWSGI
+from divertor_sensor.frameworks.wsgi import serve
 from divertor_sensor.patching import Wrapper, proxy
 from divertor_sensor.sensor import Sensor
 
@@ -31,7 +31,7 @@ class Guards:
         """The wrapper of a WSGI callable."""
         if runtime.refusal() or _is_followed(args):
             return wrapped(*args, **kwargs)
-        return DivertorWSGI(wrapped, self.sensor())(*args, **kwargs)
+        return serve(wrapped, self.sensor(), *args, **kwargs)
 
     def asgi(self, wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The wrapper of an ASGI 3 callable."""

@@ -41,10 +41,15 @@ class DivertorWSGI:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if _KEY in environ and context.current.get() is not None:
             return self.app(environ, start_response)
-        request = Request(self.sensor, lambda: read_head(environ), lambda: _texts(environ))
-        environ[_KEY] = True  # not the request itself: it refers to the environ, and a cycle lives long
-        recorder = _record_body(environ, request)
-        return _Exchange(request, start_response, recorder, environ).run(self.app, environ)
+        return serve(self.app, self.sensor, environ, start_response)
+
+
+def serve(app: WsgiApp, sensor: Sensor, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Answer a request that is not followed yet with what `app` says, under guard."""
+    request = Request(sensor, lambda: read_head(environ), lambda: _texts(environ))
+    environ[_KEY] = True  # not the request itself: it refers to the environ, and a cycle lives long
+    recorder = _record_body(environ, request)
+    return _Exchange(request, start_response, recorder, environ).run(app, environ)
 
 
 def read_head(environ: Environ) -> Head:
@@ -161,6 +166,22 @@ def _record_body(environ: Environ, request: Request) -> _RecordingInput | None:
 
 class _Exchange:
     """One request and its response; also the iterable that the server gets for a streamed body."""
+
+    __slots__ = (
+        "_first",
+        "_held",
+        "_is_judged",
+        "_is_over",
+        "_page",
+        "_pieces",
+        "_raw",
+        "_recorder",
+        "_request",
+        "_result",
+        "_server_start",
+        "_server_write",
+        "_started",
+    )
 
     def __init__(
         self,
