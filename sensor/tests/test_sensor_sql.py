@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import time
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor_sensor.detectors import Candidate, Judgement, sql
+from divertor_sensor.detectors.sql_grammar import is_unreadable
 from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Work
 
@@ -142,3 +144,65 @@ def test_an_escaped_value_whose_end_meets_the_program_as_its_beginning_does_is_n
     escaped = value.replace("'", "''")
     assert judge(f"SELECT * FROM users WHERE name = '{escaped}' ORDER BY id", value).finding is None
     assert judge(f"SELECT * FROM users WHERE name = '{value[:8]}' ORDER BY id", value).finding is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'd like two of them, please",
+        "that's all, folks!",
+        "The customer's order wasn't delivered",
+        "It's 5 or 6 (or so) o'clock",
+        "they're better than others, aren't they",
+        "Can't update my address - help",
+        "we're open 9-5; it's fine = good",
+    ],
+)
+def test_prose_that_no_database_reads_is_no_attack(text: str) -> None:
+    finding = judge(f"INSERT INTO reviews (body) VALUES ('{text}')", text).finding
+    assert finding is not None and not finding.hostile
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x' t from users -- ",
+        "x' t, password from users -- ",
+        "x' s order by 1 -- ",
+        "x' s order/**/by 1 -- ",
+        "x' s/**/worry",
+        "x' s\u00a0all, password from users -- ",
+        "x' or worry about",
+        "x\\' aa bb ' or 1=1 -- ",
+        "don't worry\\' or 1=1 -- ",
+        "x' day worry",
+    ],
+)
+def test_what_may_be_more_than_prose_is_an_attack(text: str) -> None:
+    finding = judge(f"SELECT '{text}' FROM users", text).finding
+    assert finding is not None and finding.hostile
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE t ('%s')", "ALTER TABLE t ADD '%s'"])
+def test_two_words_may_be_the_type_of_a_column(statement: str) -> None:
+    text = "a' double precision, b int"
+    finding = judge(statement % text, text).finding
+    assert finding is not None and finding.hostile
+
+
+def test_sqlite_reads_nothing_that_is_taken_for_prose() -> None:
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE users (id, name)")
+    words = "s t worry 5 abort all and any as asc by do else end from group if in indexed is key like limit"
+    words += " match no not null of on or order over rowid set then to update using values when where window"
+    tried = 0
+    for first, second, tail in itertools.product(
+        words.split(), words.split(), (" -- ", ") -- ", " by 1 -- ")
+    ):
+        for before in ("select '", "select id from users where name='", "select * from '", "insert into '"):
+            statement, rest = f"{before}x' {first} {second}{tail}'", f" {first} {second}{tail}"
+            if is_unreadable(statement, rest):
+                tried += 1
+                with pytest.raises(sqlite3.OperationalError, match="syntax error|unrecognized token"):
+                    database.execute(f"explain {statement}")
+    assert tried > 1000

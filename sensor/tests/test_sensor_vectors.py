@@ -45,7 +45,7 @@ COUNTED: dict[str, tuple[ModuleType, int]] = {
     "path": (path, 37),
     "redirect": (redirect, 57),
     "shell": (shell, 57),
-    "sql": (sql, 210),
+    "sql": (sql, 213),
     "ssrf": (ssrf, 137),
     "template": (template, 38),
     "xml": (xml, 21),

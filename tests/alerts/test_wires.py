@@ -9,6 +9,7 @@ import base64
 import email
 import email.policy
 import json
+import queue
 import random
 import re
 import socket
@@ -253,8 +254,8 @@ def test_encryption_that_must_be_and_is_not_there_is_an_error(
 
 
 def test_gelf_by_tcp_ends_with_a_zero_byte(match: Matches) -> None:
-    seen: list[bytes] = []
-    with serving(lambda rfile, _wfile: seen.append(rfile.read())) as port:
+    seen: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    with serving(lambda rfile, _wfile: seen.put(rfile.read())) as port:
         more: dict[str, Any] = {
             "gelf_type": "tcp",
             "gelf_host": "127.0.0.1",
@@ -262,7 +263,8 @@ def test_gelf_by_tcp_ends_with_a_zero_byte(match: Matches) -> None:
             "gelf_endpoint": None,
         }
         deliver(found(match, "gelf", **more), Nowhere())
-    assert seen[0].endswith(b"\0") and json.loads(seen[0][:-1])["_who"] == "eve"
+        told = seen.get(timeout=30)  # the sender waits for no answer, not even for being let in
+    assert told.endswith(b"\0") and json.loads(told[:-1])["_who"] == "eve"
 
 
 def test_gelf_by_udp_arrives(match: Matches) -> None:

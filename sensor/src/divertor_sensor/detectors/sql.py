@@ -8,8 +8,8 @@ Three cures keep honest requests out of it:
  - a statement seen before at the same call site without the input is the program's own (kept by the caller);
  - an unquoted fragment that can only order, list or page (`name desc`, `1, 2, 3`) is harmless by a small
     grammar;
- - a literal broken by what can only be the rest of a name (`O'Brien`) is a vulnerability reached, and no
-    attack. In doubt it is one.
+ - a literal broken by what can only be the rest of a name (`O'Brien`), or by prose that no database reads as
+    SQL (`don't worry`), is a vulnerability reached, and no attack. In doubt it is one.
 
 A setting of the server may decide whether a backslash escapes a quote; `dialect` takes what a driver knows of
 it. Where it is not known, an input that brings such a pair is judged by the reading in which it breaks out.
@@ -33,7 +33,7 @@ from functools import partial
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
 from divertor_sensor.detectors import sql_lexing as lexing
 from divertor_sensor.detectors.skeleton import skeleton
-from divertor_sensor.detectors.sql_grammar import goes_on, unquoted_severity
+from divertor_sensor.detectors.sql_grammar import goes_on, is_unreadable, unquoted_severity
 from divertor_sensor.detectors.sql_lexing import Dialect, Lexed, Shield
 from divertor_sensor.detectors.sql_pieces import LONGEST, breaking_piece, squeezed, tails
 from divertor_sensor.sources.derived import derived_values
@@ -102,6 +102,8 @@ def judge(
     quoted = [candidate for candidate in candidates if "'" in candidate.text]
     if not quoted or (finding is not None and finding.hostile):
         return UNTOUCHED if lexed is None else Judgement(True, finding)
+    if finding is not None and lexed is not None:
+        quoted = _without_unreadable(lexed, quoted, work)
     # The pieces of these come last: most attacks stand there whole.
     pieces = _pieces_of(quoted, work)
     other, lexed = _judged(dialect, statement, text, lexed, pieces, work)
@@ -135,6 +137,17 @@ def _judged(
         if finding is not None and finding.hostile:
             break
     return finding, lexed
+
+
+def _without_unreadable(lexed: Lexed, quoted: Sequence[Candidate], work: Work) -> list[Candidate]:
+    """The candidates but those of inputs that make a statement nobody reads: no piece of them does harm."""
+    work.spend(len(quoted) * (2 + len(lexed.text) // _SEARCH))
+    broken: set[str] = set()
+    for candidate in quoted:
+        at = lexed.text.find(candidate.text)
+        if at >= 0 and _makes_unreadable(lexed, at, at + len(candidate.text)):
+            broken.add(candidate.origin.value)
+    return [candidate for candidate in quoted if candidate.origin.value not in broken]
 
 
 def _pieces_of(candidates: Sequence[Candidate], work: Work) -> list[Candidate]:
@@ -177,9 +190,10 @@ def _worst_occurrence(
 def _is_part_of_harmless(
     lexed: Lexed, candidate: Candidate, start: int, end: int, chance: int, work: Work
 ) -> bool:
-    """Whether an occurrence is that of a piece of an input, all of which stands there and does no harm; or a
-    piece that meets the program's text by chance: it looks like the beginning or the end of a literal, and
-    all literals have an end, or it is short (up to `chance`), and the whole stands there escaped.
+    """Whether an occurrence is that of a piece of an input, all of which stands there and does no harm, or
+    has made a statement that nobody reads; or a piece that meets the program's text by chance: it looks like
+    the beginning or the end of a literal, and all literals have an end, or it is short (up to `chance`), and
+    the whole stands there escaped.
     """
     work.spend(len(candidate.origin.value) + len(lexed.text) // _SEARCH)
     whole, found = candidate.origin.value.strip().lower(), lexed.text[start:end]
@@ -191,11 +205,10 @@ def _is_part_of_harmless(
     ):
         return True
     first = start - offset
-    return (
-        first >= 0
-        and lexed.text.startswith(whole, first)
-        and _severity(lexed, first, first + len(whole)) is None
-    )
+    if first < 0 or not lexed.text.startswith(whole, first):
+        return False
+    last = first + len(whole)
+    return _severity(lexed, first, last) is None or _makes_unreadable(lexed, first, last)
 
 
 def _is_edge_of_literal(lexed: Lexed, start: int, end: int) -> bool:
@@ -260,7 +273,20 @@ def _severity(lexed: Lexed, start: int, end: int) -> bool | None:
         return unquoted_severity(text[start:end])
     if shield.kind == "open":
         return False
-    return goes_on(text[shield.end : end])
+    return not _makes_unreadable(lexed, start, end) and goes_on(text[shield.end : end])
+
+
+def _makes_unreadable(lexed: Lexed, start: int, end: int) -> bool:
+    """Whether an input goes on behind a literal that it ends, in words that are no SQL to any database.
+
+    A backslash may mean that another one ends the literal elsewhere.
+    """
+    text, shield = lexed.text, lexed.shield_at(start)
+    if shield is None or shield.kind != "quoted" or not shield.start < start < shield.end < end:
+        return False
+    if text[shield.start] != "'" or "\\" in text[start:end]:
+        return False
+    return is_unreadable(text, text[shield.end : end])
 
 
 def _holds(shield: Shield, start: int, end: int) -> bool:

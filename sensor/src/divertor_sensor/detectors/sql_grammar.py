@@ -45,13 +45,23 @@ _CLAUSES = frozenset(
 _AFTER_A_LITERAL = frozenset(
     """
     admin at bypassrls character charset columns connection createdb createrole csv day day_hour
-    day_microsecond day_minute day_second delimiter delimiters enclosed encoding encrypted fields header
-    hour hour_microsecond hour_minute hour_second identified lines login microsecond minute
-    minute_microsecond minute_second month optionally password placing quarter quote replication require
-    role second second_microsecond separator starting superuser sysid terminated uescape valid week year
-    year_month
+    day_microsecond day_minute day_second delimiter delimiters empty enclosed encoding encrypted error fields
+    format header hour hour_microsecond hour_minute hour_second identified keep lines login microsecond
+    minute minute_microsecond minute_second month omit optionally passing password placing preserve quarter
+    quote replication require role second second_microsecond separator sql_tsi_day sql_tsi_hour
+    sql_tsi_minute sql_tsi_month sql_tsi_quarter sql_tsi_second sql_tsi_week sql_tsi_year standalone starting
+    strip superuser sysid terminated uescape valid value week year year_month
     """.split()
 )
+#: Keywords that nothing which was given a name goes on with, and that prose is full of.
+_NEVER_AFTER_A_NAME = frozenset(
+    "all and any as by do if in is like no null of or then to update when".split()
+)
+_MAY_FOLLOW_A_NAME = (_KEYWORDS | _CLAUSES | _AFTER_A_LITERAL) - _NEVER_AFTER_A_NAME
+#: Two words with blanks (all databases' blanks) between them, and the next one if it follows likewise.
+_TWO_WORDS = re.compile(r"[ \t\n\r]*+([^\W\d]\w*+)[ \t\n\r]++(\w++)(?=(?:[ \t\n\r]++(\w++))?+[^\w$])")
+#: Statements in which a name after a literal is an alias, and never a type or an option.
+_QUESTION = re.compile(r"\s*+(?:select|insert|update|delete|replace)\b(?!.*\b(?:alter|create)\b)", re.DOTALL)
 #: The rest of a name after an apostrophe that was not escaped: words first, so that two operands meet, which
 #: no expression allows. Further apostrophes only within one word (`Ng'ang'a`).
 _REST_OF_NAME = re.compile(
@@ -116,6 +126,19 @@ def goes_on(rest: str) -> bool:
     if not words:
         return False
     return words[0] in _KEYWORDS or words[0] in _AFTER_A_LITERAL or not _CLAUSES.isdisjoint(words)
+
+
+def is_unreadable(statement: str, rest: str) -> bool:
+    """Whether no database reads `statement`, whatever comes later, because of the `rest` of a literal broken
+    in it: a word that can only be the name the literal is given, and then another that nothing goes on with
+    (`don't worry`). Both are in lower case. A statement that cannot be read does nothing.
+    """
+    words = _TWO_WORDS.match(rest)
+    if words is None or words[1] in _KEYWORDS or words[1] in _AFTER_A_LITERAL:
+        return False
+    if words[2] in _MAY_FOLLOW_A_NAME and not (words[2] == "order" and words[3] not in (None, "by")):
+        return False
+    return _QUESTION.match(statement) is not None
 
 
 def is_undoing(statement: str) -> bool:
