@@ -51,9 +51,16 @@ def test_steps_are_found_when_the_app_strips_the_slashes_before_them() -> None:
 
 def test_a_name_behind_a_tilde_is_an_ending_like_any_other_outside_a_home() -> None:
     assert finding("/srv/app/templates/profile.html", "~/profile.html") is None
-    assert finding("/home/app/profile.html", "~/profile.html") is not None
+    for found in ("/home/app/profile.html", "/var/home/app/profile.html", "/root/profile.html"):
+        assert finding(found, "~/profile.html") is not None
+
+
+def test_what_only_homes_have_and_what_lies_deeper_is_found_in_any_directory() -> None:
+    assert finding("/data/users/7/.netrc", "~/.netrc") is not None
+    assert finding("/etc/passwd", "~/etc/passwd") is not None
 
 
 def test_the_home_of_the_app_is_a_home_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(path, "_OWN_HOME", "/var/lib/app")
-    assert finding("/var/lib/app/.netrc", "~/.netrc") is not None
+    monkeypatch.setattr(path, "_OWN_HOME", "/data/app")
+    assert finding("/data/app/secret.txt", "~/secret.txt") is not None
+    assert finding("/data/web/secret.txt", "~/secret.txt") is None

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from divertor_sensor.detectors import Candidate, Judgement, sql
-from divertor_sensor.detectors.sql_grammar import is_unreadable
+from divertor_sensor.detectors.sql_grammar import is_prose, takes_no_name
 from divertor_sensor.sources.inputs import Input
 from divertor_sensor.work import Work
 
@@ -179,15 +179,68 @@ def test_prose_that_no_database_reads_is_no_attack(text: str) -> None:
     ],
 )
 def test_what_may_be_more_than_prose_is_an_attack(text: str) -> None:
-    finding = judge(f"SELECT '{text}' FROM users", text).finding
-    assert finding is not None and finding.hostile
+    for statement in ("SELECT id FROM users WHERE name = '%s'", "SELECT '%s' FROM users"):
+        finding = judge(statement % text, text).finding
+        assert finding is not None and finding.hostile
 
 
-@pytest.mark.parametrize("statement", ["CREATE TABLE t ('%s')", "ALTER TABLE t ADD '%s'"])
-def test_two_words_may_be_the_type_of_a_column(statement: str) -> None:
-    text = "a' double precision, b int"
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("CREATE TABLE t ('%s')", "a' double precision, b int"),
+        ("ALTER TABLE t ADD '%s'", "a' double precision, b int"),
+        ("select a from t for system_time as of '%s' where id = 1", "2030' a use index () where 1=1 -- "),
+        ("select a from t for system_time between '2000' and '%s'", "2030' a use index () where 1=1 -- "),
+        (
+            "select a into outfile '/x' fields terminated by '%s'",
+            ",' escaped by '!' lines starting by 'x' -- ",
+        ),
+        (
+            "select * from xmltable('/r' passing d columns a text default '%s')",
+            "0' path lower('a')) x union -- ",
+        ),
+        ("select '%s' from users", "x' t minus select password from users -- "),
+        ("delete from stage; copy stage from '%s'", "/x' freeze force not null a csv; drop table users; -- "),
+        ("delete from t where a = 'b'; insert into t values ('%s')", "don't worry = x' or 1 or '"),
+        ("insert into t values (f('%s'))", "don't worry, it's"),
+        ("select f(a => '%s') from t where 1", "don't worry, it's"),
+        ("insert into t values ('\\', '%s')", "don't worry, it's"),
+    ],
+)
+def test_elsewhere_two_words_may_be_more_than_prose(statement: str, text: str) -> None:
     finding = judge(statement % text, text).finding
     assert finding is not None and finding.hostile
+
+
+def test_in_a_comment_that_some_servers_execute_prose_is_an_attack() -> None:
+    text = "don't worry, it's"
+    candidates = [Candidate(form, Input("query", "q", text)) for form in sql.select(text)]
+    statement = f"select * from t where /*! a = '{text}' and */ b = 1"
+    finding = sql.dialect("mysql").judge(statement, candidates, Work()).finding
+    assert finding is not None and finding.hostile
+
+
+def test_a_piece_of_prose_in_an_earlier_statement_is_an_attack() -> None:
+    text = "don't worry =~x' or 1 or '"
+    piece = text.split("~")[-1]
+    finding = judge(f"delete from t where a='{piece}'; insert into t values ('{text}')", text).finding
+    assert finding is not None and finding.hostile
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from t where a = '%s'",
+        "select * from t join u on t.a like '%s'",
+        "update t set a = 'it', b = '%s' where c = 1",
+        "insert into t (a, b) values (1, 'x'), (now(), '%s')",
+        "/* page */ select * from t where a in ('b', '%s')",
+    ],
+)
+def test_prose_is_known_where_nothing_is_given_a_name(statement: str) -> None:
+    text = "I don't worry, it's fine"
+    finding = judge(statement % text, text).finding
+    assert finding is not None and not finding.hostile
 
 
 def test_sqlite_reads_nothing_that_is_taken_for_prose() -> None:
@@ -199,10 +252,15 @@ def test_sqlite_reads_nothing_that_is_taken_for_prose() -> None:
     for first, second, tail in itertools.product(
         words.split(), words.split(), (" -- ", ") -- ", " by 1 -- ")
     ):
-        for before in ("select '", "select id from users where name='", "select * from '", "insert into '"):
-            statement, rest = f"{before}x' {first} {second}{tail}'", f" {first} {second}{tail}"
-            if is_unreadable(statement, rest):
+        for before in (
+            "select id from users where name=",
+            "insert into users values (",
+            "update users set id=",
+        ):
+            rest = f" {first} {second}{tail}"
+            assert takes_no_name(before)
+            if is_prose(rest):
                 tried += 1
                 with pytest.raises(sqlite3.OperationalError, match="syntax error|unrecognized token"):
-                    database.execute(f"explain {statement}")
-    assert tried > 1000
+                    database.execute(f"explain {before}'x'{rest}'")
+    assert tried > 800

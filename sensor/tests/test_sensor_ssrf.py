@@ -224,6 +224,11 @@ def test_every_international_name_is_encoded(pieces: list[str]) -> None:
         assert canonical(text) == encoded
 
 
+@pytest.mark.parametrize("unseen", "\u00ad\u180e\u2061\u206a\u115f\u17b4\U000e0100\U000e01ef\U000e0041")
+def test_what_cannot_be_seen_is_no_part_of_a_name(unseen: str) -> None:
+    assert canonical(f"loc{unseen}alhost") == "localhost"
+
+
 def test_what_can_be_no_name_is_not_encoded() -> None:
     """Encoding takes long, and any text in another script is asked about."""
     for text in ("é'" * 100, "é" * 200, f"{'é.' * 130}"):

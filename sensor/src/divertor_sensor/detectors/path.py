@@ -30,8 +30,8 @@ _MIN_TAIL = 3
 _MIN_NAME = 5
 _SUFFIX = re.compile(r"\.\w{1,5}")
 _HOME = re.compile(r"~[\w.-]*/")
-_HOMES = re.compile(r"/root|/(?:home|Users)/[^/]+")
-_OWN_HOME = posixpath.expanduser("~")
+_HOMES = re.compile(r"/root|(?:/\w+)?/(?:home|Users)/[^/]+(?:/[^/]+)?|/var/(?:lib|www)(?:/[^/]+)?|/opt/[^/]+")
+_OWN_HOME = posixpath.expanduser("~").rstrip("/")
 #: Steps in a text, and the name they lead to.
 _STEPS_WITHIN = re.compile(r"(?<![./\\])\.\.[/\\][./\\]*+\w[\w./\\]*+")
 _MAX_PIECES = 4
@@ -178,9 +178,12 @@ def _is_at_home(path: str, text: str) -> bool:
     if len(name) <= _MIN_NAME or not path.endswith(name):
         return False
     home = path[: -len(name)]
-    if not user:
-        return home == _OWN_HOME or _HOMES.fullmatch(home) is not None
-    return name.count("/") > 1 or home.endswith(f"/{user}")
+    if name.count("/") > 1:
+        return True
+    if user:
+        return home.endswith(f"/{user}")
+    # A name alone is met by chance, but not one of those that only homes have.
+    return name.startswith("/.") or home == _OWN_HOME or _HOMES.fullmatch(home) is not None
 
 
 def _ends_in(path: str, tail: str) -> bool:

@@ -33,7 +33,7 @@ from functools import partial
 from divertor_sensor.detectors import UNTOUCHED, Candidate, Detector, Finding, Judgement, windows, worst
 from divertor_sensor.detectors import sql_lexing as lexing
 from divertor_sensor.detectors.skeleton import skeleton
-from divertor_sensor.detectors.sql_grammar import goes_on, is_unreadable, unquoted_severity
+from divertor_sensor.detectors.sql_grammar import goes_on, is_prose, takes_no_name, unquoted_severity
 from divertor_sensor.detectors.sql_lexing import Dialect, Lexed, Shield
 from divertor_sensor.detectors.sql_pieces import LONGEST, breaking_piece, squeezed, tails
 from divertor_sensor.sources.derived import derived_values
@@ -63,6 +63,8 @@ _BEFORE_A_LITERAL = re.compile(
     r"\s*+\Z"
 )
 _MAX_BEFORE = 64
+#: Code up to here tells what a literal is there for.
+_MAX_CODE = 4096
 
 
 def select(value: str) -> list[str]:
@@ -279,14 +281,28 @@ def _severity(lexed: Lexed, start: int, end: int) -> bool | None:
 def _makes_unreadable(lexed: Lexed, start: int, end: int) -> bool:
     """Whether an input goes on behind a literal that it ends, in words that are no SQL to any database.
 
-    A backslash may mean that another one ends the literal elsewhere.
+    Not asked of statements with a backslash, which may mean that a literal ends elsewhere, or with a comment
+    that some servers execute.
     """
     text, shield = lexed.text, lexed.shield_at(start)
     if shield is None or shield.kind != "quoted" or not shield.start < start < shield.end < end:
         return False
-    if text[shield.start] != "'" or "\\" in text[start:end]:
+    if shield.start > _MAX_CODE or text[shield.start] != "'" or not is_prose(text[shield.end : end]):
         return False
-    return is_unreadable(text, text[shield.end : end])
+    if "\\" in text or "/*!" in text or "/*m!" in text:
+        return False
+    return takes_no_name(_code_before(lexed, shield))
+
+
+def _code_before(lexed: Lexed, shield: Shield) -> str:
+    """What stands before a shield, with `''` for literals and names in quotes, and blanks for comments."""
+    pieces, at = [], 0
+    for each in lexed.shields:
+        if each.start >= shield.start:
+            break
+        pieces += [lexed.text[at : each.start], "''" if each.kind == "quoted" else " "]
+        at = each.end
+    return "".join([*pieces, lexed.text[at : shield.start]])
 
 
 def _holds(shield: Shield, start: int, end: int) -> bool:

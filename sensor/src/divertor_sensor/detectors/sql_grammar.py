@@ -45,23 +45,30 @@ _CLAUSES = frozenset(
 _AFTER_A_LITERAL = frozenset(
     """
     admin at bypassrls character charset columns connection createdb createrole csv day day_hour
-    day_microsecond day_minute day_second delimiter delimiters empty enclosed encoding encrypted error fields
-    format header hour hour_microsecond hour_minute hour_second identified keep lines login microsecond
-    minute minute_microsecond minute_second month omit optionally passing password placing preserve quarter
-    quote replication require role second second_microsecond separator sql_tsi_day sql_tsi_hour
-    sql_tsi_minute sql_tsi_month sql_tsi_quarter sql_tsi_second sql_tsi_week sql_tsi_year standalone starting
-    strip superuser sysid terminated uescape valid value week year year_month
+    day_microsecond day_minute day_second delimiter delimiters empty enclosed encoding encrypted error escaped
+    fields format freeze header hour hour_microsecond hour_minute hour_second identified keep lines login
+    microsecond minute minute_microsecond minute_second month nested omit optionally passing password path
+    placing preserve quarter quote replication require role second second_microsecond separator sql_tsi_day
+    sql_tsi_hour sql_tsi_minute sql_tsi_month sql_tsi_quarter sql_tsi_second sql_tsi_week sql_tsi_year
+    standalone starting strip superuser sysid terminated uescape valid value week year year_month
     """.split()
 )
-#: Keywords that nothing which was given a name goes on with, and that prose is full of.
+#: Keywords that nothing which was given a name goes on with, and that prose is full of; and what some
+#: databases know beside the keywords of all.
 _NEVER_AFTER_A_NAME = frozenset(
     "all and any as by do if in is like no null of or then to update when".split()
 )
-_MAY_FOLLOW_A_NAME = (_KEYWORDS | _CLAUSES | _AFTER_A_LITERAL) - _NEVER_AFTER_A_NAME
+_AFTER_A_NAME_AT_TIMES = frozenset("bulk connect force minus qualify start use".split())
+_MAY_FOLLOW_A_NAME = (_KEYWORDS | _CLAUSES | _AFTER_A_LITERAL | _AFTER_A_NAME_AT_TIMES) - _NEVER_AFTER_A_NAME
 #: Two words with blanks (all databases' blanks) between them, and the next one if it follows likewise.
 _TWO_WORDS = re.compile(r"[ \t\n\r]*+([^\W\d]\w*+)[ \t\n\r]++(\w++)(?=(?:[ \t\n\r]++(\w++))?+[^\w$])")
-#: Statements in which a name after a literal is an alias, and never a type or an option.
-_QUESTION = re.compile(r"\s*+(?:select|insert|update|delete|replace)\b(?!.*\b(?:alter|create)\b)", re.DOTALL)
+#: A single statement of these kinds.
+_ONE_QUESTION = re.compile(r"\s*+(?:select|insert|update|delete|replace)\b[^;]*+\Z")
+_COMPARED = re.compile(r"(?:(?<![=-])>|(?<!:)=|<|\bi?like)\s*+\Z")
+_CONDITION = re.compile(r"\b(?:where|having|on|set)\b")
+_CALL = re.compile(r"\b\w++\([^()]*+\)")
+_LIST_BEGINS = re.compile(r"\b(?:in|values)\s*+\Z")
+_MAX_CALLS = 3
 #: The rest of a name after an apostrophe that was not escaped: words first, so that two operands meet, which
 #: no expression allows. Further apostrophes only within one word (`Ng'ang'a`).
 _REST_OF_NAME = re.compile(
@@ -128,17 +135,43 @@ def goes_on(rest: str) -> bool:
     return words[0] in _KEYWORDS or words[0] in _AFTER_A_LITERAL or not _CLAUSES.isdisjoint(words)
 
 
-def is_unreadable(statement: str, rest: str) -> bool:
-    """Whether no database reads `statement`, whatever comes later, because of the `rest` of a literal broken
-    in it: a word that can only be the name the literal is given, and then another that nothing goes on with
-    (`don't worry`). Both are in lower case. A statement that cannot be read does nothing.
+def is_prose(rest: str) -> bool:
+    """Whether the `rest` of a broken literal, in lower case, begins with a word that could only be a name,
+    and then another that nothing named goes on with (`don't worry`).
     """
     words = _TWO_WORDS.match(rest)
     if words is None or words[1] in _KEYWORDS or words[1] in _AFTER_A_LITERAL:
         return False
-    if words[2] in _MAY_FOLLOW_A_NAME and not (words[2] == "order" and words[3] not in (None, "by")):
+    return words[2] not in _MAY_FOLLOW_A_NAME or (words[2] == "order" and words[3] not in (None, "by"))
+
+
+def takes_no_name(before: str) -> bool:
+    """Whether a literal is an operand of a condition, an assignment or a list: no database reads a statement
+    in which a name follows there, whatever comes later, and what cannot be read does nothing.
+
+    `before` is the statement's code up to the literal, in lower case, with `''` for literals and blanks for
+    comments.
+    """
+    return _ONE_QUESTION.match(before) is not None and (_is_compared(before) or _is_listed(before))
+
+
+def _is_compared(before: str) -> bool:
+    """Whether the code ends where a condition or an assignment goes on with what is compared or assigned."""
+    if not _COMPARED.search(before):
         return False
-    return _QUESTION.match(statement) is not None
+    return _CONDITION.search(before, max(0, before.rfind("select"))) is not None
+
+
+def _is_listed(before: str) -> bool:
+    """Whether the code ends in a row of values, or in the list of an `in`, where another item begins."""
+    for _ in range(_MAX_CALLS):
+        before = _CALL.sub("0", before)
+    head, _, items = before.rpartition("(")
+    if ")" in items or not (items.isspace() or not items or items.rstrip().endswith(",")):
+        return False
+    if _LIST_BEGINS.search(head):
+        return True
+    return head.rstrip().endswith("),") and "values" in head and "select" not in head
 
 
 def is_undoing(statement: str) -> bool:

@@ -80,8 +80,12 @@ _SCHEMED = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 _NUMBER = re.compile(r"0x[0-9a-f]{0,8}|[0-9]{1,11}")
 _NAME = re.compile(r"(?!-)[a-z0-9_.-]{1,253}")
 _DOTS = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": "."})
-#: What parsers drop, and what names are without when they are encoded (RFC 3454, table B.1).
-_UNSEEN = re.compile("[\t\n\r\u00ad\u034f\u1806\u180b-\u180d\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff]")
+#: What parsers drop: tabs and ends of lines, and what cannot be seen (Default_Ignorable_Code_Point of
+#: Unicode's DerivedCoreProperties, which the mappings of UTS 46 follow).
+_UNSEEN = re.compile(
+    "[\t\n\r\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 #: What can be an international name (RFC 1035, 2.3.4; encoding makes nothing shorter). Encoding one takes as
 #: long as many searches, and any text in another script is asked about.
 _INTERNATIONAL = re.compile(

@@ -30,7 +30,7 @@ _MAX_DEPTH = 64
 _SEARCH = 16
 _DECLARES = ("<!DOCTYPE", "<!ENTITY")
 _UTF7 = re.compile(r"encoding\s*=\s*['\"]utf-?7", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{24,}={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{24,}+(?:={1,2}\s*+)?+")
 _ENTITY = re.compile(r"<!ENTITY\s++(?:(%)\s++)?+([^\s\"'>]++)\s++(?:\"([^\"]*+)\"|'([^']*+)')")
 _REFERENCE = re.compile(r"[&%]([^\s&%;#<>\"']{1,256}+);")
 _DOCTYPE = re.compile(
