@@ -200,6 +200,9 @@ def test_what_may_be_more_than_prose_is_an_attack(text: str) -> None:
             "0' path lower('a')) x union -- ",
         ),
         ("select '%s' from users", "x' t minus select password from users -- "),
+        ("select a from t where b = '%s'", "x' minus all select password from users -- "),
+        ("select a from t where weight_string(b = '%s')", "x' level 1) or 1=1 union select c from d -- "),
+        ("select a from t where b = '%s'", "x' qualify ascii(password) > 1 -- "),
         ("delete from stage; copy stage from '%s'", "/x' freeze force not null a csv; drop table users; -- "),
         ("delete from t where a = 'b'; insert into t values ('%s')", "don't worry = x' or 1 or '"),
         ("insert into t values (f('%s'))", "don't worry, it's"),
@@ -263,4 +266,17 @@ def test_sqlite_reads_nothing_that_is_taken_for_prose() -> None:
                 tried += 1
                 with pytest.raises(sqlite3.OperationalError, match="syntax error|unrecognized token"):
                     database.execute(f"explain {before}'x'{rest}'")
-    assert tried > 800
+    assert tried > 400
+
+
+def test_a_statement_broken_in_many_places_is_asked_about_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask(before: str) -> bool:
+        asked.append(before)
+        return takes_no_name(before)
+
+    monkeypatch.setattr(sql, "takes_no_name", ask)
+    text = "don't worry, it's"
+    finding = judge("select * from t where a in (" + ", ".join([f"'{text}'"] * 100) + ")", text).finding
+    assert finding is not None and not finding.hostile and len(asked) == 1

@@ -99,16 +99,14 @@ def judge(
 
     :raises Spent: there is too much to look at.
     """
-    text = statement.lower()
-    finding, lexed = _judged(dialect, statement, text, None, candidates, work)
-    quoted = [candidate for candidate in candidates if "'" in candidate.text]
+    text, broken = statement.lower(), set[str]()
+    finding, lexed = _judged(dialect, statement, text, None, candidates, broken, work)
+    quoted = [each for each in candidates if "'" in each.text and each.origin.value not in broken]
     if not quoted or (finding is not None and finding.hostile):
         return UNTOUCHED if lexed is None else Judgement(True, finding)
-    if finding is not None and lexed is not None:
-        quoted = _without_unreadable(lexed, quoted, work)
     # The pieces of these come last: most attacks stand there whole.
     pieces = _pieces_of(quoted, work)
-    other, lexed = _judged(dialect, statement, text, lexed, pieces, work)
+    other, lexed = _judged(dialect, statement, text, lexed, pieces, broken, work)
     finding, touched = worst(finding, other), lexed is not None
     if "'" in text and (finding is None or not finding.hostile):
         lexed = lexed or _lex(dialect, statement, text, work)
@@ -124,9 +122,12 @@ def _judged(
     text: str,
     lexed: Lexed | None,
     candidates: Sequence[Candidate],
+    broken: set[str],
     work: Work,
 ) -> tuple[Finding | None, Lexed | None]:
-    """The worst that a candidate does, and the statement, lexed if one was in there."""
+    """The worst that a candidate does, and the statement, lexed if one was in there. `broken` are the inputs
+    that make a statement which nobody reads, so that no piece of theirs does harm.
+    """
     finding: Finding | None = None
     work.spend(len(candidates) * (2 + len(text) // _SEARCH))
     for candidate in candidates:
@@ -135,21 +136,12 @@ def _judged(
             continue
         if lexed is None:
             lexed = _lex(dialect, statement, text, work)
-        finding = worst(finding, _worst_occurrence(dialect, lexed, candidate, at, work))
+        if candidate.origin.value in broken:
+            continue
+        finding = worst(finding, _worst_occurrence(dialect, lexed, candidate, at, broken, work))
         if finding is not None and finding.hostile:
             break
     return finding, lexed
-
-
-def _without_unreadable(lexed: Lexed, quoted: Sequence[Candidate], work: Work) -> list[Candidate]:
-    """The candidates but those of inputs that make a statement nobody reads: no piece of them does harm."""
-    work.spend(len(quoted) * (2 + len(lexed.text) // _SEARCH))
-    broken: set[str] = set()
-    for candidate in quoted:
-        at = lexed.text.find(candidate.text)
-        if at >= 0 and _makes_unreadable(lexed, at, at + len(candidate.text)):
-            broken.add(candidate.origin.value)
-    return [candidate for candidate in quoted if candidate.origin.value not in broken]
 
 
 def _pieces_of(candidates: Sequence[Candidate], work: Work) -> list[Candidate]:
@@ -171,11 +163,14 @@ def _lex(dialect: Dialect, statement: str, text: str, work: Work) -> Lexed:
 
 
 def _worst_occurrence(
-    dialect: Dialect, lexed: Lexed, candidate: Candidate, at: int, work: Work
+    dialect: Dialect, lexed: Lexed, candidate: Candidate, at: int, broken: set[str], work: Work
 ) -> Finding | None:
     finding: Finding | None = None
     for start, end in _occurrences(lexed.text, candidate.text, at, work):
         severity = _severity(lexed, start, end)
+        if severity and _makes_unreadable(lexed, start, end):
+            broken.add(candidate.origin.value)
+            return Finding(candidate.origin, False)
         if severity is None and _shifts_quotes(lexed, candidate, start, end):
             severity = True
         if severity is None and "\\" in candidate.text:
@@ -192,10 +187,9 @@ def _worst_occurrence(
 def _is_part_of_harmless(
     lexed: Lexed, candidate: Candidate, start: int, end: int, chance: int, work: Work
 ) -> bool:
-    """Whether an occurrence is that of a piece of an input, all of which stands there and does no harm, or
-    has made a statement that nobody reads; or a piece that meets the program's text by chance: it looks like
-    the beginning or the end of a literal, and all literals have an end, or it is short (up to `chance`), and
-    the whole stands there escaped.
+    """Whether an occurrence is that of a piece of an input, all of which stands there and does no harm; or a
+    piece that meets the program's text by chance: it looks like the beginning or the end of a literal, and
+    all literals have an end, or it is short (up to `chance`), and the whole stands there escaped.
     """
     work.spend(len(candidate.origin.value) + len(lexed.text) // _SEARCH)
     whole, found = candidate.origin.value.strip().lower(), lexed.text[start:end]
@@ -207,10 +201,11 @@ def _is_part_of_harmless(
     ):
         return True
     first = start - offset
-    if first < 0 or not lexed.text.startswith(whole, first):
-        return False
-    last = first + len(whole)
-    return _severity(lexed, first, last) is None or _makes_unreadable(lexed, first, last)
+    return (
+        first >= 0
+        and lexed.text.startswith(whole, first)
+        and _severity(lexed, first, first + len(whole)) is None
+    )
 
 
 def _is_edge_of_literal(lexed: Lexed, start: int, end: int) -> bool:
@@ -275,7 +270,7 @@ def _severity(lexed: Lexed, start: int, end: int) -> bool | None:
         return unquoted_severity(text[start:end])
     if shield.kind == "open":
         return False
-    return not _makes_unreadable(lexed, start, end) and goes_on(text[shield.end : end])
+    return goes_on(text[shield.end : end])
 
 
 def _makes_unreadable(lexed: Lexed, start: int, end: int) -> bool:
@@ -289,9 +284,9 @@ def _makes_unreadable(lexed: Lexed, start: int, end: int) -> bool:
         return False
     if shield.start > _MAX_CODE or text[shield.start] != "'" or not is_prose(text[shield.end : end]):
         return False
-    if "\\" in text or "/*!" in text or "/*m!" in text:
+    if not takes_no_name(_code_before(lexed, shield)):
         return False
-    return takes_no_name(_code_before(lexed, shield))
+    return "\\" not in text and "/*!" not in text and "/*m!" not in text
 
 
 def _code_before(lexed: Lexed, shield: Shield) -> str:

@@ -18,18 +18,18 @@ _MAX_REST = 64
 _KEYWORDS = frozenset(
     """
     abort action add after all alter always analyze and any as asc attach autoincrement before begin
-    between binary by call cascade case cast check collate column commit conflict constraint copy create cross
-    current current_date current_time current_timestamp database default deferrable deferred delete desc
-    detach distinct div do drop dumpfile each else end escape except exclude exclusive exec execute exists
-    explain fail false fetch filter first following for foreign from full generated glob grant group groups
-    handler having if ignore ilike immediate in index indexed initially inner insert instead intersect
-    interval into is isnull join key last lateral left like limit load lock match materialized member mod
-    natural no not nothing notnull null nulls of offset on operator or order others outer outfile over
-    overlaps partition plan pragma preceding primary procedure query raise range recursive references regexp
-    reindex release rename replace restrict returning revoke right rlike rollback row rows savepoint select
-    set similar some sounds straight_join symmetric table tablesample temp temporary then ties to
-    transaction trigger true truncate unbounded union unique unknown update using vacuum values view virtual
-    waitfor when where window with within without xor
+    between binary by call cascade case cast check collate column commit conflict constraint copy create
+    cross current current_date current_time current_timestamp database default deferrable deferred delete
+    desc detach distinct distinctrow div do drop dumpfile each else end escape except exclude exclusive
+    exec execute exists explain fail false fetch filter first following for foreign from full generated
+    glob grant group groups handler having if ignore ilike immediate in index indexed initially inner
+    insert instead intersect interval into is isnull join key last lateral left like limit load lock match
+    materialized member mod natural no not nothing notnull null nulls of offset on operator or order
+    others outer outfile over overlaps partition plan pragma preceding primary procedure query raise range
+    recursive references regexp reindex release rename replace restrict returning revoke right rlike
+    rollback row rows savepoint select set similar some sounds straight_join symmetric table tablesample
+    temp temporary then ties to transaction trigger true truncate unbounded union unique unknown update
+    using vacuum values view virtual waitfor when where window with within without xor
     """.split()
 )
 #: A word as the lexers see it: one may follow a number without a space (`1or 1`, `0x31or 1`).
@@ -45,12 +45,13 @@ _CLAUSES = frozenset(
 _AFTER_A_LITERAL = frozenset(
     """
     admin at bypassrls character charset columns connection createdb createrole csv day day_hour
-    day_microsecond day_minute day_second delimiter delimiters empty enclosed encoding encrypted error escaped
-    fields format freeze header hour hour_microsecond hour_minute hour_second identified keep lines login
-    microsecond minute minute_microsecond minute_second month nested omit optionally passing password path
-    placing preserve quarter quote replication require role second second_microsecond separator sql_tsi_day
-    sql_tsi_hour sql_tsi_minute sql_tsi_month sql_tsi_quarter sql_tsi_second sql_tsi_week sql_tsi_year
-    standalone starting strip superuser sysid terminated uescape valid value week year year_month
+    day_microsecond day_minute day_second delimiter delimiters empty enclosed encoding encrypted error
+    escaped fields format freeze header hour hour_microsecond hour_minute hour_second identified keep
+    level lines login microsecond minute minute_microsecond minute_second month nested omit optionally
+    passing password path placing preserve quarter quote replication require role second
+    second_microsecond separator sql_tsi_day sql_tsi_hour sql_tsi_minute sql_tsi_month sql_tsi_quarter
+    sql_tsi_second sql_tsi_week sql_tsi_year standalone starting strip superuser sysid terminated uescape
+    valid value week year year_month
     """.split()
 )
 #: Keywords that nothing which was given a name goes on with, and that prose is full of; and what some
@@ -60,8 +61,9 @@ _NEVER_AFTER_A_NAME = frozenset(
 )
 _AFTER_A_NAME_AT_TIMES = frozenset("bulk connect force minus qualify start use".split())
 _MAY_FOLLOW_A_NAME = (_KEYWORDS | _CLAUSES | _AFTER_A_LITERAL | _AFTER_A_NAME_AT_TIMES) - _NEVER_AFTER_A_NAME
-#: Two words with blanks (all databases' blanks) between them, and the next one if it follows likewise.
-_TWO_WORDS = re.compile(r"[ \t\n\r]*+([^\W\d]\w*+)[ \t\n\r]++(\w++)(?=(?:[ \t\n\r]++(\w++))?+[^\w$])")
+#: A very short word, as in `don't` and `we're`, and another, with blanks (all databases' blanks) between
+#: them; and the next one if it follows likewise. Longer ones may be keywords that are not known here.
+_TWO_WORDS = re.compile(r"[ \t\n\r]*+([a-z]{1,2})[ \t\n\r]++(\w++)(?=(?:[ \t\n\r]++(\w++))?+[^\w$])")
 #: A single statement of these kinds.
 _ONE_QUESTION = re.compile(r"\s*+(?:select|insert|update|delete|replace)\b[^;]*+\Z")
 _COMPARED = re.compile(r"(?:(?<![=-])>|(?<!:)=|<|\bi?like)\s*+\Z")
