@@ -22,12 +22,12 @@ def terminal(monkeypatch: pytest.MonkeyPatch, shown: list[str]) -> Iterator[None
         patch.setenv("TERM", "xterm")
         patch.setattr(sys, "stdout", output)
         yield
+        output.write("\0")  # a terminal hands on what it is told when it has time: the end has to be seen
         output.flush()
-        os.set_blocking(theirs, False)
-        try:
-            shown.append(os.read(theirs, 65536).decode())
-        except BlockingIOError:
-            shown.append("")
+        seen = b""
+        while not seen.endswith(b"\0"):
+            seen += os.read(theirs, 65536)
+        shown.append(seen[:-1].decode())
     os.close(theirs)
 
 
