@@ -167,3 +167,10 @@ def test_a_long_document_takes_linear_time(piece: str) -> None:
         detector.judge(value, found, Work())
         detector.judge("SYSTEM file:///a", found, Work())
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("blank", ["\n", "\x1f", " "])
+def test_blanks_in_what_may_be_base64_are_passed_over_once(blank: str) -> None:
+    started = time.process_time()
+    assert detector.select("a" + blank * 200_000 + ">") == []
+    assert time.process_time() - started < 2  # minutes, when each blank was looked at again and again
