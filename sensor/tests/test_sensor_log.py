@@ -67,9 +67,15 @@ class Later:
 
 
 @pytest.fixture(autouse=True)
-def no_losses_of_others(caplog: pytest.LogCaptureFixture) -> None:
+def no_losses_of_others(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Reporters of earlier tests, whose collector is away, tell of what they lose; that is none of these."""
-    caplog.handler.addFilter(lambda record: record.module != "reporter")
+
+    def is_of_here(record: logging.LogRecord) -> bool:
+        return record.module != "reporter"
+
+    caplog.handler.addFilter(is_of_here)
+    yield
+    caplog.handler.removeFilter(is_of_here)  # all tests of a process share the handler
 
 
 @pytest.fixture

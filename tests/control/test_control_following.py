@@ -260,8 +260,8 @@ async def test_without_room_for_a_child_the_system_says_why(
 
 
 @pytest.mark.parametrize(
-    ("make", "why"),
-    [(os.mkdir, "Is a directory"), (os.mkfifo, "not written within 0.1 s")],
+    ("make", "patience", "why"),
+    [(os.mkdir, 60, "Is a directory"), (os.mkfifo, 0.1, "not written within 0.1 s")],
     ids=["refused", "slow"],
 )
 async def test_without_a_last_checkpoint_another_worker_leads_at_once_all_the_same(
@@ -270,9 +270,11 @@ async def test_without_a_last_checkpoint_another_worker_leads_at_once_all_the_sa
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     make: Callable[[Path], None],
+    patience: float,
     why: str,
 ) -> None:
-    monkeypatch.setattr(following, "_LAST_CHECKPOINT", 0.1)
+    monkeypatch.setattr(following, "_LAST", 60)
+    monkeypatch.setattr(following, "_LAST_CHECKPOINT", patience)
     make(tmp_path / "plane.checkpoint.new")
     async with worker(broker, tmp_path) as here:
         await here.bus.publish(events(1, 3))
